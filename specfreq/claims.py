@@ -1,0 +1,183 @@
+"""Published claims -> verdicts. The numbers of the originals come from `book/claims.yaml`, ours from `book/results`."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from specfreq import filters, records
+from specfreq.experiment import root
+from specfreq.naming import UserError, unknown
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+Row = Mapping[str, Any]
+NO_RECORD, NOT, ONLY, YES = "no record yet", "not reproduced", "reproduced only with the original's defect", "reproduced"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Number(_Strict):
+    """A published test accuracy in %: as the program printed it, and as its summary lists it."""
+
+    printed: float | None = None
+    listed: float | None = None
+    note: str = ""
+
+
+class Claim(_Strict):
+    """A statement about the accuracies behind some filters, and the rule that judges it."""
+
+    statement: str
+    data: str
+    judge: Literal["at_chance", "falls", "within_a_point"]
+    filters: list[str]
+
+
+class Claims(_Strict):
+    """What a study's original published."""
+
+    published: dict[str, dict[str, Number]]
+    claims: list[Claim]
+
+
+def load(study: str) -> Claims:
+    """The published numbers and claims of a study.
+
+    Raises:
+        UserError: no such study in `book/claims.yaml`, or the file does not fit its description.
+    """
+    path = root() / "book" / "claims.yaml"
+    try:
+        studies = TypeAdapter(dict[str, Claims]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise UserError(f"{path.name}: {error}") from None
+    if study not in studies:
+        raise unknown("study", study, studies, where=path.name)
+    return studies[study]
+
+
+# -- rules: rows of one series, in the order of the claim -> does it hold, and the evidence -----------------------------
+
+
+def at_chance(rows: Sequence[Row]) -> tuple[bool, str]:
+    """Every interval over seeds holds the accuracy of guessing."""
+    chance = rows[0]["chance"]
+    holds = all((r["low"] or r["mean"]) <= chance <= (r["high"] or r["mean"]) for r in rows)
+    return holds, f"{_list(rows)} % against {chance:.2f} % by guessing"
+
+
+def falls(rows: Sequence[Row]) -> tuple[bool, str]:
+    """Each step loses accuracy: the interval of its difference, paired by seed, lies above 0."""
+    steps = [_difference(a, b) for a, b in itertools.pairwise(rows)]
+    return all(low > 0 for _, low, _ in steps), f"{_list(rows)} %; losses {'; '.join(_bounds(*s) for s in steps)}"
+
+
+def within_a_point(rows: Sequence[Row]) -> tuple[bool, str]:
+    """No two differ by more than one point: the interval of the largest difference, paired by seed, lies below 1."""
+    best, worst = max(rows, key=lambda r: r["mean"]), min(rows, key=lambda r: r["mean"])
+    difference = _difference(best, worst)
+    return difference[2] <= 1, f"{_list(rows)} %; largest difference {_bounds(*difference)}"
+
+
+_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool, str]]] = {f.__name__: f for f in (at_chance, falls, within_a_point)}
+
+
+def _difference(a: Row, b: Row) -> tuple[float, float, float]:
+    seeds = [s for s in a["seeds"] if s in b["seeds"]]
+    pairs = [a["values"][a["seeds"].index(s)] - b["values"][b["seeds"].index(s)] for s in seeds]
+    mean, low, high = records.interval(pairs)
+    # one seed proves no difference: its interval is unbounded
+    return mean, float("-inf") if low is None else low, float("inf") if high is None else high
+
+
+def _list(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{r['mean']:.2f}" for r in rows)
+
+
+def _bounds(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _series(record: Mapping[str, Any] | None, data: str) -> dict[bool, dict[str, Row]]:
+    """The rows of a data set by filter: corrected (False) and as published (True), under the name of the corrected filter."""
+    found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
+    for row in (record or {"arms": []})["arms"]:
+        if row["data"] == data:
+            found[filters.label(row["filter"])[1] is not None][filters.corrected(row["filter"])] = row
+    return found
+
+
+def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Verdict and evidence for a claim from a study's record."""
+    names = [filters.normal_form(f) for f in claim.filters]
+    series = _series(record, claim.data)
+    if not all(n in series[False] for n in names):
+        return NO_RECORD, ""
+    rule = _RULES[claim.judge]
+    holds, evidence = rule([series[False][n] for n in names])
+    if not any(n in series[True] for n in names):
+        return YES if holds else NOT, evidence
+    # a filter that the original got right stands for itself
+    published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
+    evidence = f"corrected: {evidence}. As published: {quirk}"
+    return YES if holds else ONLY if published else NOT, evidence
+
+
+def verdicts(study: str, profile: str = "laptop") -> "Styler":
+    """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
+    record = records.published(study, profile)
+    rows = []
+    for claim in load(study).claims:
+        verdict, evidence = judge(claim, record)
+        rows.append({"claimed": claim.statement, "verdict": verdict, "evidence": evidence})
+    return table(rows)
+
+
+def comparison(study: str, profile: str = "laptop") -> "Styler":
+    """Published, as-published and corrected test accuracy (%) side by side, with 95 % intervals over seeds."""
+    record = records.published(study, profile)
+    rows = []
+    for data, numbers in load(study).published.items():
+        series = _series(record, data)
+        order = {filters.normal_form(f): number for f, number in numbers.items()}
+        for name in [*order, *(n for n in series[False] if n not in order)]:
+            number = order.get(name, Number(note="not in the original"))
+            rows.append(
+                {
+                    "data": data,
+                    "input": filters.label(name)[0],
+                    "listed": _percent(number.listed),
+                    "printed": _percent(number.printed),
+                    "as published, here": _measured(series[True].get(name)),
+                    "corrected, here": _measured(series[False].get(name)),
+                    "remark": number.note,
+                }
+            )
+    return table(rows)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
+    """Rows as a table for a page: no index column, and the same bytes each time."""
+    import pandas as pd
+
+    style = pd.DataFrame(rows).style.hide(axis="index").format(precision=2)
+    return style.set_uuid("table").set_table_attributes('class="dataframe"')
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _measured(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"

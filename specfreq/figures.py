@@ -1,0 +1,173 @@
+"""Every figure of the book: arrays in, a matplotlib Figure out. No global state is set."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+AMOUNT, SIGNED = "viridis", "RdBu_r"
+MARKERS = "osD^vP*X<>"
+_STYLE = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _styled(function):
+    """Draw in our style and give the figure back closed, so that a notebook shows it once."""
+
+    @functools.wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Figure:
+        with plt.rc_context({**plt.rcParamsDefault, **_STYLE}):
+            figure = function(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return draw
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _picture(axis: Any, image: np.ndarray, limit: float | None = None) -> None:
+    """Show one image (C, H, W): in [0, 1] as it is; signed ones, scaled by ``limit``, with grey for zero."""
+    if limit is not None:
+        image = 0.5 + 0.5 * image / max(limit, 1e-12)
+    image = np.moveaxis(np.clip(image, 0, 1), 0, -1)
+    axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+@_styled
+def pictures(rows: Mapping[str, Any], titles: Sequence[str] | None = None, size: float = 1.15) -> Figure:
+    """A grid of images: one row per name, (K, C, H, W) each.
+
+    Images with values below 0 are signed: grey is zero, and each is scaled to its own largest magnitude, as they differ widely.
+    """
+    arrays = {name: _array(images) for name, images in rows.items()}
+    columns = max(len(a) for a in arrays.values())
+    figure, axes = plt.subplots(len(arrays), columns, squeeze=False, figsize=(size * columns + 1.1, size * len(arrays) + 0.25))
+    for line, (name, images) in zip(axes, arrays.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            _picture(axis, image, np.abs(image).max() if image.min() < 0 else None)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes[0], titles or [], strict=False):
+        axis.set_title(title)
+    return figure
+
+
+@_styled
+def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
+    """Mean power spectrum of each class, log10 on one scale: power (K, H, W) with DC at index N//2."""
+    power = np.log10(np.maximum(_array(power), 1e-12))
+    columns = min(5, len(classes))
+    lines = -(-len(classes) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, squeeze=False, sharex=True, sharey=True, figsize=(1.55 * columns + 1, 1.75 * lines + 0.4)
+    )
+    height, width = power.shape[-2:]
+    extent = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
+    low, high = np.quantile(power, 0.001), power.max()
+    for axis, name, image in zip(axes.flat, classes, power, strict=False):
+        shown = axis.imshow(image, cmap=AMOUNT, vmin=low, vmax=high, extent=extent)
+        axis.set_title(name)
+        axis.grid(False)
+    for axis in axes.flat[len(classes) :]:
+        axis.set_visible(False)
+    figure.supxlabel("horizontal frequency (cycles per image)", fontsize=10)
+    figure.supylabel("vertical frequency (cycles per image)", fontsize=10)
+    figure.colorbar(shown, ax=axes, shrink=0.8, label="log10 mean power")
+    return figure
+
+
+@_styled
+def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int) -> Figure:
+    """Mean power on rings, relative to all power: one line per name, over frequency in cycles per pixel.
+
+    Args:
+        profiles: name -> (bins,) power at radius 0, 1, 2, ... cycles per image; the mean (radius 0) is not drawn.
+        sides: image side in pixels, one for all or one per name.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    colours = sns.color_palette("colorblind", len(profiles))
+    for i, (name, profile) in enumerate(profiles.items()):
+        profile = _array(profile)
+        side = sides if isinstance(sides, int) else sides[name]
+        frequency = np.arange(1, len(profile)) / side
+        marks = {"marker": MARKERS[i % len(MARKERS)], "markevery": (i % 3, 3), "ms": 4}
+        axis.plot(frequency, profile[1:], color=colours[i], lw=1.3, label=name, **marks)
+    axis.set(xscale="log", yscale="log", xlabel="frequency (cycles per pixel)", ylabel="mean power per bin")
+    ticks = [t for t in (0.03125, 0.0625, 0.125, 0.25, 0.5) if t >= axis.get_xlim()[0]]
+    axis.set_xticks(ticks, [f"1/{round(1 / t)}" for t in ticks])
+    axis.minorticks_off()
+    axis.legend(fontsize=8, ncols=1 if len(profiles) < 7 else 2)
+    return figure
+
+
+@_styled
+def centroids(values: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> Figure:
+    """Spectral centroids of single images, by class: one panel per name in ``values``, (N,) cycles per pixel each."""
+    labels = _array(labels).astype(int)
+    figure, axes = plt.subplots(
+        1, len(values), squeeze=False, sharey=True, figsize=(3.6 * len(values) + 0.8, 0.32 * len(classes) + 1.2)
+    )
+    for axis, (name, centroid) in zip(axes[0], values.items(), strict=True):
+        names = np.asarray(classes)[labels]
+        sns.boxenplot(x=_array(centroid), y=names, order=list(classes), ax=axis, color="#4c86b0", width=0.75, flier_kws={"s": 3})
+        axis.set(title=name, xlabel="spectral centroid (cycles per pixel)", ylabel="")
+        axis.grid(axis="y", visible=False)
+    return figure
+
+
+@_styled
+def accuracies(
+    rows: Sequence[Mapping[str, Any]], chance: Mapping[str, float] | None = None, xlabel: str = "test accuracy (%)"
+) -> Figure:
+    """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
+
+    Each row has data, arm, series, values (one per seed, drawn as dots), mean, low and high (the interval; None for one seed).
+    """
+    panels = list(dict.fromkeys(r["data"] for r in rows))
+    arms = list(dict.fromkeys(r["arm"] for r in rows))
+    series = list(dict.fromkeys(r["series"] for r in rows))
+    colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
+    figure, axes = plt.subplots(
+        1, len(panels), squeeze=False, sharey=True, figsize=(3.3 * len(panels) + 1.6, 0.42 * len(arms) + 1.3)
+    )
+    spread = 0.16 * (len(series) - 1)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        for r in (r for r in rows if r["data"] == panel):
+            k = series.index(r["series"])
+            y = arms.index(r["arm"]) + (-spread + 2 * spread * k / (len(series) - 1) if spread else 0)
+            colour = colours[r["series"]]
+            axis.plot(r["values"], [y] * len(r["values"]), "|", color=colour, ms=6, alpha=0.6)
+            if r.get("low") is not None:
+                axis.plot([r["low"], r["high"]], [y, y], color=colour, lw=2)
+            axis.plot(r["mean"], y, MARKERS[k], color=colour, ms=6.5, mec="white", mew=0.6)
+        if chance and panel in chance:
+            axis.axvline(chance[panel], color="#555555", lw=1, ls=":")
+            axis.text(chance[panel], -0.62, " chance", fontsize=8, color="#555555", va="center")
+        axis.set(title=panel, xlabel=xlabel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
+    axes[0, 0].set_yticks(range(len(arms)), arms)
+    handles = [plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s) for k, s in enumerate(series)]
+    if len(series) > 1:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)
+    return figure

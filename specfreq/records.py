@@ -1,0 +1,130 @@
+"""Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from specfreq import filters, storage
+from specfreq.experiment import Run, root, runs_dir
+from specfreq.naming import UserError, unknown
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:
+    r"""Mean and Student-t interval over seeds, :math:`\bar v \pm t_{n-1} s / \sqrt n`; without bounds for a single value."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n == 1:
+        return mean, None, None
+    error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    return mean, mean - half, mean + half
+
+
+def _row(data: str, filter: str, values: Mapping[int, float], classes: int, **more: Any) -> dict[str, Any]:
+    mean, low, high = interval(list(values.values()))
+    label, program = filters.label(filter)
+    return {
+        "data": data,
+        "filter": filter,
+        "arm": label,
+        "series": f"as published ({program})" if program else "corrected",
+        "chance": 100 / classes,
+        "seeds": list(values),
+        "values": list(values.values()),
+        "mean": mean,
+        "low": low,
+        "high": high,
+        **more,
+    }
+
+
+def arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Test accuracy (%) of trained arms: runs that differ in their seed alone become one row, with a 95 % interval over seeds."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.experiment.data, run.experiment.filter), []).append(run)
+    return [
+        _row(
+            data,
+            filter,
+            {r.experiment.seed: r.results["accuracy"]["accuracy"] for r in group},
+            len(group[0].results["accuracy"]["per_class"]),
+            answers=[sum(any(row[c] for row in _confusion(r)) for c in range(len(_confusion(r)))) for r in group],
+            keys=[r.key for r in group],
+        )
+        for (data, filter), group in groups.items()
+    ]
+
+
+def _confusion(run: Run) -> list[list[int]]:
+    return run.results["accuracy"]["confusion"]
+
+
+def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant in ``runs``."""
+    variants: dict[str, list[str]] = {}
+    for run in runs:
+        seen = variants.setdefault(run.experiment.data, [])
+        if run.experiment.filter not in seen:
+            seen.append(run.experiment.filter)
+    rows = []
+    for data, shown in variants.items():
+        plain = [r for r in runs if r.experiment.data == data and r.experiment.filter == "none"]
+        if not plain:
+            raise UserError(f"no network was trained on unfiltered {data}; add 'none' to the variants")
+        for filter in shown:
+            results = {r.experiment.seed: r.measure("accuracy", filter) for r in plain}
+            classes = len(results[plain[0].experiment.seed]["per_class"])
+            row = _row(data, filter, {s: r["accuracy"] for s, r in results.items()}, classes)
+            rows.append({**row, "series": row["series"].replace("corrected", "trained on unfiltered images")})
+    return rows
+
+
+def provenance_line(runs: Sequence[Run], profile: str) -> str:
+    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays byte-identical."""
+    data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
+    devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
+    return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
+
+
+def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], **content: Any) -> dict[str, Any]:
+    """The record of a study: its parameters, its content, and where its runs were computed."""
+    origins = [r.provenance for r in runs]
+    return {
+        "study": study,
+        "profile": profile,
+        "parameters": dict(parameters),
+        **content,
+        "provenance": {
+            **{k: sorted({str(o[k]) for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
+            "seconds": round(math.fsum(o["seconds"] for o in origins), 1),
+            "runs": len(runs),
+            "data": {f"{r.experiment.data} ({s})": d for r in runs for s, d in r.provenance["data"].items()},
+        },
+    }
+
+
+def save(name: str, record: Mapping[str, Any]) -> None:
+    """Keep a record beside the runs, as ``records/NAME.PROFILE.json``; `specfreq publish NAME` moves it into the book."""
+    storage.write_json(runs_dir() / "records" / f"{name}.{record['profile']}.json", record)
+
+
+def publish(name: str, profile: str) -> str:
+    """Copy a kept record into the book's results, where tables and verdicts find it. Returns the file's name.
+
+    Raises:
+        UserError: no such record has been kept; the nearest is suggested.
+    """
+    kept = {p.stem: p for p in (runs_dir() / "records").glob("*.json")}
+    if f"{name}.{profile}" not in kept:
+        raise unknown("record", f"{name}.{profile}", kept, hint=f"specfreq run {name} --profile {profile} makes it")
+    target = root() / "book" / "results" / f"{name}.{profile}.json"
+    storage.write_json(target, storage.read_json(kept[f"{name}.{profile}"]))
+    return target.name
+
+
+def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
+    """A record of the book's results; None if it has not been published."""
+    path = root() / "book" / "results" / f"{name}.{profile}.json"
+    return storage.read_json(path) if path.exists() else None
