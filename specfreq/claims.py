@@ -139,7 +139,7 @@ def verdicts(study: str, profile: str = "laptop") -> "Styler":
     for claim in load(study).claims:
         verdict, evidence = judge(claim, record)
         rows.append({"claimed": claim.statement, "verdict": verdict, "evidence": evidence})
-    return table(rows)
+    return records.table(rows)
 
 
 def comparison(study: str, profile: str = "laptop") -> "Styler":
@@ -162,15 +162,7 @@ def comparison(study: str, profile: str = "laptop") -> "Styler":
                     "remark": number.note,
                 }
             )
-    return table(rows)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
-    """Rows as a table for a page: no index column, and the same bytes each time."""
-    import pandas as pd
-
-    style = pd.DataFrame(rows).style.hide(axis="index").format(precision=2)
-    return style.set_uuid("table").set_table_attributes('class="dataframe"')
+    return records.table(rows)
 
 
 def _percent(value: float | None) -> str:

@@ -28,12 +28,16 @@ _STYLE = {
 
 
 def _styled(function):
-    """Draw in our style and give the figure back closed, so that a notebook shows it once."""
+    """Draw in our style, with ``note`` as a line at the foot; the figure comes back closed, so that a notebook shows it once."""
 
     @functools.wraps(function)
-    def draw(*args: Any, **kwargs: Any) -> Figure:
+    def draw(*args: Any, note: str = "", **kwargs: Any) -> Figure:
         with plt.rc_context({**plt.rcParamsDefault, **_STYLE}):
             figure = function(*args, **kwargs)
+            if note:
+                foot = 0.22 / figure.get_figheight()
+                figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
+                figure.text(0.005, 0.03 / figure.get_figheight(), note, fontsize=6.5, color="#555555")
         plt.close(figure)
         return figure
 
@@ -57,14 +61,14 @@ def _picture(axis: Any, image: np.ndarray, limit: float | None = None) -> None:
 
 
 @_styled
-def pictures(rows: Mapping[str, Any], titles: Sequence[str] | None = None, size: float = 1.15) -> Figure:
+def pictures(rows: Mapping[str, Any], titles: Sequence[str] | None = None, size: float = 0.8) -> Figure:
     """A grid of images: one row per name, (K, C, H, W) each.
 
     Images with values below 0 are signed: grey is zero, and each is scaled to its own largest magnitude, as they differ widely.
     """
     arrays = {name: _array(images) for name, images in rows.items()}
     columns = max(len(a) for a in arrays.values())
-    figure, axes = plt.subplots(len(arrays), columns, squeeze=False, figsize=(size * columns + 1.1, size * len(arrays) + 0.25))
+    figure, axes = plt.subplots(len(arrays), columns, squeeze=False, figsize=(size * columns + 1.3, size * len(arrays) + 0.2))
     for line, (name, images) in zip(axes, arrays.items(), strict=True):
         for axis, image in zip(line, images, strict=True):
             _picture(axis, image, np.abs(image).max() if image.min() < 0 else None)
@@ -78,7 +82,7 @@ def pictures(rows: Mapping[str, Any], titles: Sequence[str] | None = None, size:
 def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
     """Mean power spectrum of each class, log10 on one scale: power (K, H, W) with DC at index N//2."""
     power = np.log10(np.maximum(_array(power), 1e-12))
-    columns = min(5, len(classes))
+    columns = min(3, len(classes))
     lines = -(-len(classes) // columns)
     figure, axes = plt.subplots(
         lines, columns, squeeze=False, sharex=True, sharey=True, figsize=(1.55 * columns + 1, 1.75 * lines + 0.4)
@@ -106,7 +110,7 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
         profiles: name -> (bins,) power at radius 0, 1, 2, ... cycles per image; the mean (radius 0) is not drawn.
         sides: image side in pixels, one for all or one per name.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    figure, axis = plt.subplots(figsize=(5.6, 3.8))
     colours = sns.color_palette("colorblind", len(profiles))
     for i, (name, profile) in enumerate(profiles.items()):
         profile = _array(profile)
@@ -118,7 +122,8 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
     ticks = [t for t in (0.03125, 0.0625, 0.125, 0.25, 0.5) if t >= axis.get_xlim()[0]]
     axis.set_xticks(ticks, [f"1/{round(1 / t)}" for t in ticks])
     axis.minorticks_off()
-    axis.legend(fontsize=8, ncols=1 if len(profiles) < 7 else 2)
+    if profiles:
+        axis.legend(fontsize=8, ncols=1 if len(profiles) < 7 else 2)
     return figure
 
 
@@ -126,35 +131,34 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
 def centroids(values: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> Figure:
     """Spectral centroids of single images, by class: one panel per name in ``values``, (N,) cycles per pixel each."""
     labels = _array(labels).astype(int)
-    figure, axes = plt.subplots(
-        1, len(values), squeeze=False, sharey=True, figsize=(3.6 * len(values) + 0.8, 0.32 * len(classes) + 1.2)
-    )
-    for axis, (name, centroid) in zip(axes[0], values.items(), strict=True):
+    size = (5.4, (0.24 * len(classes) + 0.5) * len(values) + 0.6)
+    figure, axes = plt.subplots(len(values), squeeze=False, sharex=True, sharey=True, figsize=size)
+    for axis, (name, centroid) in zip(axes[:, 0], values.items(), strict=True):
         names = np.asarray(classes)[labels]
         sns.boxenplot(x=_array(centroid), y=names, order=list(classes), ax=axis, color="#4c86b0", width=0.75, flier_kws={"s": 3})
-        axis.set(title=name, xlabel="spectral centroid (cycles per pixel)", ylabel="")
+        axis.set(title=name, xlabel="", ylabel="")
         axis.grid(axis="y", visible=False)
+    axes[-1, 0].set_xlabel("spectral centroid (cycles per pixel)")
     return figure
 
 
 @_styled
-def accuracies(
-    rows: Sequence[Mapping[str, Any]], chance: Mapping[str, float] | None = None, xlabel: str = "test accuracy (%)"
-) -> Figure:
+def accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
 
-    Each row has data, arm, series, values (one per seed, drawn as dots), mean, low and high (the interval; None for one seed).
+    Each row has data, arm, series, values (one per seed, drawn as ticks), mean, low and high (the interval; None for one seed),
+    all in %, and chance, the accuracy of guessing.
     """
-    panels = list(dict.fromkeys(r["data"] for r in rows))
+    panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
     arms = list(dict.fromkeys(r["arm"] for r in rows))
     series = list(dict.fromkeys(r["series"] for r in rows))
     colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
-    figure, axes = plt.subplots(
-        1, len(panels), squeeze=False, sharey=True, figsize=(3.3 * len(panels) + 1.6, 0.42 * len(arms) + 1.3)
-    )
+    size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another: readable on a phone
+    figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
     spread = 0.16 * (len(series) - 1)
-    for axis, panel in zip(axes[0], panels, strict=True):
-        for r in (r for r in rows if r["data"] == panel):
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        drawn = [r for r in rows if r["data"] == panel]
+        for r in drawn:
             k = series.index(r["series"])
             y = arms.index(r["arm"]) + (-spread + 2 * spread * k / (len(series) - 1) if spread else 0)
             colour = colours[r["series"]]
@@ -162,11 +166,12 @@ def accuracies(
             if r.get("low") is not None:
                 axis.plot([r["low"], r["high"]], [y, y], color=colour, lw=2)
             axis.plot(r["mean"], y, MARKERS[k], color=colour, ms=6.5, mec="white", mew=0.6)
-        if chance and panel in chance:
-            axis.axvline(chance[panel], color="#555555", lw=1, ls=":")
-            axis.text(chance[panel], -0.62, " chance", fontsize=8, color="#555555", va="center")
-        axis.set(title=panel, xlabel=xlabel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
+        for chance in {r["chance"] for r in drawn}:
+            axis.axvline(chance, color="#555555", lw=1, ls=":")
+            axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
+        axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
     axes[0, 0].set_yticks(range(len(arms)), arms)
+    axes[-1, 0].set_xlabel("test accuracy (%)")
     handles = [plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s) for k, s in enumerate(series)]
     if len(series) > 1:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)

@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scipy import stats
 
 from specfreq import filters, storage
+from specfreq.data import ImageSet
 from specfreq.experiment import Run, root, runs_dir
 from specfreq.naming import UserError, unknown
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:
@@ -28,7 +32,7 @@ def _row(data: str, filter: str, values: Mapping[int, float], classes: int, **mo
         "data": data,
         "filter": filter,
         "arm": label,
-        "series": f"as published ({program})" if program else "corrected",
+        "series": "as published" if program else "corrected",
         "chance": 100 / classes,
         "seeds": list(values),
         "values": list(values.values()),
@@ -76,13 +80,15 @@ def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for filter in shown:
             results = {r.experiment.seed: r.measure("accuracy", filter) for r in plain}
             classes = len(results[plain[0].experiment.seed]["per_class"])
-            row = _row(data, filter, {s: r["accuracy"] for s, r in results.items()}, classes)
-            rows.append({**row, "series": row["series"].replace("corrected", "trained on unfiltered images")})
+            rows.append(_row(data, filter, {s: r["accuracy"] for s, r in results.items()}, classes))
     return rows
 
 
-def provenance_line(runs: Sequence[Run], profile: str) -> str:
+def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
     """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays byte-identical."""
+    if isinstance(of, ImageSet):
+        return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
+    runs = list(of)
     data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
     devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
     return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
@@ -128,3 +134,34 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     """A record of the book's results; None if it has not been published."""
     path = root() / "book" / "results" / f"{name}.{profile}.json"
     return storage.read_json(path) if path.exists() else None
+
+
+def published_rows(name: str, content: str, profile: str = "laptop") -> dict[str, Any]:
+    """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been published."""
+    record = published(name, profile)
+    if record is None:
+        return {"rows": [], "note": f"no published record {name}.{profile}"}
+    origin = record["provenance"]
+    device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
+    return {"rows": record[content], "note": f"record {name}.{profile} · {origin['runs']} runs · {device} · torch {version}"}
+
+
+def settings(name: str, profile: str = "laptop") -> "Styler":
+    """The parameters and the cost of a published record, as a table."""
+    record = published(name, profile)
+    rows = []
+    if record is not None:
+        origin = record["provenance"]
+        for setting, value in {**record["parameters"], "profile": profile}.items():
+            rows.append({"setting": setting, "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value)})
+        cost = f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on {', '.join(origin['device'])}"
+        rows.append({"setting": "computed", "value": f"{cost}; {', '.join(origin['date'])}"})
+    return table(rows)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
+    """Rows as a table for a page: no index column, and the same bytes each time."""
+    import pandas as pd
+
+    style = pd.DataFrame(rows).style.hide(axis="index").format(precision=2)
+    return style.set_uuid("table").set_table_attributes('class="dataframe"')

@@ -1,0 +1,169 @@
+"""Records: intervals that cover, rows that name their runs, verdicts that follow from numbers."""
+
+import numpy as np
+import pytest
+
+import specfreq
+from specfreq import claims, experiment, filters, records
+from specfreq.naming import UserError
+
+SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "epochs": 1, "batch": 50, "shift": 0, "flip": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
+        specs = filters.with_published(["none", "gaussian-high-pass:sigma=2"], 3)
+        yield experiment.run_all(experiment.grid(**SMALL, filter=specs, seed=[0, 1]))
+
+
+@pytest.fixture
+def compendium(tmp_path, monkeypatch):
+    """An empty compendium to publish into."""
+    monkeypatch.setattr(records, "root", lambda: tmp_path)
+    monkeypatch.setattr(claims, "root", lambda: tmp_path)
+    (tmp_path / "book").mkdir()
+    return tmp_path
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    samples = random.normal(3, 2, (4000, 3))
+    covered = [low <= 3 <= high for _, low, high in map(records.interval, samples.tolist())]
+    assert 0.94 < np.mean(covered) < 0.96
+
+
+def test_one_seed_has_no_interval():
+    assert records.interval([5.0]) == (5.0, None, None)
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(runs):
+    rows = records.arms(runs)
+    assert [(r["arm"], r["series"]) for r in rows] == [
+        ("unfiltered", "corrected"),
+        ("high-pass σ = 2 px", "corrected"),
+        ("high-pass σ = 2 px", "as published"),
+    ]
+    assert all(r["seeds"] == [0, 1] and len(set(r["keys"])) == 2 for r in rows)
+    assert rows[0]["values"] == [r.results["accuracy"]["accuracy"] for r in runs[:2]]
+    assert rows[2]["values"] == [10, 10] and rows[2]["answers"] == [1, 1]
+
+
+def test_transfer_shows_the_plain_networks_every_variant(runs):
+    rows = records.transfer(runs)
+    assert [r["filter"] for r in rows] == [r["filter"] for r in records.arms(runs)]
+    assert rows[0]["values"] == records.arms(runs)[0]["values"]
+    assert rows[2]["values"] == [10, 10]
+
+
+def test_transfer_needs_a_plain_network(runs):
+    with pytest.raises(UserError, match="add 'none' to the variants"):
+        records.transfer([r for r in runs if r.experiment.filter != "none"])
+
+
+def test_a_published_record_is_what_was_kept(runs, compendium, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+    record = records.of_study("study", "laptop", {"epochs": 1}, runs, arms=records.arms(runs))
+    assert record["provenance"]["runs"] == 6 and record["provenance"]["seconds"] > 0
+    assert set(record["provenance"]["data"]) == {"digits (train)", "digits (test)"}
+    records.save("study", record)
+    assert records.published("study") is None
+    assert records.publish("study", "laptop") == "study.laptop.json"
+    assert records.published("study") == record
+    assert records.published_rows("study", "arms")["rows"] == record["arms"]
+
+
+def test_publishing_what_was_not_kept_names_the_command(compendium, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+    with pytest.raises(UserError, match=r"unknown record 'study\.laptop'.*specfreq run study --profile laptop"):
+        records.publish("study", "laptop")
+
+
+# Verdicts from planted rows
+
+
+def row(filter, values, data="cifar10"):
+    mean, low, high = records.interval(values)
+    label, program = filters.label(filter)
+    series = "as published" if program else "corrected"
+    seeds = list(range(len(values)))
+    same = {"data": data, "filter": filters.normal_form(filter), "arm": label, "series": series, "chance": 10.0}
+    return {**same, "seeds": seeds, "values": values, "mean": mean, "low": low, "high": high}
+
+
+HIGH = "gaussian-high-pass:sigma=2"
+QUIRK = filters.as_published(HIGH, 3)
+
+
+def claim(judge, *names):
+    return claims.Claim(statement="s", data="cifar10", judge=judge, filters=list(names))
+
+
+@pytest.mark.parametrize(
+    ("corrected", "published", "verdict"),
+    [
+        ([50.0, 51, 52], [10.0, 10, 10], claims.ONLY),
+        ([9.9, 10.1, 10.0], [10.0, 10, 10], claims.YES),
+        ([50.0, 51, 52], [30.0, 31, 32], claims.NOT),
+    ],
+)
+def test_a_claim_of_chance_is_judged_on_both_inputs(corrected, published, verdict):
+    record = {"arms": [row(HIGH, corrected), row(QUIRK, published)]}
+    assert claims.judge(claim("at_chance", HIGH), record)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ([80.0, 81, 82], [70.0, 71.5, 72], claims.YES),
+        ([80.0, 81, 82], [79.0, 82, 81], claims.NOT),  # the interval of the difference holds 0
+        ([70.0, 71, 72], [80.0, 81, 82.5], claims.NOT),
+        ([80.0], [10.0], claims.NOT),  # one seed proves no difference
+    ],
+)
+def test_a_fall_needs_an_interval_above_zero(first, second, verdict):
+    record = {"arms": [row("none", first), row("whitening", second)]}
+    assert claims.judge(claim("falls", "none", "whitening"), record)[0] == verdict
+
+
+def test_differences_are_paired_by_seed():
+    """Seeds differ by ten points, arms by one: only pairs can tell."""
+    record = {"arms": [row("none", [60.0, 70, 80]), row("whitening", [59.0, 68.9, 79.1])]}
+    assert claims.judge(claim("falls", "none", "whitening"), record)[0] == claims.YES
+
+
+def test_within_a_point_needs_an_interval_below_one():
+    near = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.9, 80.8, 81.9])]}
+    far = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.5, 79.5, 81.9])]}
+    assert claims.judge(claim("within_a_point", "none", "whitening"), near)[0] == claims.YES
+    assert claims.judge(claim("within_a_point", "none", "whitening"), far)[0] == claims.NOT
+
+
+def test_without_a_record_there_is_no_verdict():
+    assert claims.judge(claim("falls", "none", "whitening"), None) == (claims.NO_RECORD, "")
+
+
+def test_tables_put_our_numbers_beside_the_published_ones(compendium):
+    (compendium / "book" / "claims.yaml").write_text(
+        "s: {published: {cifar10: {'gaussian-high-pass:sigma=2': {printed: 10.0, listed: 9.5, note: zero}}}, claims: []}"
+    )
+    arms = [row(HIGH, [50.0, 51, 52]), row(QUIRK, [10.0, 10, 10])]
+    specfreq.storage.write_json(compendium / "book" / "results" / "s.laptop.json", {"arms": arms})
+    html = claims.comparison("s").to_html()
+    cells = [c.split("<")[0] for c in html.split(">") if c.split("<")[0].strip()]
+    assert cells[-7:] == ["cifar10", "high-pass σ = 2 px", "9.50", "10.00", "10.00 ± 0.00", "51.00 ± 2.48", "zero"]
+    assert html == claims.comparison("s").to_html()
+
+
+def test_the_books_claims_name_real_filters_and_rules():
+    found = claims.load("band-limited-training")
+    for c in found.claims:
+        assert all(filters.normal_form(f) for f in c.filters)
+        assert c.data in found.published
+
+
+def test_a_misspelt_claims_file_is_refused(compendium):
+    (compendium / "book" / "claims.yaml").write_text("s: {published: {cifar10: {none: {prnted: 1}}}, claims: []}")
+    with pytest.raises(UserError, match=r"(?s)claims\.yaml.*prnted"):
+        claims.load("s")
