@@ -233,9 +233,9 @@ def grid(**fields: Any) -> list[Experiment]:
     return [Experiment(**fixed, **dict(zip(varying, row, strict=True))) for row in itertools.product(*varying.values())]
 
 
-def run_all(experiments: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any) -> list[Run]:
-    """Run experiments one after another. All descriptions are checked, and all data found, before the first one starts."""
-    experiments = list(experiments)
+def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any) -> list[Run]:
+    """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
+    experiments = list(itertools.chain(*grids))
     for e in experiments:
         models.check(e.model, tuple(e.image_set("train").images.shape[1:]))
     return [run(e, measures, **options) for e in experiments]

@@ -1,0 +1,183 @@
+"""Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specfreq import pictures, planted
+from specfreq.embedded import EMBEDDED
+from specfreq.naming import UserError, parse, unknown
+from specfreq.pictures import choose
+from specfreq.sources import PUBLISHED, SPLITS
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images in memory.
+
+    Args:
+        images: uint8 (N, C, H, W), on the CPU.
+        labels: int64 (N,), each in [0, len(classes)).
+        classes: the name of each class.
+        name: what the set was loaded by.
+        boxes: int64 (N, 4), the pixels x0 <= x < x1, y0 <= y < y1 that hold the class's object, as x0, y0, x1, y1;
+            all zeros for an image without a known box. None where the set has no boxes.
+
+    Raises:
+        ValueError: a shape, type or value is not as said here.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    boxes: Tensor | None = None
+
+    def __post_init__(self):
+        count = len(self.images)
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
+        if self.labels.shape != (count,) or self.labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 ({count},), not {self.labels.dtype} {tuple(self.labels.shape)}")
+        if count and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
+            raise ValueError(f"labels must lie in [0, {len(self.classes)})")
+        if self.boxes is not None and (self.boxes.shape != (count, 4) or self.boxes.dtype != torch.int64):
+            raise ValueError(f"boxes must be int64 ({count}, 4), not {self.boxes.dtype} {tuple(self.boxes.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return tuple(self.images.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: images, labels, classes and boxes, with their shapes. The name is left out."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for tensor in (self.images, self.labels, self.boxes):
+            if tensor is not None:
+                array = np.ascontiguousarray(tensor.numpy())
+                digest.update(f"|{array.dtype.str}{array.shape}|".encode())
+                digest.update(array.data)
+        return digest.hexdigest()
+
+    def subset(self, size: int, seed: int = 0) -> "ImageSet":
+        """`size` of the images, drawn by `seed`: as many of each class as can be, in their old order.
+
+        The draw is the same on every machine, and with one seed a smaller subset lies inside a larger one.
+
+        Raises:
+            UserError: `size` is below 1 or above the number of images.
+        """
+        kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name))
+        boxes = None if self.boxes is None else self.boxes[kept]
+        return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes)
+
+
+def root() -> Path:
+    """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
+    if place := os.environ.get("SPECFREQ_DATA"):
+        return Path(place).expanduser().absolute()
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "_toc.yml").is_file() and (checkout / "data").is_dir():
+        return checkout / "data"
+    return Path.home() / ".cache" / "specfreq"
+
+
+def names() -> list[str]:
+    """The names that `load` knows; `folder` stands for folder:PATH, and `planted` takes parameters."""
+    return [*EMBEDDED, "planted", *PUBLISHED, "folder"]
+
+
+def load(name: str, split: str = "train", size: int | None = None, seed: int = 0) -> ImageSet:
+    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed)` would give.
+
+    Args:
+        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` (see `pictures.folder`).
+        split: "train" or "test".
+        size, seed: how many images to keep, and the seed that draws them. Only those are read from disk.
+
+    Raises:
+        UserError: unknown name, split or parameter; data missing or damaged (names the file and the command
+            that gets it); `size` above the number of images.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, name)
+    source = _source(name, split)
+    kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})")
+    return ImageSet(
+        images=torch.from_numpy(source.read(kept)),
+        labels=torch.from_numpy(source.labels[kept]),
+        classes=source.classes,
+        name=name,
+        boxes=None if source.boxes is None else torch.from_numpy(source.boxes[kept]),
+    )
+
+
+def get(name: str) -> str:
+    """Download a published set to `root()` through its library's own loader; says what was done.
+
+    Nothing is written there before all of it has come and been checked. A set that is there and intact is left alone.
+
+    Raises:
+        UserError: unknown name, or nothing that could be downloaded; `root()` cannot be written to.
+        ConnectionError: the download failed; says how to do it by hand.
+    """
+    kind = name.partition(":")[0]
+    if kind == "folder":
+        raise UserError(f"{name} names pictures of your own; nothing can be downloaded")
+    if kind not in names():
+        raise unknown("data set", name, names())
+    if kind not in PUBLISHED:
+        return f"{kind} needs no download"
+    if not any(PUBLISHED[kind].problem(root(), split) for split in SPLITS):
+        return f"{kind} is already in {root()}"
+    PUBLISHED[kind].fetch(root())
+    return f"{kind} is now in {root()}"
+
+
+class Row(NamedTuple):
+    """One line of `specfreq data list`: `present` if a split can be loaded; `why` says what is missing or damaged."""
+
+    name: str
+    what: str
+    where: str
+    present: bool
+    why: str
+
+
+def status() -> list[Row]:
+    """What is here and what is not. Published files are read in full to compare their MD5, where there is one."""
+    rows = [Row(name, e.what, f"comes with {e.library}", True, "") for name, e in EMBEDDED.items()]
+    rows.append(Row("planted", "synthetic, class evidence in a chosen band, amplitude or phase", "computed", True, ""))
+    for name, published in PUBLISHED.items():
+        problems = {split: published.problem(root(), split) for split in SPLITS}
+        why = "; ".join(dict.fromkeys(filter(None, problems.values())))
+        rows.append(Row(name, published.what, str(root()), not all(problems.values()), why))
+    rows.append(Row("folder:PATH", "pictures of your own, a sub-folder per class", "PATH", True, ""))
+    return rows
+
+
+def _source(name: str, split: str) -> pictures.Source:
+    kind, _, rest = name.partition(":")
+    if kind == "folder":  # a path is not a list of parameters
+        return pictures.folder(rest, split, root())
+    if kind == "planted":
+        return planted.source(name, split)
+    kind, parameters = parse(name)
+    if kind not in names():
+        raise unknown("data set", kind, names())
+    if parameters:
+        raise unknown("parameter", next(iter(parameters)), (), kind)
+    if kind in EMBEDDED:
+        return EMBEDDED[kind].read(split)
+    return PUBLISHED[kind].read(root(), split)
