@@ -1,0 +1,59 @@
+"""Times as multiples of a floor that runs in the same rounds, so that the machine and its other work cancel out."""
+
+import ctypes
+import platform
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+
+class Ratio(NamedTuple):
+    """Time over the floor's time in the same round: median and quartiles over the rounds."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+def machine() -> str:
+    """What ratios depend on: processor, versions, threads. Also sets the latter, and how memory is given back."""
+    torch.set_num_threads(1)
+    if platform.libc_ver()[0] == "glibc":  # keep freed pages: else page faults take longer than the work, now and then
+        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
+        libc.mallopt(trim_threshold, 2**30)
+        libc.mallopt(mmap_threshold, 2**30)
+    try:
+        with open("/proc/cpuinfo") as lines:
+            processor = next(line.split(": ")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return f"{processor}, 1 thread; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+
+
+def ratios(floor: Callable, contenders: dict[str, Callable], rounds: int = 60) -> tuple[float, dict[str, Ratio]]:
+    """Median seconds of the floor, and each contender's ratio to it. Fast calls are repeated to fill 10 ms of each round."""
+
+    def seconds(call: Callable, repeats: int) -> float:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return (time.perf_counter() - start) / repeats
+
+    calls = {"": floor, **contenders}
+    repeats = {}
+    for name, call in calls.items():
+        call()  # warm-up
+        repeats[name] = max(1, round(0.01 / min(seconds(call, 1) for _ in range(3))))
+    progress = tqdm(range(rounds), leave=False, disable=None)
+    table = [{name: seconds(call, repeats[name]) for name, call in calls.items()} for _ in progress]
+
+    def ratio(name: str) -> Ratio:
+        lower, middle, upper = quantiles([row[name] / row[""] for row in table], n=4)
+        return Ratio(middle, lower, upper)
+
+    return median(row[""] for row in table), {name: ratio(name) for name in contenders}

@@ -1,0 +1,211 @@
+"""The book: run what has changed, stage sources and executed notebooks, build the pages, check that all are there."""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import joblib
+from filelock import FileLock
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from specfreq import compendium, data, experiment
+from specfreq.compendium import QUICK, StudyFailed
+from specfreq.naming import UserError
+
+SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")  # what the pages are made of, besides the studies
+RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
+
+
+class BookFailed(RuntimeError):
+    """A study or a page of the book failed. The message names it."""
+
+
+def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str], None] = print) -> Path:
+    """Build the book in `_build/html`, running only the studies whose code, parameters, data or environment changed.
+
+    Nothing outside `_build` and the folder of runs is written. A failing study does not stop the others.
+
+    Args:
+        profile: the parameters of every study.
+        root: the compendium; by default the one this package lies in.
+        say: takes the lines of progress.
+
+    Returns:
+        The page to open.
+
+    Raises:
+        UserError: before anything runs: no compendium, an unknown profile, an impossible parameter.
+        BookFailed: at the end: studies that failed, warnings of the book's builder, missing pages.
+    """
+    root = (root or experiment.root()).resolve()
+    if not (root / "_toc.yml").exists():
+        raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
+    (root / "_build").mkdir(exist_ok=True)
+    with FileLock(root / "_build" / "lock"):
+        _check_contents(root)
+        executed = _run_studies(profile, root, say)
+        files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
+        key = _digest(_environment(), {name: _hash(path) for name, path in files.items()})
+        html, made_of = root / "_build" / "html", root / "_build" / "html.key"
+        started = time.perf_counter()
+        if made_of.exists() and made_of.read_text() == key and not _missing(root, html):
+            say(_line("pages", "unchanged"))
+        else:
+            made_of.unlink(missing_ok=True)
+            _build_pages(root, files, html)
+            made_of.write_text(key)
+            say(_line("pages", f"done in {time.perf_counter() - started:.0f} s"))
+    return html / "index.html"
+
+
+def places(profile: str, root: Path) -> dict[str, Path]:
+    """Where each study's executed notebook is kept: a name made of all that its content depends on."""
+    environment = [_environment(), {k: _hash(v) for k, v in _sources(root).items() if k.startswith(RECORDS)}]
+    outputs = {}
+    for name, path in compendium.studies(root).items():
+        values = compendium.resolve(name, profile, root=root)
+        key = _digest(environment, _hash(path), values, _data_digests(values))
+        outputs[name] = root / "_build" / "executed" / f"{name}-{key[:16]}.ipynb"
+    return outputs
+
+
+def _line(what: str, state: str) -> str:
+    return f"  {what:<28} {state}"
+
+
+def _run_studies(profile: str, root: Path, say: Callable[[str], None]) -> dict[str, Path]:
+    """Executed notebooks by study, from earlier builds where nothing changed; the others run side by side."""
+    outputs = places(profile, root)
+    stale = [name for name, path in outputs.items() if not path.exists()]
+    workers = max(1, min(len(outputs), joblib.cpu_count()))
+    say(f"profile {profile}: {len(stale)} of {len(outputs)} studies to run, {workers} at a time")
+    for name in sorted(outputs.keys() - stale):
+        say(_line(name, "unchanged"))
+    # the share of cores does not depend on what is stale, so that a study gives the same bits in every build
+    threads = max(1, joblib.cpu_count() // workers)
+    failures = []
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = {pool.submit(_run_study, name, outputs[name], profile, root, threads): name for name in stale}
+        try:
+            for job in as_completed(jobs):
+                failures += _report(job, jobs[job], say)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failures:
+        raise BookFailed("\n".join([f"{len(failures)} of {len(outputs)} studies failed; the others are kept", *failures]))
+    return outputs
+
+
+def _run_study(name: str, output: Path, profile: str, root: Path, threads: int) -> float:
+    started = time.perf_counter()
+    output.parent.mkdir(exist_ok=True)
+    os.chdir(root)  # a worker process of its own: where the command was called must not matter
+    compendium.execute(name, output, profile, root=root, threads=threads, progress=False)
+    for old in sorted(output.parent.glob(f"{name}-*.ipynb"), key=lambda p: p.stat().st_mtime)[:-5]:
+        old.unlink()
+    return time.perf_counter() - started
+
+
+def _report(job: Future, name: str, say: Callable[[str], None]) -> list[str]:
+    try:
+        say(_line(name, f"done in {job.result():.0f} s"))
+    except (StudyFailed, UserError) as failure:
+        say(_line(name, "failed"))
+        return [str(failure)]
+    return []
+
+
+def _sources(root: Path) -> dict[str, Path]:
+    """The book's own files, by their place below the root."""
+    listed = [path for name in SOURCES for path in [root / name, *sorted((root / name).rglob("*"))]]
+    return {path.relative_to(root).as_posix(): path for path in listed if path.is_file() and not path.name.startswith(".")}
+
+
+def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
+    """Stage and build from nothing: a warning in a page that an earlier build had kept would stay unseen."""
+    staged, work, log = root / "_build" / "book", root / "_build" / "work", root / "_build" / "reports" / "jupyter-book.log"
+    for folder in (staged, work):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, path in files.items():
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, staged / name)
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-n", "-W", "--keep-going"]
+    environment = os.environ | {"NO_COLOR": "1"}
+    with log.open("w") as out:
+        done = subprocess.run(
+            [*command, "--path-output", work, staged], stdout=out, stderr=subprocess.STDOUT, cwd=staged, env=environment
+        )
+    if done.returncode:
+        raise BookFailed(f"the pages were not built:\n{_warnings(log.read_text())}\nall of it: {log}")
+    if missing := _missing(root, work / "_build" / "html"):
+        raise BookFailed(f"_toc.yml names pages that were not built: {', '.join(missing)}; see {log}")
+    shutil.rmtree(html, ignore_errors=True)
+    (work / "_build" / "html").replace(html)
+    shutil.rmtree(work)
+
+
+def _warnings(log: str) -> str:
+    lines = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line or "CRITICAL" in line]
+    return "\n".join(dict.fromkeys(lines)) or "\n".join(log.splitlines()[-10:])
+
+
+def _missing(root: Path, html: Path) -> list[str]:
+    """The pages of the table of contents that do not exist."""
+    return [page for page in parse_toc_yaml(root / "_toc.yml") if not (html / f"{page}.html").exists()]
+
+
+def _check_contents(root: Path) -> None:
+    """Refuse a table of contents with pages that nothing makes, before anything runs."""
+    for page in parse_toc_yaml(root / "_toc.yml"):
+        if not any((root / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
+            raise UserError(f"_toc.yml names {page}, and there is no {page}.md or {page}.ipynb")
+
+
+def _environment() -> dict[str, Any]:
+    """All that is installed, and the package's own code."""
+    package = Path(__file__).parent
+    return {
+        "python": [platform.python_version(), platform.machine()],
+        "packages": sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}),
+        "code": {str(path.relative_to(package)): _hash(path) for path in sorted(package.rglob("*.py"))},
+    }
+
+
+def _data_digests(values: Mapping[str, Any]) -> dict[str, str]:
+    """The content of every data set that a parameter names."""
+    digests = {}
+    for value in values.values():
+        for name in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(name, str) and name.partition(":")[0] in data.names():
+                digests |= {f"{name} {split}": _data_digest(name, split) for split in ("train", "test")}
+    return digests
+
+
+@functools.cache
+def _data_digest(name: str, split: str) -> str:
+    try:
+        return data.load(name, split).digest
+    except UserError as error:  # a study that needs it will say so
+        return str(error)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

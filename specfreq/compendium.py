@@ -1,0 +1,274 @@
+"""Studies: notebooks with strict parameters and profiles, executed as a whole or not at all."""
+
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import ERROR_MARKER_TAG
+from pydantic import TypeAdapter, ValidationError
+from traitlets import default
+
+from specfreq import experiment, storage
+from specfreq.naming import UserError, unknown
+from specfreq.parameters import Parameter, declared_in
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
+QUICK = "quick"  # the profile that is the notebooks' own defaults
+
+
+class StudyFailed(RuntimeError):
+    """A study raised an error or its kernel died. The message names study and cell, and where to look."""
+
+
+def studies(root: Path | None = None) -> dict[str, Path]:
+    """The notebooks of the compendium, by name."""
+    return {p.stem: p for p in sorted(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
+
+
+def _find(study: str, root: Path | None) -> Path:
+    """A study by name, or any notebook by its path."""
+    if study.endswith(".ipynb") and Path(study).is_file():
+        return Path(study)
+    known = studies(root)
+    if study not in known:
+        raise unknown("study", study, known, hint="`specfreq list studies` shows all")
+    return known[study]
+
+
+def _read(path: Path) -> NotebookNode:
+    """A notebook in the current format, with cell ids that are the same at every reading."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        named = [("id" in cell) for cell in notebook.cells]
+        notebook = nbformat.v4.upgrade(notebook)
+    except (ValueError, AttributeError, OSError, nbformat.ValidationError) as error:
+        raise UserError(f"{path} cannot be read as a notebook: {error}") from None
+    for number, cell in enumerate(notebook.cells):
+        if not named[number]:
+            cell["id"] = f"cell-{number}"
+    return notebook
+
+
+def _tagged(cell: NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
+    """The parameters of a study, by name: those of its cell tagged ``parameters``."""
+    path = _find(study, root)
+    cells = [cell.source for cell in _read(path).cells if _tagged(cell, "parameters")]
+    if len(cells) > 1:
+        raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; one is meant to be")
+    return declared_in(cells[0], path.name) if cells else {}
+
+
+def profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is checked.
+
+    Raises:
+        UserError: the file has another shape, or names what no study has.
+    """
+    path = (root or experiment.root()) / "notebooks" / "profiles.yaml"
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        shape = TypeAdapter(dict[str, dict[str, dict[str, Any] | None] | None] | None)
+        sets = {name: {k: v or {} for k, v in (of or {}).items()} for name, of in (shape.validate_python(read) or {}).items()}
+    except (yaml.YAMLError, ValidationError) as error:
+        raise UserError(f"{path.name} is not of the form profile: study: parameter: value ({error})") from None
+    known = studies(root)
+    for profile, of in sets.items():
+        for study, values in of.items():
+            if study not in known:
+                raise unknown("study", study, known, where=f"profile {profile}", hint=path.name)
+            declared = parameters(study, root)
+            for name, value in values.items():
+                _declared(declared, name, study, f"{path.name}, {profile}").check(value, f"{study} ({path.name}, {profile})")
+    return {QUICK: {}, **sets}
+
+
+def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
+    if name not in declared:
+        raise unknown("parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all")
+    return declared[name]
+
+
+def resolve(
+    study: str, profile: str = QUICK, overrides: Mapping[str, Any] | None = None, root: Path | None = None
+) -> dict[str, Any]:
+    """Every parameter of a study with its value: its default, unless the profile, unless an override says otherwise.
+
+    Args:
+        overrides: text is read as on the command line, other values must be of the parameter's type.
+
+    Raises:
+        UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong type.
+    """
+    declared, sets = parameters(study, root), profiles(root)
+    if profile not in sets:
+        raise unknown("profile", profile, sets)
+    name = Path(study).stem
+    values = {p.name: p.default for p in declared.values()}
+    if "profile" in declared:
+        values["profile"] = profile
+    for key, value in sets[profile].get(name, {}).items():
+        values[key] = declared[key].check(value, name)
+    for key, value in (overrides or {}).items():
+        values[key] = _declared(declared, key, name).read(value, name)
+    return values
+
+
+class _Kernel(AsyncKernelManager):
+    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a folder of its own."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
+        return KernelSpec(argv=argv, env=dict(self.environment), language="python", display_name="Python 3")
+
+    @default("connection_file")
+    def _own_connection_file(self) -> str:
+        return str(self.folder / "kernel.json")
+
+    @default("transport")
+    def _sockets(self) -> str:  # two kernels that start at once can be given the same TCP port
+        return "tcp" if os.name == "nt" else "ipc"
+
+
+def _environment(folder: Path, root: Path, threads: int | None) -> dict[str, str]:
+    """What a study's kernel is told, so that the machine, the user's habits and the working directory do not matter."""
+    told = {
+        "SPECFREQ_RUNS": str(Path(os.environ.get("SPECFREQ_RUNS") or root / "runs").absolute()),
+        "PYTHONHASHSEED": "0",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "TQDM_DISABLE": "1",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if threads and "OMP_NUM_THREADS" not in os.environ:
+        told["OMP_NUM_THREADS"] = str(threads)
+    return told
+
+
+def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Parameter]) -> NotebookNode:
+    """The notebook to run, with a cell that sets what differs from its defaults, as papermill would add it."""
+    notebook = _read(path)
+    changed = {k: v for k, v in values.items() if v != declared[k].default}
+    notebook.cells = [cell for cell in notebook.cells if not _tagged(cell, "injected-parameters")]
+    if changed:  # our own cell: papermill's has a random id and turns tuples into text
+        source = "\n".join(["# Parameters", *(f"{k} = {v!r}" for k, v in changed.items())])
+        cell = nbformat.v4.new_code_cell(source, id="injected-parameters", metadata={"tags": ["injected-parameters"]})
+        at = next(i for i, c in enumerate(notebook.cells) if _tagged(c, "parameters"))
+        notebook.cells.insert(at + 1, cell)
+    return notebook
+
+
+def _scrubbed(notebook: NotebookNode) -> NotebookNode:
+    """Without what differs from run to run: papermill's paths and times, and addresses as in ``<Styler at 0x7ff9deabc910>``."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]  # papermill adds empty ones
+        for output in cell.get("outputs", []):
+            for place, key in ((output, "text"), (output.get("data", {}), "text/plain")):
+                if key in place:
+                    place[key] = ADDRESS.sub(">", place[key])
+    return notebook
+
+
+def _checked_output(output: Path, root: Path | None) -> Path:
+    """Refuse an output that cannot be written, while nothing has been computed yet."""
+    output = output.absolute()
+    if output.suffix != ".ipynb":
+        raise UserError(f"cannot write {output}: the name of a notebook ends in .ipynb")
+    if output.resolve() in {p.resolve() for p in studies(root).values()}:
+        raise UserError(f"cannot write {output}: it is the source of a study; choose another place")
+    if output.is_dir() or not output.parent.is_dir():
+        what = "it is a folder" if output.is_dir() else f"{output.parent} is no folder"
+        raise UserError(f"cannot write {output}: {what}; choose a place that can be written")
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; choose a place that can be written") from None
+    return output
+
+
+def execute(
+    study: str,
+    output: Path | None = None,
+    profile: str = QUICK,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    root: Path | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Run a study and write the executed notebook: the same bytes from the same parameters, sources and data.
+
+    Args:
+        study: its name, or the path of a notebook.
+        output: the .ipynb to write, in one step and only if every cell ran; in `_build/studies` by default.
+        profile, overrides: see `resolve`.
+        root: the compendium; by default the one this package lies in.
+        threads: of the kernel's arithmetic, unless $OMP_NUM_THREADS says otherwise; None for all cores.
+        progress: a bar over the cells; None shows it on terminals only.
+
+    Raises:
+        UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
+        StudyFailed: a cell raised, or the kernel died; the notebook up to there is kept in `_build/reports`.
+    """
+    root = root or experiment.root()
+    path, values = _find(study, root), resolve(study, profile, overrides, root)
+    if output is None:
+        output = root / "_build" / "studies" / f"{path.stem}.{profile}.ipynb"
+        output.parent.mkdir(parents=True, exist_ok=True)
+    output = _checked_output(Path(output), root)
+    source = _prepared(path, values, parameters(study, root))
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is said by StudyFailed
+    with tempfile.TemporaryDirectory(prefix="specfreq-") as scratch:
+        folder = Path(scratch)
+        nbformat.write(source, folder / "source.ipynb")
+        environment = _environment(folder, root, threads)
+        kernel = type("Kernel", (_Kernel,), {"folder": folder, "environment": environment})
+        try:
+            executed = papermill.execute_notebook(
+                folder / "source.ipynb",
+                folder / "executed.ipynb",
+                kernel_name="python3",
+                language="python",
+                progress_bar={"desc": path.stem, "disable": None if progress is None else not progress, "leave": False},
+                kernel_manager_class=kernel,
+                record_timing=False,
+                coalesce_streams=True,  # how output is cut into pieces depends on the machine's speed
+            )
+        except (PapermillExecutionError, DeadKernelError) as error:
+            report = storage.write(root / "_build" / "reports" / path.name, (folder / "executed.ipynb").read_bytes())
+            failure = _what_failed(error, _read(folder / "executed.ipynb"))
+            raise StudyFailed(f"{path.stem} failed in {failure}; the notebook up to there: {report}") from None
+    return storage.write(output, nbformat.writes(_scrubbed(executed)) + "\n")
+
+
+def _what_failed(error: Exception, partial: NotebookNode) -> str:
+    """The cell that ended it, as counted in the study itself, and why."""
+    own = [cell for cell in partial.cells if not {"injected-parameters", ERROR_MARKER_TAG} & set(cell.metadata.get("tags", []))]
+    started = [number for number, cell in enumerate(own, 1) if cell.metadata.papermill.get("start_time")]
+    if isinstance(error, PapermillExecutionError):
+        message = error.evalue.strip().partition("\n")[0]
+        return f"cell {started[-1]} (In [{error.exec_count}]): {error.ename}: {message}"
+    return f"cell {started[-1]}: its kernel died, perhaps for want of memory"

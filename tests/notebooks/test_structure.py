@@ -1,0 +1,236 @@
+"""The notebooks as committed: small typed cells, described figures, reference outputs; and guards that notice when they are not."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from specfreq import compendium
+from specfreq.naming import UserError
+from specfreq.parameters import declared_in
+
+ROOT = Path(__file__).parents[2]
+STUDIES = compendium.studies(ROOT)
+LONGEST = 25  # lines of a cell
+ABSOLUTE = re.compile(r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)""")
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def problems(notebook: NotebookNode) -> list[str]:
+    """What is wrong with a committed notebook, each with the number of its cell."""
+    code = [(n, cell) for n, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    found = [*opening(notebook), *parameters(code)]
+    if not any("nbval-check-output" in tags(cell) for _, cell in code):
+        found.append("no cell is tagged nbval-check-output: nothing is compared")
+    for number, cell in code:
+        found += [f"cell {number}: {p}" for p in (*source(cell), *figure(cell), *outputs(cell))]
+    found += [f"cell {n}: an absolute path" for n, cell in enumerate(notebook.cells, 1) if ABSOLUTE.search(all_text(cell))]
+    return found
+
+
+def all_text(cell: NotebookNode) -> str:
+    shown = [text for o in cell.get("outputs", []) for text in (o.get("text", ""), *o.get("data", {}).values())]
+    return "\n".join([cell.source, *map(str, shown)])
+
+
+def opening(notebook: NotebookNode) -> list[str]:
+    """A study opens with a title, and its first line asks a question."""
+    first = notebook.cells[0]
+    lines = [line for line in first.source.splitlines() if line.strip()]
+    if first.cell_type != "markdown" or not lines or not lines[0].startswith("# "):
+        return ["the first cell has no title"]
+    return [] if len(lines) > 1 and "?" in lines[1] else ["the first line asks no question"]
+
+
+def parameters(code: list[tuple[int, NotebookNode]]) -> list[str]:
+    """One cell of parameters, typed, each with a word about what it is; the profile among them."""
+    cells = [cell.source for _, cell in code if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        return [f"{len(cells)} cells are tagged parameters"]
+    try:
+        declared = declared_in(cells[0], "it")
+    except UserError as error:
+        return [str(error)]
+    found = [f"parameter {p.name} does not say what it is" for p in declared.values() if not p.help]
+    if "profile" not in declared or declared["profile"].default != "quick":
+        found.append("no parameter profile with default 'quick'")
+    return found
+
+
+def source(cell: NotebookNode) -> list[str]:
+    """Few lines, and nothing defined that the package should hold."""
+    lines = len(cell.source.splitlines())
+    found = [f"{lines} lines, more than {LONGEST}"] if lines > LONGEST else []
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError as error:
+        return [*found, f"not Python: {error}"]
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    return found + [f"defines {ast.unparse(n).splitlines()[0]}" for n in ast.walk(tree) if isinstance(n, definitions)]
+
+
+def draws(cell: NotebookNode) -> bool:
+    """Whether a cell shows a figure: it calls into specfreq.figures or matplotlib."""
+    calls = re.findall(r"\b(figures|plt|sns)\.\w+\(", cell.source)
+    return bool(calls) or any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def figure(cell: NotebookNode) -> list[str]:
+    """A figure has a caption, a name to be referred to by, a description, and keeps its colours in the dark."""
+    about = cell.metadata.get("mystnb", {})
+    if not draws(cell):
+        return ["describes a figure and draws none"] if "figure" in about else []
+    shown, image = about.get("figure", {}), about.get("image", {})
+    wanted = {
+        "caption": shown.get("caption", "").strip(),
+        "name": re.fullmatch(r"fig-[a-z0-9-]+", shown.get("name", "")),
+        "alt text": len(image.get("alt", "")) >= 30,
+        "class dark-light": "dark-light" in image.get("classes", ""),
+    }
+    return [f"its figure has no {what}" for what, there in wanted.items() if not there]
+
+
+def outputs(cell: NotebookNode) -> list[str]:
+    """Reference outputs where they are compared, and no outputs elsewhere."""
+    loud = [o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    found = ["an error or a warning is kept"] if loud else []
+    if "nbval-check-output" not in tags(cell):
+        return [*found, "is not stripped"] if cell.outputs or cell.execution_count is not None else found
+    if cell.execution_count is None or not cell.outputs:
+        return [*found, "tagged nbval-check-output without reference output: nbval would compare nothing"]
+    text = "".join(o.get("text", "") for o in cell.outputs)
+    if not text.strip() or len(text.splitlines()) > 10:
+        found.append("its reference output is no short text")
+    return found
+
+
+# -- the notebooks of this repository ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_is_as_the_guards_want_it(study):
+    assert problems(nbformat.read(STUDIES[study], as_version=4)) == []
+
+
+def test_every_study_is_a_page_and_every_page_of_studies_a_notebook():
+    pages = {page for page in parse_toc_yaml(ROOT / "_toc.yml") if page.startswith("notebooks/")}
+    assert STUDIES and pages == {f"notebooks/{name}" for name in STUDIES}
+
+
+def test_every_study_has_its_profiles_and_quick_is_its_own_defaults():
+    profiles = compendium.profiles(ROOT)
+    assert {"quick", "laptop", "paper"} <= set(profiles)
+    assert not any(profiles["quick"].values())
+    assert set(profiles["laptop"]) == set(profiles["paper"]) == set(STUDIES)
+
+
+def test_launch_buttons_open_files_that_exist():
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    for page in parse_toc_yaml(ROOT / "_toc.yml"):
+        if page.startswith("notebooks/"):
+            assert (ROOT / repository.get("path_to_book", "") / f"{page}.ipynb").is_file()
+
+
+def test_no_two_figures_share_a_name():
+    cells = [cell for path in STUDIES.values() for cell in nbformat.read(path, as_version=4).cells]
+    names = [cell.metadata.mystnb.figure.name for cell in cells if "figure" in cell.metadata.get("mystnb", {})]
+    assert names and len(names) == len(set(names))
+
+
+# -- the guards themselves: each must notice its own kind of damage ---------------------------------------------------
+
+
+@pytest.fixture
+def notebook():
+    """A small notebook with which nothing is wrong."""
+    about = {
+        "figure": {"caption": "Power on rings.", "name": "fig-power"},
+        "image": {"alt": "Line chart of power that falls with frequency.", "classes": "dark-light"},
+    }
+    cells = [
+        new_markdown_cell("# Spectra\n\n**What do images contain?**\n\nMuch, see https://example.org/home/page."),
+        new_code_cell(
+            'epochs: int = 2  # passes\nprofile: str = "quick"  # the name of its record', metadata={"tags": ["parameters"]}
+        ),
+        new_code_cell("figures.profile(power)", metadata={"mystnb": about}),
+        new_code_cell("print(1)", metadata={"tags": ["nbval-check-output"]}, execution_count=3),
+    ]
+    cells[3].outputs = [new_output("stream", name="stdout", text="1\n")]
+    return new_notebook(cells=cells)
+
+
+def test_nothing_is_wrong_with_a_good_notebook(notebook):
+    assert problems(notebook) == []
+
+
+def damage(cell, **changes):
+    def apply(notebook):
+        notebook.cells[cell].update(changes)
+
+    return apply
+
+
+def relabel(cell, *path, to=None):
+    def apply(notebook):
+        place = notebook.cells[cell].metadata
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+
+    return apply
+
+
+WARNING = [new_output("stream", name="stderr", text="UserWarning"), new_output("stream", name="stdout", text="1\n")]
+ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+@pytest.mark.parametrize(
+    ("apply", "problem"),
+    [
+        (damage(0, source="Spectra"), "the first cell has no title"),
+        (damage(0, source="# Spectra\n\nImages contain much."), "the first line asks no question"),
+        (damage(0, source="# Spectra\n\nSee below.\n\nWhat is there?"), "the first line asks no question"),
+        (damage(1, source="epochs = 2"), "write name: type = value"),
+        (damage(1, source="epochs: int = '2'  # passes"), "epochs='2' is refused"),
+        (damage(1, source='epochs: int = 2\nprofile: str = "quick"  # record'), "epochs does not say what it is"),
+        (damage(1, source='profile: str = "laptop"  # record'), "no parameter profile with default 'quick'"),
+        (relabel(1, "tags", to=[]), "0 cells are tagged parameters"),
+        (relabel(2, "tags", to=["parameters"]), "2 cells are tagged parameters"),
+        (damage(2, source="figures.profile(power)\n" * 26), "cell 3: 26 lines, more than 25"),
+        (damage(2, source="def f():\n    pass\nfigures.profile(f())"), "cell 3: defines def f():"),
+        (damage(2, source="class A: pass\nfigures.profile(A)"), "cell 3: defines class A:"),
+        (damage(2, source="f = lambda x: x\nfigures.profile(f)"), "cell 3: defines lambda x: x"),
+        (damage(2, source="figures.profile("), "cell 3: not Python"),
+        (damage(2, source="print(power)"), "cell 3: describes a figure and draws none"),
+        (damage(2, metadata={}), "cell 3: its figure has no caption"),
+        (relabel(2, "mystnb", "figure", to=NotebookNode(name="fig-power")), "cell 3: its figure has no caption"),
+        (relabel(2, "mystnb", "figure", "name", to="power"), "cell 3: its figure has no name"),
+        (relabel(2, "mystnb", "image", "alt", to="a plot"), "cell 3: its figure has no alt text"),
+        (relabel(2, "mystnb", "image", "classes", to=""), "cell 3: its figure has no class dark-light"),
+        (damage(2, source="plt.plot([1])", metadata={}), "cell 3: its figure has no caption"),
+        (damage(2, execution_count=2), "cell 3: is not stripped"),
+        (damage(2, outputs=WARNING), "cell 3: an error or a warning is kept"),
+        (damage(3, outputs=WARNING), "cell 4: an error or a warning is kept"),
+        (damage(3, outputs=ERROR), "cell 4: an error or a warning is kept"),
+        (damage(3, outputs=[]), "cell 4: tagged nbval-check-output without reference output"),
+        (damage(3, execution_count=None), "cell 4: tagged nbval-check-output without reference output"),
+        (damage(3, outputs=[new_output("stream", text="1\n" * 11)]), "cell 4: its reference output is no short text"),
+        (damage(3, outputs=[], execution_count=None, metadata={"tags": []}), "no cell is tagged nbval-check-output"),
+        (damage(3, source="open('/home/me/data')"), "cell 4: an absolute path"),
+        (damage(3, outputs=[new_output("stream", text="wrote /tmp/x\n")]), "cell 4: an absolute path"),
+        (damage(0, source="# Spectra\n\nWhat is in C:\\data?"), "cell 1: an absolute path"),
+    ],
+)
+def test_every_kind_of_damage_is_noticed(notebook, apply, problem):
+    apply(notebook)
+    notebook = nbformat.from_dict(notebook)
+    assert any(problem in found for found in problems(notebook)), problems(notebook)

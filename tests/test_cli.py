@@ -1,0 +1,229 @@
+"""The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that answer at once."""
+
+import subprocess
+import sys
+
+import pytest
+
+from specfreq import book, cli, compendium, experiment
+
+
+@pytest.fixture
+def specfreq(capfd):
+    """Run a command line in this process: (exit code, what was printed, what was complained about)."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(args)
+        out, err = capfd.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def root(tmp_path, add_study, monkeypatch):
+    """A compendium of one study, in place of the one this package lies in."""
+    add_study(tmp_path, "study", "print(epochs)", parameters="epochs: int = 2  # passes over the data\nsigmas: list[float] = [2]")
+    (tmp_path / "notebooks" / "profiles.yaml").write_text("laptop: {study: {epochs: 7}}")
+    monkeypatch.setattr(experiment, "root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def test_help_and_version_answer_without_loading_anything_heavy():
+    program = (
+        "import sys; from specfreq.cli import main\n"
+        "try: main([sys.argv[1]])\n"
+        "except SystemExit: print([m for m in ('torch', 'numpy', 'papermill', 'nbformat') if m in sys.modules])"
+    )
+    for argument in ("--help", "--version"):
+        command = [sys.executable, "-c", program, argument]
+        assert subprocess.run(command, capture_output=True, text=True).stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("command", ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish"])
+def test_every_command_explains_itself(specfreq, command):
+    code, out, err = specfreq(*command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: specfreq {command}".rstrip())
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "specfreq", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "specfreq 0.1.0\n")
+
+
+# -- studies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_misspelt_parameter_is_refused_with_the_nearest(specfreq, root):
+    assert specfreq("run", "study", "-p", "epohcs", "3") == (
+        2,
+        "",
+        "specfreq: unknown parameter 'epohcs' for study; did you mean 'epochs'? (specfreq run study --help lists all)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["-p", "epochs", "3.5"], "epochs='3.5' is refused for study: input should be a valid integer"),
+        (["-p", "epochs"], "parameter 'epochs' has no value; write -p epochs VALUE"),
+        (["--profile", "labtop"], "unknown profile 'labtop'; did you mean 'laptop'?"),
+        (["-o", "missing/out.ipynb"], "cannot write"),
+        (["--epochs", "3"], "No such option: --epochs"),
+        (["more"], "unexpected extra argument"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(specfreq, root, args, complaint):
+    code, out, err = specfreq("run", "study", *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("specfreq: ") and complaint in err and err.count("\n") == 1
+
+
+def test_help_of_a_study_lists_its_parameters(specfreq, root):
+    out = specfreq("run", "study", "--help")[1]
+    assert "epochs: int = 2\n      passes over the data\n" in out
+    assert "sigmas: list[float] = [2]" in out
+
+
+@pytest.mark.parametrize("given", [["-p", "epochs", "5"], ["-p", "epochs=5"], ["--profile", "laptop", "-p", "epochs", "5"]])
+def test_run_passes_parameters_on_and_prints_what_it_wrote(specfreq, root, monkeypatch, given):
+    asked = []
+    monkeypatch.setattr(compendium, "execute", lambda *args: asked.append(args) or "written.ipynb")
+    assert specfreq("run", "study", "-p", "sigmas", "-2,4", *given)[:2] == (0, "written.ipynb\n")
+    assert asked == [("study", None, "laptop" if "laptop" in given else "quick", {"sigmas": "-2,4", "epochs": "5"})]
+
+
+def test_run_writes_an_executed_notebook(specfreq, root):
+    code, out, err = specfreq("run", "study", "-p", "epochs", "41", "-o", "out.ipynb")
+    assert (code, err) == (0, "")
+    assert out == f"{root / 'out.ipynb'}\n"
+    assert '"41\\n"' in (root / "out.ipynb").read_text()
+
+
+def test_a_study_that_fails_is_exit_code_1(specfreq, root, add_study):
+    add_study(root, "study", "raise ValueError('no luck')")
+    code, out, err = specfreq("run", "study", "-o", "out.ipynb")
+    assert (code, out) == (1, "")
+    assert err.startswith("specfreq: study failed in cell 3 (In [2]): ValueError: no luck; the notebook up to there: ")
+    assert not (root / "out.ipynb").exists()
+
+
+def test_book_says_how_far_it_is_and_prints_the_page_to_open(specfreq, root, monkeypatch):
+    def build(profile, say):
+        say(f"studies of {profile}")
+        return root / "index.html"
+
+    monkeypatch.setattr(book, "build", build)
+    assert specfreq("book", "--profile", "laptop")[:2] == (0, f"studies of laptop\nopen {(root / 'index.html').as_uri()}\n")
+
+
+# -- experiments ------------------------------------------------------------------------------------------------------
+
+SMALL = ["--data", "digits", "--train-size", "100", "--test-size", "50", "--epochs", "1"]
+
+
+def test_an_experiment_is_trained_once_found_by_its_key_and_measured(specfreq, runs):
+    code, out, _ = specfreq("train", *SMALL)
+    key = out.split()[0]
+    assert code == 0 and out.startswith(f"{key}  {runs / key}\n") and "accuracy" in out
+    model = runs / key / "model.safetensors"
+    trained = model.stat().st_mtime_ns
+    assert specfreq("train", *SMALL)[1] == out
+    assert model.stat().st_mtime_ns == trained
+    assert f"  {key}  " in specfreq("list", "runs")[1]
+    assert specfreq("measure", key[:6], "accuracy", "--filter", "gaussian-low-pass:sigma=2")[0] == 0
+    assert len(list((runs / key / "results").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["--epohcs", "3"], "No such option: --epohcs (Possible options: --epochs)"),
+        (["--epochs", "3.5"], "epochs='3.5' is refused"),
+        (["--model", "resnt20"], "did you mean 'resnet20'?"),
+        (["--data", "digits", "--measure", "acuracy"], "did you mean 'accuracy'?"),
+    ],
+)
+def test_an_impossible_experiment_is_refused(specfreq, runs, args, complaint):
+    code, out, err = specfreq("train", *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("specfreq: ") and complaint in err
+    assert not runs.exists()
+
+
+def test_a_training_that_diverges_is_a_failed_run(specfreq, runs):
+    code, out, err = specfreq("train", *SMALL, "--lr", "1e30", "--epochs", "2")
+    assert (code, out) == (1, "")
+    assert err.startswith("specfreq: the loss is")
+
+
+def test_options_of_train_are_the_fields_of_an_experiment(specfreq):
+    out = specfreq("train", "--help")[1]
+    for name, field in experiment.Experiment.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in out and field.description.split()[0] in out
+
+
+def test_an_unknown_run_or_record_is_refused(specfreq, runs):
+    assert specfreq("measure", "0123", "accuracy")[::2] == (
+        2,
+        "specfreq: unknown run '0123'; known: none (`specfreq list runs` shows all)\n",
+    )
+    code, _, err = specfreq("publish", "study")
+    assert code == 2 and err.startswith("specfreq: unknown record 'study.laptop'")
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_list_shows_every_kind(specfreq, root, runs):
+    out = specfreq("list")[1]
+    for line in (
+        "studies:\n  study\n",
+        "profiles:\n  quick\n  laptop\n",
+        "  photos\n",
+        "  resnet20\n",
+        "  whitening\n",
+        "  accuracy\n",
+    ):
+        assert line in out
+    assert specfreq("list", "models")[1].split() == ["resnet8", "resnet20", "resnet18"]
+    assert specfreq("list", "modles")[::2] == (
+        2,
+        "specfreq: unknown kind 'modles' for list; did you mean 'models'?\n",
+    )
+
+
+def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
+    code, out, err = specfreq("data", "list")
+    assert (code, err) == (0, "")
+    assert "photos         here " in out and "cifar10        not here " in out
+    assert f"cifar10: {tmp_path / 'cifar-10-batches-py'}" in out
+    assert specfreq("data", "get", "cifar")[0] == 2
+    assert specfreq("data", "get", "digits") == (0, "digits needs no download\n", "")
+
+
+def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compendium, "execute", interrupted)
+    assert specfreq("run", "study")[0] == 130
+
+
+def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):
+    def defective(*args):
+        raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr(compendium, "execute", defective)
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        cli.main(["run", "study"])
