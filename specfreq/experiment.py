@@ -217,13 +217,15 @@ def provenance(device: str) -> dict[str, Any]:
 
 @functools.cache
 def _commit() -> str | None:
-    """The commit of the checkout, marked if files differ from it; None outside a checkout."""
+    """The commit of the checkout, marked if the package differs from it; None outside a checkout."""
+    package = Path(__file__).resolve().parent
+    git = functools.partial(subprocess.run, cwd=package, capture_output=True, text=True)
     try:
-        here = Path(__file__).resolve().parent
-        out = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True)
+        head = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        changed = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
     except OSError:
         return None
-    return out.stdout.strip() or None
+    return f"{head}-modified" if head and changed else head or None
 
 
 def grid(**fields: Any) -> list[Experiment]:

@@ -96,8 +96,10 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
         axis.grid(False)
     for axis in axes.flat[len(classes) :]:
         axis.set_visible(False)
-    figure.supxlabel("horizontal frequency (cycles per image)", fontsize=10)
-    figure.supylabel("vertical frequency (cycles per image)", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("cycles per image", fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("cycles per image", fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="log10 mean power")
     return figure
 

@@ -16,6 +16,8 @@ PAGES = list(parse_toc_yaml(ROOT / "_toc.yml"))
 STUDIES = [page for page in PAGES if page.startswith("notebooks/")]
 READERS = list(itertools.product(("light", "dark"), (1280, 390)))
 
+pytestmark = pytest.mark.xdist_group("book")  # one worker, one browser: pages are opened once
+
 
 @pytest.fixture(params=itertools.product(PAGES, READERS), ids=lambda p: f"{p[0]}-{p[1][0]}-{p[1][1]}")
 def seen(request, visit):
