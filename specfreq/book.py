@@ -18,6 +18,7 @@ from typing import Any
 
 import joblib
 from filelock import FileLock
+from papermill.exceptions import strip_color
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from specfreq import compendium, data, experiment
@@ -112,6 +113,9 @@ def _run_studies(profile: str, root: Path, say: Callable[[str], None]) -> dict[s
 def _run_study(name: str, output: Path, profile: str, root: Path, threads: int) -> float:
     started = time.perf_counter()
     output.parent.mkdir(exist_ok=True)
+    for place in ("SPECFREQ_DATA", "SPECFREQ_RUNS"):
+        if os.environ.get(place):
+            os.environ[place] = str(Path(os.environ[place]).expanduser().absolute())
     os.chdir(root)  # a worker process of its own: where the command was called must not matter
     compendium.execute(name, output, profile, root=root, threads=threads, progress=False)
     for old in sorted(output.parent.glob(f"{name}-*.ipynb"), key=lambda p: p.stat().st_mtime)[:-5]:
@@ -144,11 +148,10 @@ def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
         shutil.copyfile(path, staged / name)
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-n", "-W", "--keep-going"]
-    environment = os.environ | {"NO_COLOR": "1"}
-    with log.open("w") as out:
-        done = subprocess.run(
-            [*command, "--path-output", work, staged], stdout=out, stderr=subprocess.STDOUT, cwd=staged, env=environment
-        )
+    done = subprocess.run(
+        [*command, "--path-output", work, staged], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=staged, text=True
+    )
+    log.write_text(strip_color(done.stdout))
     if done.returncode:
         raise BookFailed(f"the pages were not built:\n{_warnings(log.read_text())}\nall of it: {log}")
     if missing := _missing(root, work / "_build" / "html"):

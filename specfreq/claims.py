@@ -157,8 +157,8 @@ def comparison(study: str, profile: str = "laptop") -> "Styler":
                     "input": filters.label(name)[0],
                     "listed": _percent(number.listed),
                     "printed": _percent(number.printed),
-                    "as published, here": _measured(series[True].get(name)),
-                    "corrected, here": _measured(series[False].get(name)),
+                    "as published, here": records.measured(series[True].get(name)),
+                    "corrected, here": records.measured(series[False].get(name)),
                     "remark": number.note,
                 }
             )
@@ -167,9 +167,3 @@ def comparison(study: str, profile: str = "laptop") -> "Styler":
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _measured(row: Row | None) -> str:
-    if row is None:
-        return "–"
-    return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"

@@ -38,6 +38,8 @@ def main(args: Sequence[str] | None = None) -> None:
     usage_error = typer.BadParameter.__base__  # typer does not export it
     try:
         code = typer.main.get_command(app).main(_pairs(sys.argv[1:] if args is None else args), "specfreq", standalone_mode=False)
+        if code == 130:  # newer versions of typer catch the interruption themselves
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except usage_error as error:
         place = error.ctx.command_path if error.ctx else "specfreq"

@@ -146,6 +146,20 @@ def published_rows(name: str, content: str, profile: str = "laptop") -> dict[str
     return {"rows": record[content], "note": f"record {name}.{profile} · {origin['runs']} runs · {device} · torch {version}"}
 
 
+def measured(row: Mapping[str, Any] | None) -> str:
+    """A row in words: its mean, ± half its interval where it has one, in %."""
+    if row is None:
+        return "–"
+    return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
+
+
+def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: str = "laptop") -> str:
+    """One accuracy of a published record, for a sentence: ``65.41 ± 0.52``."""
+    rows = published_rows(name, content, profile)["rows"]
+    sought = data, filters.normal_form(filter)
+    return measured(next((r for r in rows if (r["data"], r["filter"]) == sought), None))
+
+
 def settings(name: str, profile: str = "laptop") -> "Styler":
     """The parameters and the cost of a published record, as a table."""
     record = published(name, profile)

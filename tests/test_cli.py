@@ -217,7 +217,7 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compendium, "execute", interrupted)
-    assert specfreq("run", "study")[0] == 130
+    assert specfreq("run", "study") == (130, "", "specfreq: interrupted\n")
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):
