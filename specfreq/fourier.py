@@ -150,21 +150,32 @@ def gaussian_band_pass(x: Tensor, sigma_low: float, sigma_high: float) -> Tensor
     return gaussian_low_pass(x, sigma_low) - gaussian_low_pass(x, sigma_high)
 
 
+def taper(height: int, width: int, window: Literal["hamming"] | None = None) -> Tensor:
+    """Window h over an image, float64 (height, width): 1, or the outer product of symmetric Hamming windows (as `numpy.hamming`).
+
+    It keeps the jump between opposite borders from leaking along the axes of the spectrum.
+
+    Raises:
+        ValueError: the window has another name.
+    """
+    if window is None:
+        return torch.ones(height, width, dtype=torch.float64)
+    if window != "hamming":
+        raise ValueError(f"window must be 'hamming' or None; got {window!r}")
+    return torch.outer(*(torch.hamming_window(n, periodic=False, dtype=torch.float64) for n in (height, width)))
+
+
 def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tensor:
     """Power spectrum |F (x h)|² of images (..., C, H, W): (..., C, H, W), shifted, not normalised; its sum is H W Σ(x h)².
 
-    The window h is 1, or the outer product of symmetric Hamming windows (as `numpy.hamming`): it keeps the jump between
-    opposite borders from leaking along the axes.
+    The window h is that of `taper`.
 
     Raises:
         ValueError: the window has another name.
     """
     _check(x)
-    if window == "hamming":
-        y, x_ = (torch.hamming_window(n, periodic=False, dtype=torch.float64) for n in x.shape[-2:])
-        x = x * torch.outer(y, x_).to(x)
-    elif window is not None:
-        raise ValueError(f"window must be 'hamming' or None; got {window!r}")
+    if window is not None:
+        x = x * taper(*x.shape[-2:], window).to(x)
     return fftshift(_unfold(_squared(rfft2(x)), x.shape[-1]), dim=(-2, -1))
 
 

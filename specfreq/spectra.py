@@ -59,7 +59,7 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
     power = torch.zeros(len(images.classes), *images.shape[1:], dtype=torch.float64)
     centroids: dict[str, list[Tensor]] = {WITH: [], WITHOUT: []}
     detail = torch.zeros_like(power)
-    taper = torch.from_numpy(np.outer(*map(np.hamming, images.shape[1:])) if window else np.ones(images.shape[1:]))
+    taper = fourier.taper(*images.shape[1:], window)
     for pictures, labels in zip(images.images.split(2000), images.labels.split(2000), strict=True):
         grey = (pictures.double() / 255).mean(1)
         # the mean under the window: what is left has no power at f = 0 that the window could spread to its neighbours
