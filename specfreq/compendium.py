@@ -150,7 +150,7 @@ class _Kernel(AsyncKernelManager):
         return "tcp" if os.name == "nt" else "ipc"
 
 
-def _environment(folder: Path, root: Path, threads: int | None) -> dict[str, str]:
+def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
     """What a study's kernel is told, so that the machine, the user's habits and the working directory do not matter."""
     told = {
         "SPECFREQ_RUNS": str(Path(os.environ.get("SPECFREQ_RUNS") or root / "runs").absolute()),
@@ -160,6 +160,8 @@ def _environment(folder: Path, root: Path, threads: int | None) -> dict[str, str
         "IPYTHONDIR": str(folder / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+    if progress is not False and sys.stderr is not None and sys.stderr.isatty() and os.name != "nt":
+        told["SPECFREQ_PROGRESS"] = os.ttyname(sys.stderr.fileno())  # the kernel's own stderr is the notebook
     if threads and "OMP_NUM_THREADS" not in os.environ:
         told["OMP_NUM_THREADS"] = str(threads)
     return told
@@ -227,7 +229,7 @@ def execute(
         profile, overrides: see `resolve`.
         root: the compendium; by default the one this package lies in.
         threads: of the kernel's arithmetic, unless $OMP_NUM_THREADS says otherwise; None for all cores.
-        progress: a bar over the cells; None shows it on terminals only.
+        progress: bars over the cells and over long work in them; None shows them on terminals only.
 
     Raises:
         UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
@@ -244,7 +246,7 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="specfreq-") as scratch:
         folder = Path(scratch)
         nbformat.write(source, folder / "source.ipynb")
-        environment = _environment(folder, root, threads)
+        environment = _environment(folder, root, threads, progress)
         kernel = type("Kernel", (_Kernel,), {"folder": folder, "environment": environment})
         try:
             executed = papermill.execute_notebook(

@@ -240,7 +240,13 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
     experiments = list(itertools.chain(*grids))
     for e in experiments:
         models.check(e.model, tuple(e.image_set("train").images.shape[1:]))
-    return [run(e, measures, **options) for e in experiments]
+    with train.progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
+        runs = []
+        for e in experiments:
+            bar.set_postfix_str(f"{e.data}, {e.filter}, seed {e.seed}")
+            runs.append(run(e, measures, **options))
+            bar.update()
+    return runs
 
 
 def list_runs() -> Iterator[Run]:

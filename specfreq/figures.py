@@ -54,27 +54,23 @@ def _picture(axis: Any, image: np.ndarray, limit: float | None = None) -> None:
         image = 0.5 + 0.5 * image / max(limit, 1e-12)
     image = np.moveaxis(np.clip(image, 0, 1), 0, -1)
     axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 @_styled
-def pictures(rows: Mapping[str, Any], titles: Sequence[str] | None = None, size: float = 0.8) -> Figure:
-    """A grid of images: one row per name, (K, C, H, W) each.
+def pictures(rows: Mapping[str, Any], size: float = 0.8) -> Figure:
+    """A grid of images, one row (K, C, H, W) per name, each image ``size`` inches wide.
 
     Images with values below 0 are signed: grey is zero, and each is scaled to its own largest magnitude, as they differ widely.
     """
     arrays = {name: _array(images) for name, images in rows.items()}
-    columns = max(len(a) for a in arrays.values())
-    figure, axes = plt.subplots(len(arrays), columns, squeeze=False, figsize=(size * columns + 1.3, size * len(arrays) + 0.2))
-    for line, (name, images) in zip(axes, arrays.items(), strict=True):
+    lines, columns = max(len(arrays), 1), max((len(a) for a in arrays.values()), default=1)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=(size * columns + 1.3, size * lines + 0.2))
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    for line, (name, images) in zip(axes, arrays.items(), strict=False):
         for axis, image in zip(line, images, strict=True):
             _picture(axis, image, np.abs(image).max() if image.min() < 0 else None)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for axis, title in zip(axes[0], titles or [], strict=False):
-        axis.set_title(title)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scipy import stats
@@ -9,7 +9,7 @@ from scipy import stats
 from specfreq import filters, storage
 from specfreq.data import ImageSet
 from specfreq.experiment import Run, root, runs_dir
-from specfreq.naming import UserError, unknown
+from specfreq.naming import unknown
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -66,7 +66,10 @@ def _confusion(run: Run) -> list[list[int]]:
 
 
 def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant in ``runs``."""
+    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant in ``runs``.
+
+    A data set on which no network was trained without a filter has no rows.
+    """
     variants: dict[str, list[str]] = {}
     for run in runs:
         seen = variants.setdefault(run.experiment.data, [])
@@ -75,9 +78,7 @@ def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows = []
     for data, shown in variants.items():
         plain = [r for r in runs if r.experiment.data == data and r.experiment.filter == "none"]
-        if not plain:
-            raise UserError(f"no network was trained on unfiltered {data}; add 'none' to the variants")
-        for filter in shown:
+        for filter in shown if plain else []:
             results = {r.experiment.seed: r.measure("accuracy", filter) for r in plain}
             classes = len(results[plain[0].experiment.seed]["per_class"])
             rows.append(_row(data, filter, {s: r["accuracy"] for s, r in results.items()}, classes))
@@ -151,6 +152,13 @@ def measured(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "–"
     return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
+
+
+def span(values: Iterable[float]) -> str:
+    """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
+    values = sorted(values)
+    ends = [f"{v:.2f}" for v in values]
+    return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
 
 
 def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: str = "laptop") -> str:

@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,6 +81,25 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
     channel = torch.arange(images.shape[1], device=images.device)
     out = images[index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
     return out if inside is None else out * inside[:, None]
+
+
+def progress_bar(what: str, total: int, unit: str, show: bool | None = None, line: int = 0, **options: Any) -> tqdm:
+    """A bar with rate and remaining time. None shows it on terminals only: ours, or the one that $SPECFREQ_PROGRESS names.
+
+    The kernel of a study has no terminal; who started it has, and draws the progress over cells in its first line.
+    """
+    place = os.environ.get("SPECFREQ_PROGRESS")
+    file = open(place, "w") if place else None  # noqa: SIM115 - open as long as the bar
+    return tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        file=file,
+        position=line + 1 if place else None,
+        leave=False,
+        disable=None if show is None else not show,
+        **options,
+    )
 
 
 def unit(images: Tensor) -> Tensor:
@@ -158,14 +178,8 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, model, optimizer, parameters, recipe)
     steps = math.ceil(len(images) / recipe.batch)
-    bar = tqdm(
-        total=recipe.epochs * len(images),
-        initial=len(history) * len(images),
-        unit="img",
-        unit_scale=True,
-        disable=None if progress is None else not progress,
-        desc="train",
-        leave=False,
+    bar = progress_bar(
+        "train", recipe.epochs * len(images), "img", progress, line=1, initial=len(history) * len(images), unit_scale=True
     )
     with bar:
         for epoch in range(len(history), recipe.epochs):

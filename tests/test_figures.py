@@ -25,6 +25,7 @@ def every_figure():
     yield lambda: figures.centroids({"t": torch.rand(40)}, torch.arange(40) % 4, list("abcd"))
     yield lambda: figures.accuracies(ROWS)
     yield lambda: figures.accuracies([])
+    yield lambda: figures.pictures({})
 
 
 @pytest.mark.parametrize("make", list(every_figure()))

@@ -57,9 +57,12 @@ def test_transfer_shows_the_plain_networks_every_variant(runs):
     assert rows[2]["values"] == [10, 10]
 
 
-def test_transfer_needs_a_plain_network(runs):
-    with pytest.raises(UserError, match="add 'none' to the variants"):
-        records.transfer([r for r in runs if r.experiment.filter != "none"])
+def test_without_a_plain_network_there_is_no_transfer(runs):
+    assert records.transfer([r for r in runs if r.experiment.filter != "none"]) == []
+
+
+def test_spans_of_numbers_are_in_order():
+    assert [records.span(v) for v in ([], [9.5], [10.25, 9.5], [9.501, 9.502])] == ["–", "9.50", "9.50 to 10.25", "9.50"]
 
 
 def test_a_published_record_is_what_was_kept(runs, compendium, monkeypatch):

@@ -1,5 +1,7 @@
 """The trainer: exact augmentation, keyed randomness, bit-exact repetition and resumption, and honest failure."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -186,6 +188,17 @@ def test_a_diverging_loss_names_epoch_step_and_rate(images):
         model.net.head.weight.fill_(float("inf"))
     with pytest.raises(train.Diverged, match=r"the loss is nan in epoch 1, step 1 of 6, at lr .*; lower lr"):
         train.fit(model, *images, RECIPE)
+
+
+def test_progress_is_drawn_on_the_terminal_that_is_named_and_nowhere_else(images, monkeypatch, capfd):
+    master, slave = os.openpty()
+    train.fit(classifier(), *images, RECIPE)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("SPECFREQ_PROGRESS", os.ttyname(slave))
+    train.fit(classifier(), *images, RECIPE)
+    assert capfd.readouterr() == ("", "")
+    drawn = os.read(master, 100_000).decode()
+    assert "train" in drawn and "/270" in drawn and "img/s" in drawn
 
 
 def test_zero_epochs_change_nothing(images):
