@@ -115,7 +115,7 @@ class Run:
         first = filters.build(filter or self.experiment.filter)
         if (filter or self.experiment.filter) != "none":
             first.fit(train.unit(images.images))
-        return models.Classifier(net, mean, std, first).to(device or default_device()).eval()
+        return models.Classifier(net, mean, std, first).to(checked_device(device)).eval()
 
     def measure(self, name: str, filter: str | None = None) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own."""
@@ -132,8 +132,20 @@ class Run:
         return storage.read_json(path)
 
 
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def checked_device(name: str | None = None) -> str:
+    """The device of that name, or the default: a GPU if there is one.
+
+    Raises:
+        UserError: torch knows no such device, or this machine has none.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"device {name!r} cannot be used ({reason}); leave it out for the default, or say cpu") from None
+    return name
 
 
 def run(
@@ -151,7 +163,7 @@ def run(
     """
     for name in measures:
         specfreq.measures.check(name)
-    device = device or default_device()
+    device = checked_device(device)
     training, test = experiment.image_set("train"), experiment.image_set("test")
     models.check(experiment.model, tuple(training.images.shape[1:]))
     if training.classes != test.classes:

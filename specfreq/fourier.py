@@ -48,7 +48,7 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
     level, power = _rounding(phase_of, (-3, -2, -1) if channels else (-2, -1)), _squared(spectrum)
     zero = power <= level.square()
     # X |Y| / |X| instead of |Y| exp(i arg X): no trigonometry. The clamp keeps the gradient finite where Y = 0.
-    gain = _squared(donor).clamp_min(torch.finfo(level.dtype).tiny).sqrt() / power.maximum(level.square()).sqrt()
+    gain = (power.maximum(level.square()) / _squared(donor).clamp_min(torch.finfo(level.dtype).tiny ** 0.5)).rsqrt()
     if torch.compiler.is_compiling():  # fuses real arithmetic only; a third faster than the next line would be
         spectrum = torch.complex(torch.where(zero, level, spectrum.real) * gain, spectrum.imag.masked_fill(zero, 0) * gain)
     else:
@@ -340,10 +340,9 @@ def _squared(spectrum: Tensor) -> Tensor:
 
 
 def _rounding(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, shaped to broadcast; not so small that its square is 0."""
+    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, shaped to broadcast; large enough to divide powers by its square."""
     info = torch.finfo(x.dtype)
-    largest = x.detach().abs().sum(dims, keepdim=True)
-    return (2 * info.eps * largest).clamp_min(2 * math.sqrt(info.tiny))
+    return (2 * info.eps * x.detach().abs().sum(dims, keepdim=True)).clamp_min(info.tiny**0.25)
 
 
 def _unfold(half: Tensor, width: int, sign: int = 1) -> Tensor:

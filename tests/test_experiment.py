@@ -182,6 +182,13 @@ def test_an_unknown_measure_is_refused_before_training(monkeypatch):
         specfreq.run(Experiment(**SMALL), measures=["acuracy"])
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_training(monkeypatch, device):
+    forbid_training(monkeypatch)
+    with pytest.raises(UserError, match=f"device '{device}' cannot be used"):
+        specfreq.run(Experiment(**SMALL), device=device)
+
+
 def test_an_unwritable_place_is_named_and_nothing_is_left(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "file"))
