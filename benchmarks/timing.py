@@ -26,7 +26,7 @@ def machine() -> str:
     if platform.libc_ver()[0] == "glibc":  # keep freed pages: else page faults take longer than the work, now and then
         libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
         libc.mallopt(trim_threshold, 2**30)
-        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(mmap_threshold, 2**25)  # the largest it takes
     try:
         with open("/proc/cpuinfo") as lines:
             processor = next(line.split(": ")[1].strip() for line in lines if line.startswith("model name"))
@@ -36,9 +36,10 @@ def machine() -> str:
 
 
 def ratios(floor: Callable, contenders: dict[str, Callable], rounds: int = 60) -> tuple[float, dict[str, Ratio]]:
-    """Median seconds of the floor, and each contender's ratio to it. Fast calls are repeated to fill 10 ms of each round."""
+    """Median seconds of the floor, and each contender's ratio to it. Fast calls are repeated to fill 20 ms of each round."""
 
     def seconds(call: Callable, repeats: int) -> float:
+        call()  # fills the caches that the others emptied
         start = time.perf_counter()
         for _ in range(repeats):
             call()
@@ -47,8 +48,7 @@ def ratios(floor: Callable, contenders: dict[str, Callable], rounds: int = 60) -
     calls = {"": floor, **contenders}
     repeats = {}
     for name, call in calls.items():
-        call()  # warm-up
-        repeats[name] = max(1, round(0.01 / min(seconds(call, 1) for _ in range(3))))
+        repeats[name] = max(1, round(0.02 / min(seconds(call, 1) for _ in range(3))))
     progress = tqdm(range(rounds), leave=False, disable=None)
     table = [{name: seconds(call, repeats[name]) for name, call in calls.items()} for _ in progress]
 

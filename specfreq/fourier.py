@@ -340,7 +340,7 @@ def _squared(spectrum: Tensor) -> Tensor:
 
 
 def _rounding(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, shaped to broadcast; large enough to divide powers by its square."""
+    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, to broadcast against it; large enough to divide by its square."""
     info = torch.finfo(x.dtype)
     return (2 * info.eps * x.detach().abs().sum(dims, keepdim=True)).clamp_min(info.tiny**0.25)
 

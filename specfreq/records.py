@@ -104,7 +104,7 @@ def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequ
         "parameters": dict(parameters),
         **content,
         "provenance": {
-            **{k: sorted({o[k] for o in origins if o[k]}) for k in ("specfreq", "commit", "torch", "device", "date")},
+            **{k: sorted({o[k] or "unrecorded" for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
             "seconds": round(math.fsum(o["seconds"] for o in origins), 1),
             "runs": len(runs),
             "data": {f"{r.experiment.data} ({s})": d for r in runs for s, d in r.provenance["data"].items()},
