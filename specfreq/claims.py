@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 Row = Mapping[str, Any]
-NO_RECORD, NOT, ONLY, YES = "no record yet", "not reproduced", "reproduced only with the original's defect", "reproduced"
+YES, NOT, UNDECIDED, NO_RECORD = "reproduced", "not reproduced", "undecided", "no record yet"
+ONLY = "reproduced only with the original's defect"
 
 
 class _Strict(BaseModel):
@@ -62,30 +63,35 @@ def load(study: str) -> Claims:
     return studies[study]
 
 
-# -- rules: rows of one series, in the order of the claim -> does it hold, and the evidence -----------------------------
+# -- rules: rows of one series, in the order of the claim -> True, False, or None if the seeds cannot tell; and the evidence --
 
 
-def at_chance(rows: Sequence[Row]) -> tuple[bool, str]:
+def at_chance(rows: Sequence[Row]) -> tuple[bool | None, str]:
     """Every interval over seeds holds the accuracy of guessing."""
     chance = rows[0]["chance"]
-    holds = all((r["low"] or r["mean"]) <= chance <= (r["high"] or r["mean"]) for r in rows)
-    return holds, f"{_list(rows)} % against {chance:.2f} % by guessing"
+    evidence = f"{_list(rows)} % against {chance:.2f} % by guessing"
+    if any(r["low"] is None for r in rows):
+        return None, evidence
+    return all(r["low"] <= chance <= r["high"] for r in rows), evidence
 
 
-def falls(rows: Sequence[Row]) -> tuple[bool, str]:
-    """Each step loses accuracy: the interval of its difference, paired by seed, lies above 0."""
+def falls(rows: Sequence[Row]) -> tuple[bool | None, str]:
+    """Each step loses accuracy: the interval of its difference, paired by seed, lies above 0. False if one lies below."""
     steps = [_difference(a, b) for a, b in itertools.pairwise(rows)]
-    return all(low > 0 for _, low, _ in steps), f"{_list(rows)} %; losses {'; '.join(_bounds(*s) for s in steps)}"
+    holds = True if all(low > 0 for _, low, _ in steps) else False if any(high <= 0 for _, _, high in steps) else None
+    return holds, f"{_list(rows)} %; losses {'; '.join(_bounds(*s) for s in steps)}"
 
 
-def within_a_point(rows: Sequence[Row]) -> tuple[bool, str]:
+def within_a_point(rows: Sequence[Row]) -> tuple[bool | None, str]:
     """No two differ by more than one point: the interval of the largest difference, paired by seed, lies below 1."""
     best, worst = max(rows, key=lambda r: r["mean"]), min(rows, key=lambda r: r["mean"])
-    difference = _difference(best, worst)
-    return difference[2] <= 1, f"{_list(rows)} %; largest difference {_bounds(*difference)}"
+    mean, low, high = _difference(best, worst)
+    holds = True if high <= 1 else False if low > 1 else None
+    return holds, f"{_list(rows)} %; largest difference {_bounds(mean, low, high)}"
 
 
-_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool, str]]] = {f.__name__: f for f in (at_chance, falls, within_a_point)}
+_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool | None, str]]] = {f.__name__: f for f in (at_chance, falls, within_a_point)}
+_VERDICTS = {True: YES, False: NOT, None: UNDECIDED}
 
 
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
@@ -125,11 +131,11 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     rule = _RULES[claim.judge]
     holds, evidence = rule([series[False][n] for n in names])
     if not any(n in series[True] for n in names):
-        return YES if holds else NOT, evidence
+        return _VERDICTS[holds], evidence
     # a filter that the original got right stands for itself
     published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
     evidence = f"corrected: {evidence}. As published: {quirk}"
-    return YES if holds else ONLY if published else NOT, evidence
+    return ONLY if published and holds is False else _VERDICTS[holds], evidence
 
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":

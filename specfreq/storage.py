@@ -65,7 +65,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Any = None) -
     """Write named tensors and a JSON value as safetensors, with the SHA-256 of both inside."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     text = json.dumps(meta, sort_keys=True)
-    return write(path, save(tensors, {"meta": text, "sha256": _checksum(tensors, text)}))
+    # one entry: safetensors writes several in an order of its own, and equal content would not be equal bytes
+    return write(path, save(tensors, {"specfreq": json.dumps([_checksum(tensors, text), text])}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -76,12 +77,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """
     try:
         with safe_open(path, framework="pt") as f:
-            header = f.metadata() or {}
+            checksum, meta = json.loads((f.metadata() or {}).get("specfreq", "[null, null]"))
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run again") from error
-    if "sha256" not in header or _checksum(tensors, header.get("meta", "")) != header["sha256"]:
+    if meta is None or _checksum(tensors, meta) != checksum:
         raise UserError(f"{path} is damaged (its checksum does not match); delete it and run again")
-    return tensors, json.loads(header["meta"])
+    return tensors, json.loads(meta)

@@ -120,9 +120,9 @@ def test_a_claim_of_chance_is_judged_on_both_inputs(corrected, published, verdic
     ("first", "second", "verdict"),
     [
         ([80.0, 81, 82], [70.0, 71.5, 72], claims.YES),
-        ([80.0, 81, 82], [79.0, 82, 81], claims.NOT),  # the interval of the difference holds 0
+        ([80.0, 81, 82], [79.0, 82, 81], claims.UNDECIDED),  # the interval of the difference holds 0
         ([70.0, 71, 72], [80.0, 81, 82.5], claims.NOT),
-        ([80.0], [10.0], claims.NOT),  # one seed proves no difference
+        ([80.0], [10.0], claims.UNDECIDED),  # one seed proves no difference
     ],
 )
 def test_a_fall_needs_an_interval_above_zero(first, second, verdict):
@@ -138,9 +138,18 @@ def test_differences_are_paired_by_seed():
 
 def test_within_a_point_needs_an_interval_below_one():
     near = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.9, 80.8, 81.9])]}
-    far = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.5, 79.5, 81.9])]}
-    assert claims.judge(claim("within_a_point", "none", "whitening"), near)[0] == claims.YES
-    assert claims.judge(claim("within_a_point", "none", "whitening"), far)[0] == claims.NOT
+    wide = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.5, 79.5, 81.9])]}
+    far = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [70.0, 71, 72.1])]}
+    verdicts = [claims.judge(claim("within_a_point", "none", "whitening"), r)[0] for r in (near, wide, far)]
+    assert verdicts == [claims.YES, claims.UNDECIDED, claims.NOT]
+
+
+def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
+    """The published input falls, the corrected one may: undecided, and the evidence says both."""
+    record = {"arms": [row("none", [80.0, 81, 82]), row(HIGH, [79.0, 82, 81]), row(QUIRK, [70.0, 71, 72.5])]}
+    verdict, evidence = claims.judge(claim("falls", "none", HIGH), record)
+    assert verdict == claims.UNDECIDED
+    assert "corrected: 81.00, 80.67 %" in evidence and "As published: 81.00, 71.17 %" in evidence
 
 
 def test_without_a_record_there_is_no_verdict():

@@ -25,6 +25,12 @@ def test_tensors_and_their_meta_come_back_as_they_were(tmp_path):
         assert torch.equal(tensors[name], t) and tensors[name].dtype == t.dtype
 
 
+def test_equal_content_is_equal_bytes(tmp_path):
+    shuffled = dict(reversed(TENSORS.items()))
+    written = {storage.write_tensors(tmp_path / f"{i}", t, {"n": 1}).read_bytes() for i, t in enumerate([TENSORS, shuffled] * 10)}
+    assert len(written) == 1
+
+
 def test_every_damaged_byte_is_noticed(tmp_path):
     path = storage.write_tensors(tmp_path / "x.safetensors", {"a": torch.rand(5)}, {"n": 1})
     good = path.read_bytes()
