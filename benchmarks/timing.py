@@ -4,12 +4,11 @@ import ctypes
 import platform
 import time
 from collections.abc import Callable
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 
 class Ratio(NamedTuple):
@@ -35,25 +34,19 @@ def machine() -> str:
     return f"{processor}, 1 thread; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
 
 
-def ratios(floor: Callable, contenders: dict[str, Callable], rounds: int = 60) -> tuple[float, dict[str, Ratio]]:
-    """Median seconds of the floor, and each contender's ratio to it. Fast calls are repeated to fill 20 ms of each round."""
+def ratio(call: Callable, floor: Callable, rounds: int = 60) -> Ratio:
+    """Time of a call over that of the floor, in alternation. Both are repeated to fill 10 ms of a round or more."""
 
     def seconds(call: Callable, repeats: int) -> float:
-        call()  # fills the caches that the others emptied
+        call()  # fills the caches that the other emptied
         start = time.perf_counter()
         for _ in range(repeats):
             call()
         return (time.perf_counter() - start) / repeats
 
-    calls = {"": floor, **contenders}
-    repeats = {}
-    for name, call in calls.items():
-        repeats[name] = max(1, round(0.02 / min(seconds(call, 1) for _ in range(3))))
-    progress = tqdm(range(rounds), leave=False, disable=None)
-    table = [{name: seconds(call, repeats[name]) for name, call in calls.items()} for _ in progress]
+    def repeats(call: Callable) -> int:
+        return max(1, round(0.01 / min(seconds(call, 1) for _ in range(3))))
 
-    def ratio(name: str) -> Ratio:
-        lower, middle, upper = quantiles([row[name] / row[""] for row in table], n=4)
-        return Ratio(middle, lower, upper)
-
-    return median(row[""] for row in table), {name: ratio(name) for name in contenders}
+    many, more = repeats(call), repeats(floor)
+    lower, middle, upper = quantiles([seconds(call, many) / seconds(floor, more) for _ in range(rounds)], n=4)
+    return Ratio(middle, lower, upper)
