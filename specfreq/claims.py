@@ -155,7 +155,7 @@ def comparison(study: str, profile: str = "laptop") -> "Styler":
     for data, numbers in load(study).published.items():
         series = _series(record, data)
         order = {filters.normal_form(f): number for f, number in numbers.items()}
-        for name in [*order, *(n for n in series[False] if n not in order)]:
+        for name in dict.fromkeys([*series[False], *order]):
             number = order.get(name, Number(note="not in the original"))
             rows.append(
                 {

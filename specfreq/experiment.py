@@ -217,7 +217,8 @@ def _inputs(experiment: Experiment, images: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def provenance(device: str) -> dict[str, Any]:
     """Where and with what something was computed."""
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}"
     return {
         "specfreq": specfreq.__version__,
         "commit": _commit(),
