@@ -9,7 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-AMOUNT, SIGNED = "viridis", "RdBu_r"
+AMOUNT = "viridis"
 MARKERS = "osD^vP*X<>"
 _STYLE = {
     "figure.facecolor": "white",
