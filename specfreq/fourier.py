@@ -53,19 +53,19 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
         spectrum = torch.complex(torch.where(zero, level, spectrum.real) * gain, spectrum.imag.masked_fill(zero, 0) * gain)
     else:
         spectrum = torch.where(zero, level, spectrum) * gain
-    return irfft2(ifft(spectrum, dim=-3) if channels else spectrum, s=phase_of.shape[-2:])
+    return _inverse(ifft(spectrum, dim=-3) if channels and spectrum.numel() else spectrum, phase_of.shape[-2:])
 
 
 def amplitude(x: Tensor) -> Tensor:
     """Amplitude spectrum |F x| of images (..., C, H, W): (..., C, H, W), not shifted, not normalised."""
     _check(x)
-    return _unfold(rfft2(x).abs(), x.shape[-1])
+    return _unfold(_forward(x).abs(), x.shape[-1])
 
 
 def phase(x: Tensor) -> Tensor:
     """Phase spectrum arg F x of images (..., C, H, W): (..., C, H, W), radians in [-π, π], not shifted; 0 where F x is zero."""
     _check(x)
-    spectrum = rfft2(x)
+    spectrum = _forward(x)
     zero = _squared(spectrum) <= _rounding(x, (-2, -1)).square()
     return _unfold(spectrum.masked_fill(zero, 1).angle(), x.shape[-1], sign=-1)
 
@@ -176,7 +176,7 @@ def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tenso
     _check(x)
     if window is not None:
         x = x * taper(*x.shape[-2:], window).to(x)
-    return fftshift(_unfold(_squared(rfft2(x)), x.shape[-1]), dim=(-2, -1))
+    return fftshift(_unfold(_squared(_forward(x)), x.shape[-1]), dim=(-2, -1))
 
 
 def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
@@ -328,14 +328,24 @@ def _check(x: Tensor, axes: str = "(..., C, H, W)") -> None:
         raise ValueError(f"expected a tensor {axes}; got shape {tuple(x.shape)}")
 
 
+def _forward(x: Tensor) -> Tensor:
+    """Half spectrum, of an empty batch too, which some builds of torch refuse to transform."""
+    return rfft2(x) if x.numel() else x.new_zeros((*x.shape[:-1], x.shape[-1] // 2 + 1), dtype=x.dtype.to_complex())
+
+
+def _inverse(half: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Real images of (height, width) = size from their half spectrum."""
+    return irfft2(half, s=size) if half.numel() else half.real.new_zeros((*half.shape[:-2], *size))
+
+
 def _transform(x: Tensor, channels: bool) -> Tensor:
     """Half spectrum over (H, W), or over (C, H, W) one axis after the other, a fifth faster than rfftn."""
-    return fft(rfft2(x), dim=-3) if channels else rfft2(x)
+    return fft(_forward(x), dim=-3) if channels and x.numel() else _forward(x)
 
 
 def _filter(x: Tensor, half: Tensor) -> Tensor:
     """Multiply the half spectrum of x by `half`."""
-    return irfft2(rfft2(x) * half.to(x), s=x.shape[-2:])
+    return _inverse(_forward(x) * half.to(x), x.shape[-2:])
 
 
 def _squared(spectrum: Tensor) -> Tensor:
