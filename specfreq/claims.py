@@ -67,12 +67,14 @@ def load(study: str) -> Claims:
 
 
 def at_chance(rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Every interval over seeds holds the accuracy of guessing."""
+    """Every interval over seeds lies within a point of the accuracy of guessing. False if one does not hold it."""
     chance = rows[0]["chance"]
     evidence = f"{_list(rows)} % against {chance:.2f} % by guessing"
     if any(r["low"] is None for r in rows):
         return None, evidence
-    return all(r["low"] <= chance <= r["high"] for r in rows), evidence
+    if all(chance - 1 <= r["low"] and r["high"] <= chance + 1 for r in rows):
+        return True, evidence
+    return None if all(r["low"] <= chance <= r["high"] for r in rows) else False, evidence
 
 
 def falls(rows: Sequence[Row]) -> tuple[bool | None, str]:
@@ -83,11 +85,11 @@ def falls(rows: Sequence[Row]) -> tuple[bool | None, str]:
 
 
 def within_a_point(rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """No two differ by more than one point: the interval of the largest difference, paired by seed, lies below 1."""
-    best, worst = max(rows, key=lambda r: r["mean"]), min(rows, key=lambda r: r["mean"])
-    mean, low, high = _difference(best, worst)
-    holds = True if high <= 1 else False if low > 1 else None
-    return holds, f"{_list(rows)} %; largest difference {_bounds(mean, low, high)}"
+    """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False if one lies outside."""
+    pairs = [_difference(a, b) for a, b in itertools.combinations(sorted(rows, key=lambda r: -r["mean"]), 2)]
+    within, outside = all(low >= -1 and high <= 1 for _, low, high in pairs), any(low > 1 for _, low, _ in pairs)
+    holds = True if within else False if outside else None
+    return holds, f"{_list(rows)} %; largest difference {_bounds(*max(pairs))}"
 
 
 _RULES: dict[str, Callable[[Sequence[Row]], tuple[bool | None, str]]] = {f.__name__: f for f in (at_chance, falls, within_a_point)}
@@ -135,7 +137,9 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     # a filter that the original got right stands for itself
     published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
     evidence = f"corrected: {evidence}. As published: {quirk}"
-    return ONLY if published and holds is False else _VERDICTS[holds], evidence
+    if holds is False:
+        return {True: ONLY, False: NOT, None: UNDECIDED}[published], evidence
+    return _VERDICTS[holds], evidence
 
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":

@@ -257,8 +257,10 @@ def measure(
     from specfreq import experiment
 
     matching = [r for r in experiment.list_runs() if r.key.startswith(run)]
-    if len(matching) != 1:
-        raise unknown("run", run, [r.key for r in matching or experiment.list_runs()], hint="`specfreq list runs` shows all")
+    if len(matching) > 1:
+        raise UserError(f"several runs begin with {run!r}: {', '.join(r.key for r in matching)}; write more of the key")
+    if not matching:
+        raise unknown("run", run, [r.key for r in experiment.list_runs()], hint="`specfreq list runs` shows all")
     found = matching[0]
     for name in measures:
         found.measure(name, filter)

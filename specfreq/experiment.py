@@ -53,7 +53,8 @@ class Experiment(train.Recipe):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{where}={first['input']!r} is refused: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+            reason = first["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
     @field_validator("filter")
     @classmethod
@@ -105,11 +106,23 @@ class Run:
         """What has been measured so far, by measure (and by filter, where that was another: `accuracy@whitening`)."""
         return {p.stem: storage.read_json(p) for p in sorted((self.path / "results").glob("*.json"))}
 
+    def image_set(self, split: str) -> ImageSet:
+        """The images of this run.
+
+        Raises:
+            UserError: what lies under that name now is not what the run was trained on.
+        """
+        images = self.experiment.image_set(split)
+        if images.digest != self.provenance["data"][split]:
+            name = self.experiment.data
+            raise UserError(f"the {split} images of {name} have changed since run {self.key}; train again, or restore them")
+        return images
+
     def classifier(self, filter: str | None = None, device: str | None = None) -> models.Classifier:
         """The trained network on [0, 1] images, behind its own input filter or, if given, behind another."""
         tensors, _ = storage.read_tensors(self.path / "model.safetensors")
         mean, std = tensors.pop("mean"), tensors.pop("std")
-        images = self.experiment.image_set("train")
+        images = self.image_set("train")
         net = models.build(self.experiment.model, len(images.classes), images.images.shape[1], self.experiment.seed)
         net.load_state_dict(tensors)
         first = filters.build(filter or self.experiment.filter)
@@ -127,7 +140,7 @@ class Run:
             / (f"{name}.json" if filter == self.experiment.filter else f"{name}@{filter.replace(':', ' ')}.json")
         )
         if not path.exists():
-            result = measures.compute(name, self.classifier(filter), self.experiment.image_set("test"))
+            result = measures.compute(name, self.classifier(filter), self.image_set("test"))
             storage.write_json(path, result)
         return storage.read_json(path)
 
@@ -242,8 +255,8 @@ def _commit() -> str | None:
 
 
 def grid(**fields: Any) -> list[Experiment]:
-    """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed."""
-    varying = {k: v for k, v in fields.items() if isinstance(v, list)}
+    """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed. Repetitions count once."""
+    varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
     fixed = {k: v for k, v in fields.items() if k not in varying}
     return [Experiment(**fixed, **dict(zip(varying, row, strict=True))) for row in itertools.product(*varying.values())]
 

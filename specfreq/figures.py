@@ -102,7 +102,7 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
 
 @_styled
 def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int) -> Figure:
-    """Mean power on rings, relative to all power: one line per name, over frequency in cycles per pixel.
+    """Mean power on rings: one line per name, over frequency in cycles per pixel.
 
     Args:
         profiles: name -> (bins,) power at radius 0, 1, 2, ... cycles per image; the mean (radius 0) is not drawn.

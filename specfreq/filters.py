@@ -1,5 +1,6 @@
 """Input filters: what an experiment does to every image, training and test alike, before a network sees it."""
 
+import inspect
 from typing import Literal, Self
 
 import numpy as np
@@ -160,9 +161,12 @@ def normal_form(spec: str) -> str:
 
 
 def as_published(spec: str, channels: int) -> str:
-    """The description of what the original program did for this filter: its CIFAR-10 notebook for colour, else Fashion-MNIST's."""
+    """The description of what the original program did for this filter: its CIFAR-10 notebook for colour, else Fashion-MNIST's.
+
+    The originals know grey and colour images; for others, and for filters that they got right, the description stays as it is.
+    """
     name, values = resolve("filter", _FILTERS, spec)
-    if "as_published" not in values:
+    if "as_published" not in values or channels not in (1, 3):
         return spec
     return canonical(name, {**values, "as_published": "cifar10" if channels == 3 else "fashion-mnist"})
 
@@ -182,8 +186,14 @@ def with_published(specs: list[str], channels: int) -> list[str]:
 def label(spec: str) -> tuple[str, Program | None]:
     """How figures call a filter, and the program it imitates: ``("low-pass σ = 2 px", None)``."""
     name, values = resolve("filter", _FILTERS, spec)
-    name = "unfiltered" if name == "none" else name.removeprefix("gaussian-")
-    return name + (f" σ = {values['sigma']:g} px" if "sigma" in values else ""), values.get("as_published")
+    defaults = inspect.signature(_FILTERS[name]).parameters
+    words = ["unfiltered" if name == "none" else name.removeprefix("gaussian-")]
+    for key, value in values.items():
+        if key == "sigma":
+            words.append(f"σ = {value:g} px")
+        elif key != "as_published" and value != defaults[key].default:
+            words.append(f"{key} = {value:g}")
+    return " ".join(words), values.get("as_published")
 
 
 def gallery(specs: list[str], training: Tensor, images: Tensor) -> dict[str, Tensor]:

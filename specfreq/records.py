@@ -1,6 +1,7 @@
 """Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,14 @@ def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequ
     }
 
 
+def _slug(name: str) -> str:
+    """A name as part of a file's name: data sets can be called by a path."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+
+
 def save(name: str, record: Mapping[str, Any]) -> None:
     """Keep a record beside the runs, as ``records/NAME.PROFILE.json``; `specfreq publish NAME` moves it into the book."""
-    storage.write_json(runs_dir() / "records" / f"{name}.{record['profile']}.json", record)
+    storage.write_json(runs_dir() / "records" / f"{_slug(name)}.{record['profile']}.json", record)
 
 
 def publish(name: str, profile: str) -> str:
@@ -123,6 +129,7 @@ def publish(name: str, profile: str) -> str:
     Raises:
         UserError: no such record has been kept; the nearest is suggested.
     """
+    name = _slug(name)
     kept = {p.stem: p for p in (runs_dir() / "records").glob("*.json")}
     if f"{name}.{profile}" not in kept:
         raise unknown("record", f"{name}.{profile}", kept, hint=f"specfreq run {name} --profile {profile} makes it")

@@ -33,7 +33,9 @@ class Recipe(BaseModel):
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
         "one-cycle", description="one-cycle: linear up over the first fifth, linear down; step: see milestones"
     )
-    milestones: tuple[float, ...] = Field((0.25, 0.5, 0.75), description="step: where, as shares of the training")
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.25, 0.5, 0.75), description="step: where, as shares of the training"
+    )
     decay: float = Field(0.1, gt=0, lt=1, description="step: the factor at each milestone")
     shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
     border: Literal["zero", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
@@ -221,6 +223,8 @@ def fit(
             if after_epoch is not None:
                 after_epoch(epoch + 1)
     model.eval()
+    if not all(t.isfinite().all() for t in model.state_dict().values()):
+        raise Diverged(f"the weights are no longer finite after the last step, at lr {recipe.lr:.3g}; lower lr")
     return history
 
 

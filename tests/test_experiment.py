@@ -147,8 +147,24 @@ def test_a_damaged_model_is_refused_by_name():
         specfreq.run(Experiment(**SMALL)).classifier()
 
 
+def test_a_run_is_not_measured_on_other_images_than_its_own(tmp_path):
+    from PIL import Image
+
+    for split, count in (("train", 8), ("test", 4)):
+        for name, value in (("dark", 40), ("light", 200)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("L", (8, 8), value + i).save(tmp_path / split / name / f"{i}.png")
+    described = {"data": f"folder:{tmp_path}", "epochs": 1, "batch": 8}
+    run = specfreq.run(Experiment(**described))
+    Image.new("L", (8, 8), 0).save(tmp_path / "test" / "light" / "0.png")
+    experiment._load.cache_clear()
+    with pytest.raises(UserError, match=f"the test images of .* have changed since run {run.key}"):
+        run.measure("accuracy", filter="gaussian-low-pass:sigma=1")
+
+
 def test_a_grid_varies_its_lists():
-    points = specfreq.experiment.grid(**SMALL, filter=["none", "whitening"], seed=[0, 1])
+    points = specfreq.experiment.grid(**SMALL, filter=["none", "whitening"], seed=[0, 1, 0])
     assert [(p.filter.split(":")[0], p.seed) for p in points] == [("none", 0), ("none", 1), ("whitening", 0), ("whitening", 1)]
 
 

@@ -129,6 +129,15 @@ def test_the_published_twin_is_that_of_the_data():
     assert filters.as_published("gaussian-low-pass:sigma=2", 3) == "gaussian-low-pass:as_published=cifar10,sigma=2"
     assert filters.as_published("whitening", 1).startswith("whitening:as_published=fashion-mnist")
     assert filters.as_published("none", 3) == "none"
+    assert filters.as_published("whitening", 2) == "whitening"
+
+
+def test_filters_that_differ_have_labels_that_differ():
+    specs = ["none", "whitening", "whitening:floor=0.01", "gaussian-low-pass:sigma=2", "gaussian-high-pass:sigma=2.5"]
+    labels = [filters.label(s) for s in specs]
+    assert labels[2:4] == [("whitening floor = 0.01", None), ("low-pass σ = 2 px", None)]
+    assert len(set(labels)) == len(specs)
+    assert filters.label(filters.as_published("whitening", 1)) == ("whitening", "fashion-mnist")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def claim(judge, *names):
     [
         ([50.0, 51, 52], [10.0, 10, 10], claims.ONLY),
         ([9.9, 10.1, 10.0], [10.0, 10, 10], claims.YES),
+        ([30.0, 60, 12], [10.0, 10, 10], claims.UNDECIDED),  # noise is no evidence of guessing
         ([50.0, 51, 52], [30.0, 31, 32], claims.NOT),
     ],
 )
@@ -150,6 +151,19 @@ def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
     verdict, evidence = claims.judge(claim("falls", "none", HIGH), record)
     assert verdict == claims.UNDECIDED
     assert "corrected: 81.00, 80.67 %" in evidence and "As published: 81.00, 71.17 %" in evidence
+
+
+def test_within_a_point_looks_at_every_pair():
+    """The second differs from the first by half a point exactly; the third by up to three."""
+    rows = [row("none", [90.0, 90, 90]), row("whitening", [89.5, 89.5, 89.5]), row(HIGH, [87.0, 90, 91.7])]
+    assert claims.judge(claim("within_a_point", "none", "whitening", HIGH), {"arms": rows})[0] == claims.UNDECIDED
+
+
+def test_records_of_folders_stay_among_the_records(compendium, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+    records.save("spectra-folder:/../../x y", {"profile": "quick"})
+    assert [p.name for p in (compendium / "runs" / "records").iterdir()] == ["spectra-folder-..-..-x-y.quick.json"]
+    assert records.publish("spectra-folder:/../../x y", "quick") == "spectra-folder-..-..-x-y.quick.json"
 
 
 def test_without_a_record_there_is_no_verdict():

@@ -190,6 +190,13 @@ def test_a_diverging_loss_names_epoch_step_and_rate(images):
         train.fit(model, *images, RECIPE)
 
 
+def test_weights_that_leave_the_numbers_in_the_last_step_are_noticed(images):
+    """The loss of a step is computed before it: the last one shows only in the weights."""
+    recipe = train.Recipe(epochs=1, batch=90, lr=3e38, schedule="constant")
+    with pytest.raises(train.Diverged, match=r"no longer finite after the last step, at lr 3e\+38"):
+        train.fit(classifier(), *images, recipe)
+
+
 def test_progress_is_drawn_on_the_terminal_that_is_named_and_nowhere_else(images, monkeypatch, capfd):
     master, slave = os.openpty()
     train.fit(classifier(), *images, RECIPE)
@@ -209,7 +216,17 @@ def test_zero_epochs_change_nothing(images):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": -1}, {"lr": 0}, {"lr": float("inf")}, {"batch": 1}, {"momentum": 1}, {"schedule": "stair"}, {"lrr": 1}]
+    "bad",
+    [
+        {"epochs": -1},
+        {"lr": 0},
+        {"lr": float("inf")},
+        {"batch": 1},
+        {"momentum": 1},
+        {"schedule": "stair"},
+        {"milestones": (0.5, 2)},
+        {"lrr": 1},
+    ],
 )
 def test_impossible_recipes_are_refused(bad):
     with pytest.raises(ValueError):
