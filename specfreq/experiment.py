@@ -204,7 +204,7 @@ def _train(experiment: Experiment, images: ImageSet, path: Path, device: str, pr
     writer.writerows(history)
     storage.write(path / "history.csv", text.getvalue())
     digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
-    seconds = round(time.perf_counter() - started, 1)
+    seconds = round(time.perf_counter() - started, 3)
     storage.write_json(path / "provenance.json", {**provenance(device), "seconds": seconds, "data": digests})
     # last of all: a directory with a model is a finished run
     storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)

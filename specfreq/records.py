@@ -106,7 +106,7 @@ def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequ
         **content,
         "provenance": {
             **{k: sorted({o[k] or "unrecorded" for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
-            "seconds": round(math.fsum(o["seconds"] for o in origins), 1),
+            "seconds": round(math.fsum(o["seconds"] for o in origins), 3),
             "runs": len(runs),
             "data": {f"{r.experiment.data} ({s})": d for r in runs for s, d in r.provenance["data"].items()},
         },
