@@ -157,7 +157,7 @@ class Row(NamedTuple):
 
 def status() -> list[Row]:
     """What is here and what is not. Published files are read in full to compare their MD5, where there is one."""
-    rows = [Row(name, e.what, f"comes with {e.library}", True, "") for name, e in EMBEDDED.items()]
+    rows = [Row(name, e.what, f"comes with {e.package}", True, "") for name, e in EMBEDDED.items()]
     rows.append(Row("planted", "synthetic, class evidence in a chosen band, amplitude or phase", "computed", True, ""))
     for name, published in PUBLISHED.items():
         problems = {split: published.problem(root(), split) for split in SPLITS}

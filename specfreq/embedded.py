@@ -25,10 +25,10 @@ PHOTOS = {
 
 @dataclass(frozen=True)
 class Embedded:
-    """A set that an installed library carries: one line about it, the library, and its reader (split -> Source)."""
+    """A set that an installed library carries: one line about it, the package, and its reader (split -> Source)."""
 
     what: str
-    library: str
+    package: str
     read: Callable[[str], Source]
 
 
