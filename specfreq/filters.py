@@ -76,7 +76,7 @@ class GaussianHighPass(GaussianLowPass):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.as_published is None:
-            return images - fourier.gaussian_low_pass(images, self.sigma)
+            return fourier.gaussian_high_pass(images, self.sigma)
         original = _to_bytes(images)
         blurred = self._published_blur(original)
         if self.as_published == "cifar10":

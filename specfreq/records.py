@@ -55,15 +55,11 @@ def arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
             filter,
             {r.experiment.seed: r.results["accuracy"]["accuracy"] for r in group},
             len(group[0].results["accuracy"]["per_class"]),
-            answers=[sum(any(row[c] for row in _confusion(r)) for c in range(len(_confusion(r)))) for r in group],
+            answers=[sum(map(any, zip(*r.results["accuracy"]["confusion"], strict=True))) for r in group],  # classes ever answered
             keys=[r.key for r in group],
         )
         for (data, filter), group in groups.items()
     ]
-
-
-def _confusion(run: Run) -> list[list[int]]:
-    return run.results["accuracy"]["confusion"]
 
 
 def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
