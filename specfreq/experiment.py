@@ -1,27 +1,32 @@
 """Experiments: a typed description -> a run in its own directory -> results. What was computed once is not computed again."""
 
+import contextlib
 import csv
-import datetime
 import functools
 import hashlib
 import io
 import itertools
 import json
+import logging
 import os
-import subprocess
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator
-from torch import Tensor
 
 import specfreq
-from specfreq import filters, measures, models, storage, train
+from specfreq import augment, filters, inputs, measures, models, parallel, storage, train
+from specfreq.checkpoints import Checkpoints
 from specfreq.data import ImageSet, load
 from specfreq.naming import UserError, unknown
+from specfreq.parallel import Team
+from specfreq.provenance import provenance
+from specfreq.streams import Stream
+
+log = logging.getLogger(__name__)
 
 
 def root() -> Path:
@@ -36,13 +41,14 @@ def runs_dir() -> Path:
 
 
 class Experiment(train.Recipe):
-    """One point of the experiment space: data x input filter x model, trained by one recipe. Frozen and validated."""
+    """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
     train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
     test_size: int | None = Field(None, ge=1, description="test images, a balanced subset; all if not given")
     filter: str = Field("none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2")
-    model: str = Field("resnet8", description="network, see `specfreq list models`")
+    augment: str = Field("none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`")
+    model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
 
     def __init__(self, **values: Any):
         for name in values:
@@ -58,28 +64,38 @@ class Experiment(train.Recipe):
 
     @field_validator("filter")
     @classmethod
-    def _one_spelling(cls, value: str) -> str:
+    def _filter(cls, value: str) -> str:
         return filters.normal_form(value)
+
+    @field_validator("augment")
+    @classmethod
+    def _augment(cls, value: str) -> str:
+        return augment.normal_form(value)
 
     @field_validator("model")
     @classmethod
-    def _known(cls, value: str) -> str:
-        models.check(value)
-        return value
+    def _model(cls, value: str) -> str:
+        return models.normal_form(value)
 
-    def image_set(self, split: str) -> ImageSet:
+    def image_set(self, split: str) -> ImageSet | Stream:
         """The training or test images of this experiment; the subset is the same for every seed."""
         return _load(self.data, split, self.train_size if split == "train" else self.test_size)
 
     @property
     def key(self) -> str:
-        """Hash of the description and of the images themselves: the name of the run's directory."""
+        """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
         digests = [self.image_set(split).digest for split in ("train", "test")]
-        text = json.dumps([self.model_dump(mode="json"), digests], sort_keys=True)
+        described = self.model_dump(mode="json", exclude_defaults=True)  # a field that is new leaves older keys alone
+        text = json.dumps([train.VERSION, described, digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _load = functools.lru_cache(maxsize=8)(load)
+
+
+def finished(path: Path) -> bool:
+    """Whether a directory holds a finished run: its model is written last of all."""
+    return (path / "model.safetensors").exists()
 
 
 class Run:
@@ -87,7 +103,7 @@ class Run:
 
     def __init__(self, path: Path):
         self.path = path
-        if not (path / "model.safetensors").exists():
+        if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those")
         self.experiment = Experiment(**storage.read_json(path / "experiment.json"))
         self.provenance: dict[str, Any] = storage.read_json(path / "provenance.json")
@@ -106,7 +122,7 @@ class Run:
         """What has been measured so far, by measure (and by filter, where that was another: `accuracy@whitening`)."""
         return {p.stem: storage.read_json(p) for p in sorted((self.path / "results").glob("*.json"))}
 
-    def image_set(self, split: str) -> ImageSet:
+    def image_set(self, split: str) -> ImageSet | Stream:
         """The images of this run.
 
         Raises:
@@ -122,25 +138,19 @@ class Run:
         """The trained network on [0, 1] images, behind its own input filter or, if given, behind another."""
         tensors, _ = storage.read_tensors(self.path / "model.safetensors")
         mean, std = tensors.pop("mean"), tensors.pop("std")
-        images = self.image_set("train")
-        net = models.build(self.experiment.model, len(images.classes), images.images.shape[1], self.experiment.seed)
+        images, spec = self.image_set("train"), filter or self.experiment.filter
+        net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
         net.load_state_dict(tensors)
-        first = filters.build(filter or self.experiment.filter)
-        if (filter or self.experiment.filter) != "none":
-            first.fit(train.unit(images.images))
-        return models.Classifier(net, mean, std, first).to(checked_device(device)).eval()
+        return models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(checked_device(device)).eval()
 
-    def measure(self, name: str, filter: str | None = None) -> dict[str, Any]:
+    def measure(self, name: str, filter: str | None = None, device: str | None = None) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own."""
-        measures.check(name)
+        name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
-        path = (
-            self.path
-            / "results"
-            / (f"{name}.json" if filter == self.experiment.filter else f"{name}@{filter.replace(':', ' ')}.json")
-        )
+        stem = name if filter == self.experiment.filter else f"{name}@{filter}"
+        path = self.path / "results" / f"{stem.replace(':', ' ')}.json"
         if not path.exists():
-            result = measures.compute(name, self.classifier(filter), self.image_set("test"))
+            result = measures.compute(name, self.classifier(filter, device), self.image_set("test"))
             storage.write_json(path, result)
         return storage.read_json(path)
 
@@ -167,8 +177,17 @@ def run(
     *,
     device: str | None = None,
     progress: bool | None = None,
+    checkpoint_every: float = 60,
 ) -> Run:
     """Train and measure an experiment, or return what an earlier call computed.
+
+    Processes that torchrun started train it together. Others that want the same run at the same time wait for it.
+
+    Args:
+        measures: names or descriptions, such as ``calibration:bins=10``.
+        device: a GPU if there is one, by default.
+        progress: bars; None shows them on terminals only.
+        checkpoint_every: seconds of training that a killed process loses at most.
 
     Raises:
         UserError: an unknown name or impossible value, before anything is computed; a place that cannot be written.
@@ -177,81 +196,89 @@ def run(
     for name in measures:
         specfreq.measures.check(name)
     device = checked_device(device)
-    training, test = experiment.image_set("train"), experiment.image_set("test")
-    models.check(experiment.model, tuple(training.images.shape[1:]))
-    if training.classes != test.classes:
-        raise UserError(f"{experiment.data}: the classes of training and test images differ")
+    checked_images(experiment)
+    team = parallel.join(device)
     path = runs_dir() / experiment.key
-    if not (path / "model.safetensors").exists():
-        _train(experiment, training, path, device, progress)
+    if not team.told(finished(path)):
+        with _alone(path, team):
+            if not team.told(finished(path)):  # another may have finished it meanwhile
+                checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
+                _train(experiment, path, team, checkpoints, progress)
     result = Run(path)
-    for name in measures:
-        result.measure(name)
+    for name in measures if team.rank == 0 else ():
+        result.measure(name, device=device)
     return result
 
 
-def _train(experiment: Experiment, images: ImageSet, path: Path, device: str, progress: bool | None) -> None:
-    storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
-    started = time.perf_counter()
-    inputs, mean, std = _inputs(experiment, images.images)
-    net = models.build(experiment.model, len(images.classes), images.images.shape[1], experiment.seed)
-    classifier = models.Classifier(net, mean, std).to(device)
-    checkpoint = path / "checkpoint.safetensors"
-    history = train.fit(classifier, inputs, images.labels, experiment, checkpoint=checkpoint, progress=progress)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["epoch", "loss", "accuracy", "lr"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    storage.write(path / "history.csv", text.getvalue())
-    digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
-    seconds = round(time.perf_counter() - started, 3)
-    storage.write_json(path / "provenance.json", {**provenance(device), "seconds": seconds, "data": digests})
-    # last of all: a directory with a model is a finished run
-    storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)
-    checkpoint.unlink(missing_ok=True)
+def checked_images(experiment: Experiment) -> tuple[ImageSet | Stream, ImageSet | Stream]:
+    """The training and test images of an experiment, which its network can digest.
+
+    Raises:
+        UserError: data missing or damaged; classes or shapes that differ between the two; a network for larger images.
+    """
+    training, test = experiment.image_set("train"), experiment.image_set("test")
+    models.check(experiment.model, training.shape)
+    for what in ("classes", "shape"):
+        ours, theirs = getattr(training, what), getattr(test, what)
+        if ours != theirs:
+            raise UserError(f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}")
+    return training, test
 
 
-def _inputs(experiment: Experiment, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The filtered training images, and the mean and deviation (C,) to normalise them by; unfiltered ones stay bytes."""
-    inputs = images
-    if experiment.filter != "none":
-        filter = filters.build(experiment.filter).fit(train.unit(images))
-        inputs = torch.cat([filter(train.unit(part)) for part in images.split(1000)])
-    channels = images.shape[1]
-    mean, std = torch.zeros(channels), torch.ones(channels)
-    if experiment.normalise:
-        parts = [train.unit(part).double().transpose(0, 1).flatten(1) for part in inputs.split(1000)]
-        mean = sum(p.sum(1) for p in parts) / (inputs.numel() // channels)
-        variance = sum(((p - mean[:, None]) ** 2).sum(1) for p in parts) / (inputs.numel() // channels)
-        std = variance.sqrt().clamp_min(1e-6)  # constant inputs, such as a published filter makes, stay finite
-        mean, std = mean.float(), std.float()
-    return inputs, mean, std
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Where and with what something was computed."""
-    threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    return {
-        "specfreq": specfreq.__version__,
-        "commit": _commit(),
-        "torch": torch.__version__,
-        "device": name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-
-
-@functools.cache
-def _commit() -> str | None:
-    """The commit of the checkout, marked if the package differs from it; None outside a checkout."""
-    package = Path(__file__).resolve().parent
-    git = functools.partial(subprocess.run, cwd=package, capture_output=True, text=True)
+@contextlib.contextmanager
+def _alone(path: Path, team: Team) -> Iterator[None]:
+    """Hold a run's directory against other programs; wait, and say so, while one has it."""
+    if team.rank:
+        yield
+        return
     try:
-        head = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
-        changed = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
-    except OSError:
-        return None
-    return f"{head}-modified" if head and changed else head or None
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("specfreq: another process trains run %s; waiting for it", path.name)
+            lock.acquire()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a place that can be written") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoints, progress: bool | None) -> None:
+    images = experiment.image_set("train")
+    pixels, channels = inputs.filtered(experiment.filter, images), images.shape[0]
+    mean, std = inputs.moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
+    streamed = isinstance(images, Stream)  # such images are filtered when they come
+    net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
+    filter = inputs.fitted(experiment.filter, images) if streamed else None
+    classifier = models.Classifier(net, mean, std, filter).to(team.device)
+    if team.rank == 0:
+        storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
+    history = train.fit(
+        classifier,
+        images if streamed else pixels,
+        images.labels,
+        experiment,
+        augmentation=augment.build(experiment.augment).to(team.device),
+        checkpoints=checkpoints,
+        team=team,
+        progress=progress,
+    )
+    if team.rank == 0:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["epoch", "loss", "accuracy", "lr"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        storage.write(path / "history.csv", text.getvalue())
+        digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
+        origin = {**provenance(team.device, team.size), "seconds": round(checkpoints.seconds, 3), "data": digests}
+        storage.write_json(path / "provenance.json", origin)
+        storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)
+        checkpoints.clear()
+    team.told(None)  # nobody looks for the model before it is there
 
 
 def grid(**fields: Any) -> list[Experiment]:
@@ -265,7 +292,7 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
     """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
     experiments = list(itertools.chain(*grids))
     for e in experiments:
-        models.check(e.model, tuple(e.image_set("train").images.shape[1:]))
+        checked_images(e)
     with train.progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
         runs = []
         for e in experiments:

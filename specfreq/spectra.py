@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq import experiment, fourier, records
+from specfreq import fourier, records
 from specfreq.data import ImageSet
 from specfreq.naming import UserError
+from specfreq.provenance import provenance
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -105,7 +106,7 @@ def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> d
         "profiles": {name: p.tolist() for name, p in found.profiles.items()},
         "centroid": {title: distribution(c) for title, c in found.centroids.items()},
         "score": distribution(found.score),
-        "provenance": {**experiment.provenance("cpu"), "data": images.digest},
+        "provenance": {**provenance(torch.device("cpu")), "data": images.digest},
     }
 
 

@@ -1,23 +1,30 @@
-"""The trainer: data on the device, batched crop and flip there, keyed randomness, checkpoints that resume to the same bits."""
+"""The trainer: any recipe and augmentation, one process or several; never waits for the device inside an epoch; resumes exactly."""
 
-import contextlib
-import hashlib
 import math
 import os
+import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from specfreq import storage
+from specfreq.augment import Augmentation
+from specfreq.batches import Feed
+from specfreq.checkpoints import Checkpoints
+from specfreq.inference import arithmetic
 from specfreq.naming import UserError
+from specfreq.parallel import Team, synchronised
+from specfreq.randomness import keyed, seed_of
+from specfreq.streams import Stream
 
+VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Row = dict[str, float]
 
 
 class Recipe(BaseModel):
@@ -26,29 +33,34 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     epochs: int = Field(2, ge=0, description="passes over the training images")
-    batch: int = Field(128, ge=2, description="images per step")
+    batch: int = Field(128, ge=2, description="images per step, over all processes")
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="sgd with momentum, or adam with PyTorch's betas")
     lr: Positive = Field(0.1, description="highest learning rate of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum; 0 for plain SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; 0 for none")
+    nesterov: bool = Field(True, description="sgd: Nesterov's momentum, not the classical one")
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False, description="L2 penalty on every parameter")
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
-        "one-cycle", description="one-cycle: linear up over the first fifth, linear down; step: see milestones"
+        "one-cycle", description="one-cycle: linear up to the peak, then linear down; step: see milestones"
     )
+    peak: float = Field(0.2, ge=0, lt=1, description="one-cycle: where the highest rate is, as a share of the training")
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.25, 0.5, 0.75), description="step: where, as shares of the training"
     )
     decay: float = Field(0.1, gt=0, lt=1, description="step: the factor at each milestone")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="keep the exponential average of weights and statistics, of this decay per step"
+    )
+    crop: Literal["shift", "random-resized"] = Field(
+        "shift", description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet"
+    )
     shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
     border: Literal["zero", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
+    compile: bool = Field(False, description="torch.compile the network: minutes at first, faster steps, other rounding")
     seed: int = Field(0, ge=0, description="of the weights, the order and the augmentation")
-
-
-def keyed(*key: object) -> Generator:
-    """A CPU generator seeded by a key, such as (seed, epoch, "crop"): equal keys give equal streams, other keys others."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
@@ -61,28 +73,8 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
         case "step":
             return recipe.lr * recipe.decay ** sum(progress >= m for m in recipe.milestones)
         case "one-cycle":
-            return recipe.lr * min(progress / 0.2, (1 - progress) / 0.8)
-
-
-def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
-    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip: one gather.
-
-    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, the nearest pixel, or
-    the mirror image.
-    """
-    height, width = images.shape[-2:]
-    rows = torch.arange(height, device=images.device) - dy[:, None]
-    columns = torch.arange(width, device=images.device).expand(len(dx), -1)
-    columns = torch.where(flip[:, None], columns.flip(-1), columns) - dx[:, None]
-    inside = None
-    if border == "reflect":
-        rows, columns = (n - 1 - (n - 1 - i.abs()).abs() for i, n in ((rows, height), (columns, width)))
-    elif border == "zero":
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    channel = torch.arange(images.shape[1], device=images.device)
-    out = images[index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
-    return out if inside is None else out * inside[:, None]
+            rising = progress / recipe.peak if recipe.peak else 1
+            return recipe.lr * min(rising, (1 - progress) / (1 - recipe.peak))
 
 
 def progress_bar(what: str, total: int, unit: str, show: bool | None = None, line: int = 0, **options: Any) -> tqdm:
@@ -104,146 +96,187 @@ def progress_bar(what: str, total: int, unit: str, show: bool | None = None, lin
     )
 
 
-def unit(images: Tensor) -> Tensor:
-    """Bytes -> float32 in [0, 1]; floats stay as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
-
-
-def _chunks(model: nn.Module, images: Tensor) -> list[Tensor]:
-    device = next(model.buffers()).device
-    return [model(unit(part.to(device))) for part in images.split(500)]
-
-
-@torch.inference_mode()
-def logits(model: nn.Module, images: Tensor, precision: str = "float32") -> Tensor:
-    """Logits (N, classes) in float32 of images (N, C, H, W), bytes or floats in [0, 1]; always in evaluation mode."""
-    was_training = model.training
-    model.eval()
-    with _arithmetic(next(model.buffers()).device, precision):
-        out = torch.cat(_chunks(model, images)).float()
-    model.train(was_training)
-    return out
-
-
-@contextlib.contextmanager
-def _arithmetic(device: torch.device, precision: str):
-    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with cudnn, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        yield
-
-
 class Diverged(RuntimeError):
     """The loss is no longer finite. The message names epoch, step and learning rate."""
 
 
 def fit(
     model: nn.Module,
-    images: Tensor,
+    images: Tensor | Stream,
     labels: Tensor,
     recipe: Recipe,
     *,
-    checkpoint: Path | None = None,
+    augmentation: Augmentation | None = None,
+    checkpoints: Checkpoints | None = None,
+    team: Team | None = None,
     progress: bool | None = None,
-    after_epoch: Callable[[int], None] | None = None,
-) -> list[dict[str, float]]:
-    r"""Train a classifier in place with SGD and cross-entropy, :math:`-\frac1B\sum_i \log p_{y_i}(x_i)`.
+    after_step: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    r"""Train a classifier in place, by default with cross-entropy, :math:`-\frac1B\sum_i \log p_{y_i}(x_i)`.
 
     Args:
         model: images (N, C, H, W) -> logits (N, classes), already on the device that trains.
-        images: bytes or floats (N, C, H, W); held on that device as they are.
+        images: bytes or floats (N, C, H, W), held on that device as they are; or a set that is streamed from disk.
         labels: int64 (N,).
-        checkpoint: file to write after each epoch and to resume from; deleted by nobody, damaged ones are refused by name.
+        augmentation: the views to train on and the loss over them; none if not given.
+        checkpoints: where to keep the state and to resume from.
+        team: the processes that train together; each calls this with the same arguments.
         progress: bar with rate and remaining time; None shows it on terminals only.
-        after_epoch: called with the number of finished epochs.
+        after_step: called with the numbers of finished epochs and steps of the current one.
 
     Returns:
         One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of the epoch).
 
     Raises:
         Diverged: the loss became NaN or infinite; names epoch, step and learning rate.
-        UserError: the checkpoint is damaged or belongs to another recipe.
+        UserError: a checkpoint is damaged or belongs to another recipe; the crop, the batch or the compiler does not fit.
 
-    What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e).
+    What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
+    depend on (seed, epoch, step, process).
     """
     device = next(model.parameters()).device
-    images, labels = images.to(device), labels.to(device)
-    parameters = dict(model.named_parameters())
-    optimizer = torch.optim.SGD(
-        parameters.values(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )
-    model.train().to(memory_format=torch.channels_last)
-    history: list[dict[str, float]] = []
-    if checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, model, optimizer, parameters, recipe)
-    steps = math.ceil(len(images) / recipe.batch)
-    bar = progress_bar(
-        "train", recipe.epochs * len(images), "img", progress, line=1, initial=len(history) * len(images), unit_scale=True
-    )
-    with bar:
-        for epoch in range(len(history), recipe.epochs):
-            # one table per epoch for all images, so that batches, workers and devices cannot change what an image meets
-            table = keyed(recipe.seed, epoch)
-            order = torch.randperm(len(images), generator=table).to(device)
-            moves = torch.randint(-recipe.shift, recipe.shift + 1, (2, len(images)), generator=table).to(device)
-            flips = (torch.rand(len(images), generator=table) < 0.5 * recipe.flip).to(device)
-            losses, correct, sizes = [], torch.zeros((), device=device), []
-            for step, index in enumerate(order.tensor_split(steps)):  # near-equal parts: no tiny last batch
-                lr = learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
+    team, augmentation = team or Team(device), augmentation or Augmentation()
+    _check(recipe, images, team)
+    feed = Feed(images, device, seed=recipe.seed, shift=recipe.shift, border=recipe.border, flip=recipe.flip)
+    state = _State(synchronised(model, team).train().to(memory_format=torch.channels_last), recipe)
+    if checkpoints is not None and (found := checkpoints.load()):
+        state.restore(*found, checkpoints)
+    forward, optimizer = team.setup(model, state.optimizer)
+    forward = torch.compile(forward) if recipe.compile else forward
+    labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
+    show = progress if team.rank == 0 else False
+    seen = len(state.history) * count + sum(state.sizes)
+    bar = progress_bar("train", recipe.epochs * count, "img", show, line=1, initial=seen, unit_scale=True)
+
+    def rate(epoch: int, step: int) -> float:
+        return learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
+
+    def check(epoch: int) -> Tensor:
+        """The losses of this epoch so far, once the device has computed them."""
+        losses = torch.stack(state.losses).cpu()
+        if not losses.isfinite().all():
+            step = int((~losses.isfinite()).nonzero()[0])
+            where = f"epoch {epoch + 1}, step {step + 1} of {steps}, at lr {rate(epoch, step):.3g}"
+            raise Diverged(f"the loss is {losses[step]} in {where}; lower lr")
+        return losses
+
+    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(len(state.history), recipe.epochs):
+            rows = augmentation.draw(count, keyed(recipe.seed, epoch, "augment"))
+            rows = {name: row.to(device) for name, row in rows.items()}
+            batches = feed.order(epoch).to(device).tensor_split(steps)  # near-equal parts: no tiny last batch
+            first = len(state.losses)
+            mine = [batch.tensor_split(team.size)[team.rank] for batch in batches[first:]]
+            shown = feed.batches(epoch, mine)
+            donors = feed.batches(epoch, [rows["donor"][index] for index in mine]) if augmentation.donors else None
+            for step, (index, batch) in enumerate(zip(mine, batches[first:], strict=True), first):
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
-                x = shifted(images, index, moves[0, index], moves[1, index], flips[index], recipe.border)
-                x = unit(x).contiguous(memory_format=torch.channels_last)
+                    group["lr"] = rate(epoch, step)
                 y = labels[index]
-                with _arithmetic(device, recipe.precision):
-                    out = model(x)
-                    loss = F.cross_entropy(out.float(), y)
+                row = {name: of_all[index] for name, of_all in rows.items()}
+                views = augmentation.views(next(shown), row, next(donors) if donors else None)
+                torch.manual_seed(seed_of(recipe.seed, epoch, step, team.rank))  # dropout draws from the global stream
+                with arithmetic(device, recipe.precision):
+                    out = forward(torch.cat(views) if len(views) > 1 else views[0])
+                    logits = out.float().split(len(index))
+                    loss = augmentation.loss(logits, y, state.criterion)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                share = len(index) / len(batch)
+                team.backward(loss, share)
                 optimizer.step()
-                losses.append(loss.detach())  # stays on the device: reading it here would stall the queue
-                correct += (out.detach().argmax(1) == y).sum()
-                sizes.append(len(index))
-                bar.update(len(index))
-            losses = torch.stack(losses).cpu()
-            if not losses.isfinite().all():
-                step = int((~losses.isfinite()).nonzero()[0])
-                lr = learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
-                raise Diverged(
-                    f"the loss is {losses[step]} in epoch {epoch + 1}, step {step + 1} of {steps}, at lr {lr:.3g}; lower lr"
-                )
-            mean = float((losses.double() * torch.tensor(sizes)).sum() / len(images))
-            history.append({"epoch": epoch + 1, "loss": mean, "accuracy": 100 * float(correct) / len(images), "lr": lr})
+                # these stay on the device: reading them here would stall its queue
+                state.losses.append(team.total(loss.detach() * share))
+                state.correct = state.correct + team.total((logits[0].detach().argmax(1) == y).sum())
+                state.sizes.append(len(batch))
+                if state.average is not None:
+                    state.average.update_parameters(model)
+                bar.update(len(batch))
+                if checkpoints is not None and team.rank == 0 and checkpoints.due():
+                    check(epoch)
+                    checkpoints.save(*state.tensors())
+                if after_step is not None:
+                    after_step(epoch, step + 1)
+            losses = check(epoch)
+            mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
+            state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1))
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
-            if checkpoint is not None:
-                _save(checkpoint, model, optimizer, parameters, recipe, history)
-            if after_epoch is not None:
-                after_epoch(epoch + 1)
+    if state.average is not None:
+        model.load_state_dict(state.average.module.state_dict())
     model.eval()
     if not all(t.isfinite().all() for t in model.state_dict().values()):
         raise Diverged(f"the weights are no longer finite after the last step, at lr {recipe.lr:.3g}; lower lr")
-    return history
+    return state.history
 
 
-def _save(path, model, optimizer, parameters, recipe, history) -> None:
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    for name, parameter in parameters.items():
-        buffer = optimizer.state[parameter].get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum/{name}"] = buffer
-    storage.write_tensors(path, tensors, {"recipe": recipe.model_dump(mode="json"), "history": history})
+def _check(recipe: Recipe, images: Tensor | Stream, team: Team) -> None:
+    streamed = isinstance(images, Stream)
+    if streamed != (recipe.crop == "random-resized"):
+        kind, crop = ("streamed from disk", "random-resized") if streamed else ("in memory", "shift")
+        raise UserError(f"crop={recipe.crop} does not fit images that are {kind}; take crop={crop}")
+    smallest = len(images) // math.ceil(len(images) / recipe.batch)
+    if smallest < 2 * team.size:
+        raise UserError(f"batches of {smallest} images are too small for {team.size} process(es); take a larger batch or set")
+    if recipe.compile and next(filter(shutil.which, ("c++", "g++", "clang++")), None) is None:
+        raise UserError("compile=True needs a C++ compiler on the PATH, such as g++; install one, or leave it out")
 
 
-def _restore(path, model, optimizer, parameters, recipe) -> list[dict[str, float]]:
-    tensors, meta = storage.read_tensors(path)
-    if meta["recipe"] != recipe.model_dump(mode="json"):
-        raise UserError(f"{path} belongs to another recipe; delete it or train elsewhere")
-    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-    for name, parameter in parameters.items():
-        if f"momentum/{name}" in tensors:
-            buffer = torch.empty_like(parameter).copy_(tensors[f"momentum/{name}"])
-            optimizer.state[parameter]["momentum_buffer"] = buffer
-    return meta["history"]
+class _State:
+    """All that a training is made of between two steps: what a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe):
+        self.model, self.recipe = model, recipe
+        self.parameters = dict(model.named_parameters())
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+        if recipe.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay)
+        else:
+            nesterov = recipe.nesterov and recipe.momentum > 0
+            self.optimizer = torch.optim.SGD(
+                self.parameters.values(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+            )
+        self.history: list[Row] = []
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.losses: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.correct = torch.zeros((), dtype=torch.int64, device=next(iter(self.parameters.values())).device)
+
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def end_epoch(self, loss: float, accuracy: float, lr: float) -> None:
+        self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr})
+        self._begin_epoch()
+
+    def tensors(self) -> tuple[dict[str, Tensor], Any]:
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
+        if self.average is not None:
+            tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
+        return tensors, {"recipe": self._described(), "history": self.history, "sizes": self.sizes}
+
+    def _described(self) -> Any:
+        return [VERSION, self.recipe.model_dump(mode="json")]
+
+    def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
+        if meta["recipe"] != self._described():
+            raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        self.model.load_state_dict(part("model"))
+        if self.average is not None:
+            self.average.load_state_dict(part("average"))
+        for place, tensor in part("optimizer").items():
+            key, _, name = place.partition("/")
+            parameter = self.parameters[name]
+            # as the optimizer made it: buffers like the parameter, counts of steps where they were
+            held = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape and key != "step" else tensor
+            self.optimizer.state[parameter][key] = held
+        self.history, self.sizes = meta["history"], meta["sizes"]
+        self.correct = tensors["correct"].to(self.correct.device)
+        self.losses = list(tensors["losses"].to(self.correct.device))

@@ -1,5 +1,6 @@
 """Experiments: exact descriptions, keys that mean what they say, nothing computed twice, nothing half-written."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 import specfreq
 from specfreq import experiment, measures, models, storage, train
 from specfreq.experiment import Experiment
+from specfreq.inference import logits
 from specfreq.naming import UserError
 
 SMALL = {"data": "digits", "train_size": 200, "test_size": 100, "epochs": 1, "batch": 50, "shift": 1, "flip": False}
@@ -45,7 +47,7 @@ def test_a_run_learns_and_keeps_its_history():
 def test_a_stored_classifier_answers_as_the_trained_one_did():
     run = specfreq.run(Experiment(**SMALL))
     test = run.experiment.image_set("test")
-    answers = train.logits(run.classifier(), test.images).argmax(1)
+    answers = logits(run.classifier(), test.images).argmax(1)
     assert 100 * (answers == test.labels).double().mean().item() == pytest.approx(run.results["accuracy"]["accuracy"])
 
 
@@ -62,6 +64,58 @@ def test_two_spellings_are_one_experiment_and_every_field_matters():
     ]
     keys = {Experiment(**{**SMALL, "filter": "gaussian-low-pass:sigma=2", **o}).key for o in others}
     assert len(keys) == len(others) and base.key not in keys
+
+
+def test_a_field_that_is_as_by_default_leaves_the_key_alone():
+    """So that a release with new fields finds older runs. Keys are frozen: published records name them."""
+    base = Experiment(data="digits")
+    assert Experiment(data="digits", model="resnet8", momentum=0.9, augment="apr-p:p=0.6", ema=0).key != base.key
+    assert Experiment(data="digits", model="resnet8:norm=batch", momentum=0.9, augment="none", ema=0).key == base.key
+    assert train.VERSION == 1 and base.key == "af56ed50e64b2489"
+
+
+def test_another_version_of_the_trainer_is_another_run(monkeypatch):
+    key = Experiment(**SMALL).key
+    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    assert Experiment(**SMALL).key != key
+
+
+def pictures(folder, split, sizes):
+    from PIL import Image
+
+    for name, size in sizes.items():
+        (folder / split / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (size, size), 40 * i).save(folder / split / name / f"{i}.png")
+
+
+def test_images_that_a_network_cannot_digest_are_refused_before_training(monkeypatch, tmp_path):
+    forbid_training(monkeypatch)
+    with pytest.raises(UserError, match="resnet50 needs images of at least"):
+        specfreq.run(Experiment(**SMALL, model="resnet50"))
+    pictures(tmp_path, "train", {"a": 8, "b": 8})
+    pictures(tmp_path, "test", {"a": 9, "b": 9})
+    with pytest.raises(UserError, match="shape of training and test images differ"):
+        specfreq.run(Experiment(data=f"folder:{tmp_path}"))
+
+
+def test_classes_that_differ_are_refused_before_training(monkeypatch):
+    forbid_training(monkeypatch)
+    real = experiment._load
+
+    def other(name, split, size):
+        images = real(name, split, size)
+        return images if split == "train" else type(images)(images.images, images.labels, (*images.classes[:-1], "ten"), name)
+
+    monkeypatch.setattr(experiment, "_load", other)
+    with pytest.raises(UserError, match="classes of training and test images differ"):
+        specfreq.run(Experiment(**SMALL))
+
+
+def test_an_augmentation_is_part_of_a_run():
+    plain, mixed = (specfreq.run(Experiment(**{**SMALL, "epochs": 4}, augment=a)) for a in ("none", "apr-p:p=1"))
+    assert mixed.history[0]["loss"] > 1.5 * plain.history[0]["loss"]  # two cross-entropies
+    assert mixed.key != plain.key
 
 
 def test_the_filter_meets_training_and_test_images():
@@ -109,32 +163,41 @@ def test_accuracy_on_a_classifier_with_known_answers():
     assert out["confusion"] == [[0, 1, 0], [0, 2, 0], [0, 1, 0]]
 
 
-KILLED = """
-import os, specfreq
-from specfreq import train
-real = train._save
-def save_then_die(*a):
-    real(*a)
-    if len(a[-1]) == 2:
-        os._exit(9)
-train._save = save_then_die
-specfreq.run(specfreq.Experiment(**{fields}))
-"""
+def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(monkeypatch, tmp_path, caplog):
+    fit, asked = train.fit, Experiment(**{**SMALL, "epochs": 3})
 
+    def stop(epoch, step):
+        if (epoch, step) == (1, 3):
+            raise KeyboardInterrupt
 
-def test_a_killed_run_resumes_to_the_same_bits(monkeypatch, tmp_path):
-    fields = {**SMALL, "epochs": 3}
-    killed = subprocess.run([sys.executable, "-c", KILLED.replace("{fields}", repr(fields))], env=os.environ, capture_output=True)
-    assert killed.returncode == 9, killed.stderr.decode()
-    experiment_ = Experiment(**fields)
-    directory = experiment.runs_dir() / experiment_.key
-    assert not (directory / "model.safetensors").exists() and (directory / "checkpoint.safetensors").exists()
-    resumed = specfreq.run(experiment_)
-    assert not (directory / "checkpoint.safetensors").exists()
+    monkeypatch.setattr(train, "fit", functools.partial(fit, after_step=stop))
+    with pytest.raises(KeyboardInterrupt):
+        specfreq.run(asked, checkpoint_every=0)
+    monkeypatch.setattr(train, "fit", fit)
+    directory = experiment.runs_dir() / asked.key
+    assert not experiment.finished(directory)
+    newest = directory / "checkpoint.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    resumed = specfreq.run(asked)
+    assert f"{newest} is damaged" in caplog.text
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "other"))
-    whole = specfreq.run(experiment_)
+    whole = specfreq.run(asked)
     assert (resumed.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
     assert resumed.history == whole.history
+
+
+TOGETHER = "import specfreq; print(specfreq.run(specfreq.Experiment(**{fields})).provenance['seconds'])"
+
+
+def test_two_processes_that_want_one_run_train_it_once():
+    """Whoever comes second waits, says so, and returns what the first has computed."""
+    command = [sys.executable, "-c", TOGETHER.replace("{fields}", repr({**SMALL, "train_size": 1000, "epochs": 15}))]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, env=os.environ, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0], "each took its own time"
+    assert sum("another process trains run" in errors for _, errors in said) == 1
 
 
 def test_a_damaged_model_is_refused_by_name():
@@ -208,6 +271,6 @@ def test_a_device_that_is_not_there_is_refused_before_training(monkeypatch, devi
 def test_an_unwritable_place_is_named_and_nothing_is_left(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot write .*experiment\.json"):
+    with pytest.raises(UserError, match=r"cannot write .*file"):
         specfreq.run(Experiment(**SMALL))
     assert (tmp_path / "file").read_text() == ""

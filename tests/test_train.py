@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from specfreq import models, train
+from specfreq.augment import APRPair
+from specfreq.checkpoints import Checkpoints
+from specfreq.inference import logits
 from specfreq.naming import UserError
 
 RECIPE = train.Recipe(epochs=3, batch=16, lr=0.05, shift=2)
@@ -41,7 +44,7 @@ def assert_same_bits(a, b):
 def test_it_learns_what_can_be_learned(images):
     model = classifier()
     history = train.fit(model, *images, RECIPE.model_copy(update={"epochs": 8}))
-    accuracy = (train.logits(model, images[0]).argmax(1) == images[1]).float().mean()
+    accuracy = (logits(model, images[0]).argmax(1) == images[1]).float().mean()
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert accuracy > 0.9
 
@@ -64,89 +67,147 @@ def test_another_seed_is_another_training(images):
     assert not torch.equal(a.net.head.weight, b.net.head.weight)
 
 
-@pytest.mark.parametrize("after", [1, 2])
-def test_an_interrupted_training_resumes_to_the_same_bits(images, tmp_path, after):
-    whole, resumed = classifier(), classifier()
-    expected = train.fit(whole, *images, RECIPE)
+class Stopped(Exception):
+    """In place of a power cut."""
 
-    def stop(epoch):
-        if epoch == after:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train.fit(resumed, *images, RECIPE, checkpoint=tmp_path / "c", after_epoch=stop)
-    again = classifier(seed=9)  # nothing may be left from the process that was interrupted
-    history = train.fit(again, *images, RECIPE, checkpoint=tmp_path / "c")
+def stop_after(epoch, step):
+    def stop(*now):
+        if now == (epoch, step):
+            raise Stopped
+
+    return stop
+
+
+class Dropping(nn.Module):
+    """A network whose layers draw random numbers of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(288, 20), nn.Dropout(0.5), nn.Linear(20, 3))
+
+    def forward(self, x):
+        return self.net(x)
+
+
+VARIANTS = {
+    "sgd": {},
+    "plain sgd": {"momentum": 0},
+    "classical": {"nesterov": False},
+    "adam": {"optimizer": "adam", "lr": 0.01},
+    "averaged": {"ema": 0.9},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("after", [(0, 1), (1, 3), (1, 6), (2, 5)])
+def test_an_interrupted_training_resumes_to_the_same_bits(images, tmp_path, after, variant):
+    """In the middle of an epoch as well as at its end; with donors from the whole set and masks of dropout."""
+    recipe, mixed = RECIPE.model_copy(update=VARIANTS[variant]), APRPair()
+    whole, resumed = Dropping(), Dropping()
+    start = state(whole)
+    resumed.load_state_dict(start)
+    expected = train.fit(whole, *images, recipe, augmentation=mixed)
+    kept = Checkpoints(tmp_path / "c", every=0)
+    with pytest.raises(Stopped):
+        train.fit(resumed, *images, recipe, augmentation=mixed, checkpoints=kept, after_step=stop_after(*after))
+    again = Dropping()  # nothing may be left from the process that was interrupted
+    history = train.fit(again, *images, recipe, augmentation=mixed, checkpoints=Checkpoints(tmp_path / "c"))
     assert_same_bits(state(whole), state(again))
     assert history == expected
 
 
-def test_a_damaged_checkpoint_is_refused_by_name(images, tmp_path):
-    train.fit(classifier(), *images, RECIPE, checkpoint=tmp_path / "c.safetensors")
-    content = bytearray((tmp_path / "c.safetensors").read_bytes())
-    content[-5] ^= 255
-    (tmp_path / "c.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=r"c\.safetensors is damaged"):
-        train.fit(classifier(), *images, RECIPE, checkpoint=tmp_path / "c.safetensors")
+def test_after_damage_the_previous_checkpoint_leads_to_the_same_bits(images, tmp_path):
+    whole, resumed = classifier(), classifier()
+    expected = train.fit(whole, *images, RECIPE)
+    kept = Checkpoints(tmp_path / "c", every=0)
+    with pytest.raises(Stopped):
+        train.fit(resumed, *images, RECIPE, checkpoints=kept, after_step=stop_after(1, 2))
+    kept.path.write_bytes(kept.path.read_bytes()[:-9])
+    again = classifier(seed=9)
+    assert train.fit(again, *images, RECIPE, checkpoints=kept) == expected
+    assert_same_bits(state(whole), state(again))
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(images, tmp_path):
-    train.fit(classifier(), *images, RECIPE, checkpoint=tmp_path / "c")
+    kept = Checkpoints(tmp_path / "c", every=0)
+    train.fit(classifier(), *images, RECIPE, checkpoints=kept)
     with pytest.raises(UserError, match="another recipe"):
-        train.fit(classifier(), *images, RECIPE.model_copy(update={"lr": 0.01}), checkpoint=tmp_path / "c")
+        train.fit(classifier(), *images, RECIPE.model_copy(update={"lr": 0.01}), checkpoints=kept)
+
+
+def linear():
+    return models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1))
+
+
+STEP = train.Recipe(epochs=1, batch=8, lr=0.1, schedule="constant", weight_decay=0.01, shift=0, flip=False)
+
+
+def one_step(**changes):
+    """A linear model, its weights before and after one step, and the gradient known by hand."""
+    model, g = linear(), torch.Generator().manual_seed(3)
+    weight, x, y = model.net[1].weight, torch.rand(8, 1, 2, 2, generator=g), torch.arange(8) % 2
+    torch.nn.init.uniform_(weight, -0.5, 0.5, generator=g)
+    before = weight.detach().clone()
+    recipe = STEP.model_copy(update=changes)
+    train.fit(model, x, y, recipe)
+    target = F.one_hot(y, 2) * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+    gradient = (F.softmax(x.flatten(1) @ before.T, 1) - target).T @ x.flatten(1) / 8
+    return before, weight.detach(), gradient + 0.01 * before
 
 
 def test_one_step_is_the_step_of_the_formula():
-    """v = g + wd w; w' = w - lr (v + momentum v), Nesterov's first step, for a linear model with a gradient known by hand."""
-    model = models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1))
-    weight = model.net[1].weight
-    before = weight.detach().clone()
-    x = torch.rand(8, 1, 2, 2)
-    y = torch.arange(8) % 2
-    recipe = train.Recipe(epochs=1, batch=8, lr=0.1, schedule="constant", weight_decay=0.01, shift=0, flip=False)
-    train.fit(model, x, y, recipe)
-    flat = x.flatten(1)
-    gradient = (F.softmax(flat @ before.T, 1) - F.one_hot(y, 2)).T @ flat / 8
-    assert_close(weight.detach(), before - 0.1 * 1.9 * (gradient + 0.01 * before))
+    """v = g + wd w; Nesterov's first step: w - lr (v + momentum v); the classical one: w - lr v; Adam's: w - lr sign v."""
+    before, after, slope = one_step()
+    assert_close(after, before - 0.1 * 1.9 * slope)
+    before, after, slope = one_step(nesterov=False)
+    assert_close(after, before - 0.1 * slope)
+    before, after, slope = one_step(optimizer="adam")
+    assert_close(after, before - 0.1 * slope.sign(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("border", ["zero", "edge", "reflect"])
-def test_shifting_is_padding_and_cropping(border):
-    """The reference: pad one image, cut the window, mirror."""
-    g = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (5, 3, 7, 9), generator=g, dtype=torch.uint8)
-    index = torch.tensor([4, 0, 2, 2])
-    dy, dx = torch.tensor([-2, 3, 0, 1]), torch.tensor([1, -3, 0, 2])
-    flip = torch.tensor([True, False, True, False])
-    mode = {"zero": "constant", "edge": "replicate", "reflect": "reflect"}[border]
-    out = train.shifted(images, index, dy, dx, flip, border)
-    for k in range(4):
-        padded = F.pad(images[index[k]].float()[None], (3, 3, 3, 3), mode=mode)[0]
-        window = padded[:, 3 - dy[k] : 10 - dy[k], 3 - dx[k] : 12 - dx[k]]
-        assert torch.equal(out[k].float(), window.flip(-1) if flip[k] else window)
+def test_smoothed_labels_share_out_their_mass():
+    before, after, slope = one_step(label_smoothing=0.3)
+    assert_close(after, before - 0.1 * 1.9 * slope)
 
 
-def test_what_happens_to_an_image_does_not_depend_on_the_batch_size(images):
-    """Record what the network is shown: per epoch the same pictures, in the same order, cut into other batches."""
+def test_the_average_is_the_average_of_the_weights_after_each_step(images):
+    """The first step's weights, then average <- decay average + (1 - decay) weights; batch statistics likewise."""
+    model, plain, seen = classifier(), classifier(), []
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    train.fit(plain, *images, recipe, after_step=lambda *_: seen.append(state(plain)))
+    train.fit(model, *images, recipe.model_copy(update={"ema": 0.7}))
+    for name in ("net.head.weight", "net.norm.running_var"):
+        average = seen[0][name]
+        for weights in seen[1:]:
+            average = 0.7 * average + 0.3 * weights[name]
+        assert_close(state(model)[name], average)
 
-    class Recorder(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bias, self.seen = nn.Parameter(torch.zeros(3)), []
-            self.register_buffer("nothing", torch.zeros(1))
 
-        def forward(self, x):
-            self.seen.append(x.clone())
-            return self.bias.expand(len(x), -1)
+def test_a_compiled_network_learns_the_same_within_rounding():
+    before, plain, _ = one_step()
+    _, compiled, _ = one_step(compile=True)
+    assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(plain, before)
 
-    shown = []
-    for batch in (8, 45):
-        recorder = Recorder()
-        train.fit(recorder, *images, RECIPE.model_copy(update={"batch": batch}))
-        shown.append(torch.cat(recorder.seen))
-    assert shown[0].shape[0] == 3 * 90
-    assert torch.equal(shown[0], shown[1])
-    assert not torch.equal(shown[0][:90].sort(0)[0], shown[0][90:180].sort(0)[0])  # and the next epoch is another one
+
+def test_compilation_without_a_compiler_is_refused(images, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+        train.fit(classifier(), *images, RECIPE.model_copy(update={"compile": True}))
+
+
+def test_crops_and_batches_that_do_not_fit_are_refused(images):
+    with pytest.raises(UserError, match="crop=random-resized does not fit images that are in memory; take crop=shift"):
+        train.fit(classifier(), *images, RECIPE.model_copy(update={"crop": "random-resized"}))
+    with pytest.raises(UserError, match="batches of 1 images are too small"):
+        train.fit(classifier(), images[0][:1], images[1][:1], RECIPE)
+
+
+def test_the_global_stream_is_left_as_it_was(images):
+    model, before = Dropping(), torch.random.get_rng_state()
+    train.fit(model, *images, RECIPE)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
@@ -164,22 +225,19 @@ def test_schedules_pass_through_their_points(schedule, points):
         assert train.learning_rate(recipe, progress) == pytest.approx(expected)
 
 
-def test_keys_make_streams():
-    def draw(*key):
-        return torch.rand(4, generator=train.keyed(*key))
-
-    assert torch.equal(draw(1, 2, "crop"), draw(1, 2, "crop"))
-    others = [draw(2, 2, "crop"), draw(1, 3, "crop"), draw(1, 2, "flip"), draw(12, "crop"), draw("1", 2, "crop")]
-    assert not any(torch.equal(draw(1, 2, "crop"), o) for o in others)
+def test_the_peak_of_one_cycle_can_be_moved():
+    half, none = train.Recipe(lr=1, peak=0.5), train.Recipe(lr=1, peak=0)
+    assert [train.learning_rate(half, p) for p in (0, 0.25, 0.5, 0.75, 1)] == [0, 0.5, 1, 0.5, 0]
+    assert [train.learning_rate(none, p) for p in (0, 0.5, 1)] == [1, 0.5, 0]
 
 
-def test_logits_leave_the_mode_and_the_statistics_alone(images):
-    model = classifier().train()
-    before = state(model)
-    out = train.logits(model, images[0])
-    assert model.training and out.shape == (90, 3)
-    assert_same_bits(before, state(model))
-    assert_close(train.logits(model, images[0].float() / 255), out)
+def test_a_diverging_loss_is_not_kept_as_a_checkpoint(images, tmp_path):
+    model, kept = classifier(), Checkpoints(tmp_path / "c", every=0)
+    with torch.no_grad():
+        model.net.head.weight.fill_(float("inf"))
+    with pytest.raises(train.Diverged):
+        train.fit(model, *images, RECIPE, checkpoints=kept)
+    assert kept.load() is None
 
 
 def test_a_diverging_loss_names_epoch_step_and_rate(images):
@@ -226,6 +284,10 @@ def test_zero_epochs_change_nothing(images):
         {"schedule": "stair"},
         {"milestones": (0.5, 2)},
         {"lrr": 1},
+        {"optimizer": "sdg"},
+        {"ema": 1},
+        {"label_smoothing": -0.1},
+        {"peak": 1},
     ],
 )
 def test_impossible_recipes_are_refused(bad):

@@ -1,0 +1,33 @@
+"""Augmentations by name: the views of an image that a network is trained on, and the loss over what it says of them."""
+
+import inspect
+
+from specfreq.augment.apr import APRPair
+from specfreq.augment.base import Augmentation
+from specfreq.naming import canonical, resolve
+
+__all__ = ["APRPair", "Augmentation", "build", "names", "normal_form"]
+
+_AUGMENTATIONS: dict[str, type[Augmentation]] = {"none": Augmentation, "apr-p": APRPair}
+
+
+def names() -> list[str]:
+    return list(_AUGMENTATIONS)
+
+
+def build(spec: str) -> Augmentation:
+    """Build an augmentation from its description, such as ``apr-p:p=0.5``.
+
+    Raises:
+        UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+    """
+    name, values = resolve("augmentation", _AUGMENTATIONS, spec)
+    return _AUGMENTATIONS[name](**values)
+
+
+def normal_form(spec: str) -> str:
+    """The one spelling of a description; what equals its default is left out."""
+    name, values = resolve("augmentation", _AUGMENTATIONS, spec)
+    _AUGMENTATIONS[name](**values)
+    defaults = inspect.signature(_AUGMENTATIONS[name]).parameters
+    return canonical(name, {k: v for k, v in values.items() if v != defaults[k].default})

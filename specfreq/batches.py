@@ -1,0 +1,75 @@
+"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it keyed."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from specfreq.inference import unit
+from specfreq.randomness import keyed
+from specfreq.streams import Stream
+
+
+def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
+    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip: one gather.
+
+    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, the nearest pixel, or
+    the mirror image.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) - dy[:, None]
+    columns = torch.arange(width, device=images.device).expand(len(dx), -1)
+    columns = torch.where(flip[:, None], columns.flip(-1), columns) - dx[:, None]
+    inside = None
+    if border == "reflect":
+        rows, columns = (n - 1 - (n - 1 - i.abs()).abs() for i, n in ((rows, height), (columns, width)))
+    elif border == "zero":
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    channel = torch.arange(images.shape[1], device=images.device)
+    out = images[index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return out if inside is None else out * inside[:, None]
+
+
+class Feed:
+    """The images of a training, epoch by epoch. Image i of epoch e depends on (seed, e, i) alone, the order on (seed, e).
+
+    Args:
+        images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from disk, decoded
+            and cropped by worker processes.
+        seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of shifts.
+    """
+
+    def __init__(self, images: Tensor | Stream, device: torch.device, *, seed: int, shift: int, border: str, flip: bool):
+        self.images = images if isinstance(images, Stream) else images.to(device)
+        self.device, self.seed, self.shift, self.border, self.flip = device, seed, shift, border, flip
+        self._table = lru_cache(maxsize=1)(self._drawn)
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One table per epoch for all images, so that batches, processes and devices cannot change what an image meets."""
+        table, count = keyed(self.seed, epoch), len(self.images)
+        order = torch.randperm(count, generator=table)
+        moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
+        flips = torch.rand(count, generator=table) < 0.5 * self.flip
+        return order, moves.to(self.device), flips.to(self.device)
+
+    def order(self, epoch: int) -> Tensor:
+        """A permutation of the images, on the CPU."""
+        return self._table(epoch)[0]
+
+    def batches(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Float images (B, C, H, W), channels last on the device, for each part, indices (B,) on the device."""
+        _, moves, flips = self._table(epoch)
+        if isinstance(self.images, Stream):
+            crops = self.images.batches([part.cpu() for part in parts], ("random-resized", self.seed, epoch))
+            for part, crop in zip(parts, crops, strict=True):
+                crop = crop.to(self.device, non_blocking=True)
+                yield _shown(torch.where(flips[part][:, None, None, None], crop.flip(-1), crop))
+        else:
+            for part in parts:
+                yield _shown(shifted(self.images, part, *moves[:, part], flips[part], self.border))
+
+
+def _shown(images: Tensor) -> Tensor:
+    return unit(images).contiguous(memory_format=torch.channels_last)

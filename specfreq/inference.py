@@ -1,0 +1,59 @@
+"""Asking a network: images in batches to the device that it is on, answers back, nothing about the network changed."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from specfreq.data import ImageSet
+from specfreq.streams import Stream
+
+Images = Tensor | ImageSet | Stream
+
+
+@contextlib.contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Deterministic kernels, full float32; with ``bfloat16``, autocast of what allows it."""
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with cudnn, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
+
+
+def unit(images: Tensor) -> Tensor:
+    """Bytes -> float32 in [0, 1]; floats stay as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    answer: Callable[[Tensor], Tensor] | None = None,
+    *,
+    precision: str = "float32",
+    batch: int = 500,
+) -> Tensor:
+    """Answers (N, ...) in float32, on the CPU, to images (N, C, H, W) given as bytes, as floats in [0, 1], or as a set.
+
+    Args:
+        model: in evaluation mode meanwhile; its mode and statistics are as before afterwards.
+        answer: what is asked about a batch of float images on the model's device; the model itself if not given.
+    """
+    device = next(model.buffers()).device
+    if isinstance(images, Stream):
+        parts = images.batches(torch.arange(len(images)).split(batch), "centre")
+    else:
+        parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), arithmetic(device, precision):
+            answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
+            return torch.cat(answers).cpu()
+    finally:
+        model.train(was_training)
+
+
+def logits(model: nn.Module, images: Images, precision: str = "float32", batch: int = 500) -> Tensor:
+    """Logits (N, classes) in float32, on the CPU, of images (N, C, H, W) given as in `evaluate`."""
+    return evaluate(model, images, precision=precision, batch=batch)

@@ -1,0 +1,44 @@
+"""What the network of an experiment is fed: filtered images, and the mean and deviation that normalise them."""
+
+import torch
+from torch import Tensor
+
+from specfreq import filters
+from specfreq.data import ImageSet
+from specfreq.inference import unit
+from specfreq.streams import Stream
+
+SAMPLE = 2000  # images of a streamed set that filters and normalisation learn from
+
+
+def _pixels(images: ImageSet | Stream) -> Tensor:
+    """The images that filters and normalisation learn from, bytes: all, or as many of a streamed set as memory can hold."""
+    if not isinstance(images, Stream):
+        return images.images
+    sample = images.subset(min(SAMPLE, len(images)))
+    return torch.cat(list(sample.batches(torch.arange(len(sample)).split(100), "centre")))
+
+
+def fitted(spec: str, images: ImageSet | Stream) -> filters.Filter:
+    """The filter of that description, which has learned from the training images what it needs."""
+    filter = filters.build(spec)
+    return filter if spec == "none" else filter.fit(unit(_pixels(images)))
+
+
+def filtered(spec: str, images: ImageSet | Stream) -> Tensor:
+    """The training images behind a filter, (N, C, H, W): unfiltered ones stay bytes; of a streamed set a sample."""
+    pixels = _pixels(images)
+    if spec == "none":
+        return pixels
+    filter = filters.build(spec).fit(unit(pixels))
+    return torch.cat([filter(unit(part)) for part in pixels.split(1000)])
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel (C,) over images (N, C, H, W), bytes or floats."""
+    count, channels = images.numel() // images.shape[1], images.shape[1]
+    parts = [unit(part).double().transpose(0, 1).reshape(channels, -1) for part in images.split(1000)]
+    mean = sum(p.sum(1) for p in parts) / count
+    variance = sum(((p - mean[:, None]) ** 2).sum(1) for p in parts) / count
+    # constant inputs, such as a published filter makes, stay finite
+    return mean.float(), variance.sqrt().clamp_min(1e-6).float()
