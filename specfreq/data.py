@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq import pictures, planted
+from specfreq import pictures, planted, streams
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, parse, unknown
 from specfreq.pictures import choose
@@ -98,11 +98,12 @@ def names() -> list[str]:
     return [*EMBEDDED, "planted", *PUBLISHED, "folder"]
 
 
-def load(name: str, split: str = "train", size: int | None = None, seed: int = 0) -> ImageSet:
+def load(name: str, split: str = "train", size: int | None = None, seed: int = 0) -> ImageSet | streams.Stream:
     """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed)` would give.
 
     Args:
-        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` (see `pictures.folder`).
+        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
+            (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`).
         split: "train" or "test".
         size, seed: how many images to keep, and the seed that draws them. Only those are read from disk.
 
@@ -113,6 +114,8 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, name)
     source = _source(name, split)
+    if isinstance(source, streams.Stream):
+        return source if size is None else source.subset(size, seed)
     kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})")
     return ImageSet(
         images=torch.from_numpy(source.read(kept)),
@@ -167,10 +170,11 @@ def status() -> list[Row]:
     return rows
 
 
-def _source(name: str, split: str) -> pictures.Source:
+def _source(name: str, split: str) -> pictures.Source | streams.Stream:
     kind, _, rest = name.partition(":")
     if kind == "folder":  # a path is not a list of parameters
-        return pictures.folder(rest, split, root())
+        place = pictures.place(rest, root())
+        return streams.folder(place, split, name) if place.stream else pictures.folder(place, split)
     if kind == "planted":
         return planted.source(name, split)
     kind, parameters = parse(name)

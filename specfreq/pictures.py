@@ -1,10 +1,12 @@
 """Pictures before they become an image set: drawn from arrays, or read from the files of a folder."""
 
 import csv
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -63,30 +65,76 @@ def choose(labels: np.ndarray, size: int, seed: int, what: str) -> np.ndarray:
         raise UserError(f"{what} has {len(labels)} images; cannot take {size}")
     random = np.random.RandomState(seed)  # unlike default_rng, its stream is frozen for good
     shuffled = random.permutation(len(labels))
-    turn = random.permutation(labels.max() + 1)[labels[shuffled]]
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        rank[labels[shuffled] == label] = np.arange(np.count_nonzero(labels == label))
+    drawn = labels[shuffled]
+    turn = random.permutation(labels.max() + 1)[drawn]
+    count = np.bincount(drawn)
+    rank = np.empty(len(labels), np.int64)  # of each within its class
+    rank[np.argsort(drawn, kind="stable")] = np.arange(len(labels)) - np.repeat(np.cumsum(count) - count, count)
     return np.sort(shuffled[np.lexsort((turn, rank))[:size]])
+
+
+def upright(file: Path, mode: str) -> Image.Image:
+    """The picture of a file in one of Pillow's modes, turned as its EXIF orientation says.
+
+    Raises:
+        UserError: the file is missing, damaged, truncated or no picture, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.mode in GREY + COLOUR:
+                return ImageOps.exif_transpose(image).convert(mode)
+            stored = image.mode
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for damaged files
+        raise UserError(f"{file} is missing, damaged or no picture ({error})") from error
+    raise _too_deep(file, stored)  # converting would clip such pixels
 
 
 def decode(file: Path, mode: str, side: int | None = None) -> np.ndarray:
     """The picture of a file as uint8 (C, H, W), upright; with `side`, its centre square scaled to that many pixels.
 
     Raises:
-        UserError: the file is missing, damaged, truncated or no picture.
+        UserError: as in `upright`.
     """
-    try:
-        with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image).convert(mode)
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for damaged files
-        raise UserError(f"{file} is missing, damaged or no picture ({error})") from error
+    image = upright(file, mode)
     if side:
         image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
 
 
-def folder(place: str, split: str, root: Path) -> Source:
+class Place(NamedTuple):
+    """What `folder:PATH?size=64&stream=1` says: PATH as written, the folder found, and the parameters."""
+
+    path: str
+    base: Path
+    side: int | None
+    stream: bool
+
+
+def place(text: str, root: Path) -> Place:
+    """Read PATH?size=64&stream=1, and look PATH up: absolute, below the working directory, or below `root`.
+
+    Raises:
+        UserError: no such folder; an unknown parameter or an impossible value; `stream` without `size`.
+    """
+    path, _, query = text.strip().partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    for key in given:
+        if key not in ("size", "stream"):
+            raise unknown("parameter", key, ["size", "stream"], f"folder:{path}")
+    size, stream = given.get("size"), given.get("stream", "0")
+    if size is not None and not (size.isdecimal() and int(size) >= 1):
+        raise UserError(f"folder:{path}: size={size} must be a whole number of pixels, such as size=64")
+    if stream not in ("0", "1"):
+        raise UserError(f"folder:{path}: stream={stream} must be 1 (read from disk whenever needed) or 0 (kept in memory)")
+    if stream == "1" and size is None:
+        raise UserError(f"folder:{path}: stream=1 needs a size; write folder:{path}?size=224&stream=1")
+    base = next((b for b in (Path(path).expanduser(), root / path) if path and b.is_dir()), None)
+    if base is None:
+        raise UserError(f"folder:{path}: no such folder, neither in {Path.cwd()} nor in {root}")
+    return Place(path, base, None if size is None else int(size), stream == "1")
+
+
+def folder(place: Place, split: str) -> Source:
     """The pictures of a folder, PATH or PATH?size=64: one class for each sub-folder, or one in all where there is none.
 
     PATH holds train/ and test/ (or val/), each laid out so; or it is laid out so itself, and then the last fifth of
@@ -95,20 +143,17 @@ def folder(place: str, split: str, root: Path) -> Source:
     PATH/boxes.csv (file, x, y, width, height in pixels of the file, optionally finding) gives boxes: of several for a
     file the first, and if there are findings only one that names the file's class.
 
+    Folders too large for memory: `stream=1` with `size`, see `streams.Stream`, which shares layouts, classes and labels.
+
     Args:
-        place: PATH, absolute or below the working directory or below `root`; optionally with ?size=.
         split: "train" or "test".
-        root: the data folder.
 
     Raises:
-        UserError: no such folder or split, no pictures, unequal sizes; names the file or folder.
+        UserError: no such split, no pictures, unequal sizes; names the file or folder.
     """
-    path, side = _parse(place)
-    base = next((b for b in (Path(path).expanduser(), root / path) if path and b.is_dir()), None)
-    if base is None:
-        raise UserError(f"folder:{path}: no such folder, neither in {Path.cwd()} nor in {root}")
-    by_class = _listing(base, split)
-    files = [file for found in by_class.values() for file in found]
+    path, base, side, _ = place
+    by_class = listing(base, split)
+    files = [base / name for found in by_class.values() for name in found]
     labels = np.repeat(np.arange(len(by_class)), [len(found) for found in by_class.values()])
     headers = [_header(file) for file in files]
     mode = "L" if all(mode in GREY for mode, _ in headers) else "RGB"
@@ -134,32 +179,26 @@ def folder(place: str, split: str, root: Path) -> Source:
     return Source(labels, tuple(by_class), read, boxes)
 
 
-def _parse(place: str) -> tuple[str, int | None]:
-    path, _, query = place.strip().partition("?")
-    side = None
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key != "size":
-            raise unknown("parameter", key, ["size"], f"folder:{path}")
-        if not value.isdecimal() or int(value) < 1:
-            raise UserError(f"folder:{path}: size={value} must be a whole number of pixels, such as size=64")
-        side = int(value)
-    return path, side
+def listing(base: Path, split: str) -> dict[str, list[str]]:
+    """The picture files of each class, as names below `base` such as train/cat/1.png, in their order; none is opened.
 
+    Files and folders whose names begin with a dot are left out.
 
-def _listing(base: Path, split: str) -> dict[str, list[Path]]:
-    """The files of each class, in the order of their names."""
-    inside = {child.name for child in base.iterdir() if child.is_dir() and not child.name.startswith(".")}
+    Raises:
+        UserError: no such split, or no pictures in it; pictures beside class folders.
+    """
+    inside = {child.name for child in _shown(base) if child.is_dir()}
     known = {name for names in SPLIT_FOLDERS.values() for name in names}
     if inside and (inside <= known or {"train", "test"} <= inside or {"train", "val"} <= inside):
         wanted = [name for name in SPLIT_FOLDERS[split] if name in inside]
         if not wanted:
             raise UserError(f"{base} has no {' or '.join(f'{name}/' for name in SPLIT_FOLDERS[split])} folder ({split})")
-        listings = {name: _classes(base / name, base.name) for name in sorted(inside & known)}
+        listings = {name: _classes(base, f"{name}/") for name in sorted(inside & known)}
         classes = sorted(set().union(*listings.values()))  # of all splits, so that labels agree between them
         found = {name: listings[wanted[0]].get(name, []) for name in classes}
         where = base / wanted[0]
     else:
-        found, where = _classes(base, base.name), base
+        found, where = _classes(base), base
         for name, files in found.items():
             last = len(files) - (len(files) + 4) // 5
             found[name] = files[last:] if split == "test" else files[:last]
@@ -168,16 +207,35 @@ def _listing(base: Path, split: str) -> dict[str, list[Path]]:
     return found
 
 
-def _classes(place: Path, flat: str) -> dict[str, list[Path]]:
-    def pictures(files):
-        return sorted(f for f in files if f.suffix.lower() in SUFFIXES and not f.name.startswith(".") and f.is_file())
+def _classes(base: Path, below: str = "") -> dict[str, list[str]]:
+    children = _shown(base / below)
+    beside = [below + child.name for child in children if _is_picture(child)]
+    found = {child.name: list(_pictures(base, f"{below}{child.name}/")) for child in children if child.is_dir()}
+    found = {name: files for name, files in found.items() if files}
+    if beside and found:
+        raise UserError(f"{base / beside[0]} lies beside class folders ({', '.join(found)}); move it into one of them")
+    return found or {base.name: beside}
 
-    beside = pictures(place.iterdir())
-    below = {child.name: pictures(child.rglob("*")) for child in sorted(place.iterdir()) if child.is_dir()}
-    below = {name: files for name, files in below.items() if files}
-    if beside and below:
-        raise UserError(f"{beside[0]} lies beside class folders ({', '.join(below)}); move it into one of them")
-    return below or {flat: beside}
+
+def _pictures(base: Path, below: str) -> Iterator[str]:
+    for child in _shown(base / below):
+        if child.is_dir(follow_symlinks=False):  # a link upwards would never end
+            yield from _pictures(base, f"{below}{child.name}/")
+        elif _is_picture(child):
+            yield below + child.name
+
+
+def _shown(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:  # knows files from folders without a look at each: a million take seconds
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_picture(entry: os.DirEntry) -> bool:
+    return entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+
+
+def _too_deep(file: Path, mode: str) -> UserError:
+    return UserError(f"{file} has pixels of type {mode}; save it with 8 bits a channel")
 
 
 def _header(file: Path) -> tuple[str, tuple[int, int]]:
@@ -188,7 +246,7 @@ def _header(file: Path) -> tuple[str, tuple[int, int]]:
     except Exception as error:  # as in decode
         raise UserError(f"{file} is damaged or no picture ({error})") from error
     if mode not in GREY + COLOUR:
-        raise UserError(f"{file} has pixels of type {mode}; save it with 8 bits a channel")
+        raise _too_deep(file, mode)
     return mode, size[::-1] if turned else size
 
 

@@ -1,10 +1,14 @@
-"""Small compendia in temporary folders, for the tests of notebooks, book and command line."""
+"""What several test files need, made in temporary folders: small compendia, and folders of pictures laid out as ImageNet."""
 
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
+
+from specfreq.embedded import PHOTOS, TILE, photograph, tiles
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PARAMETERS = 'epochs: int = 2  # passes over the training set\nprofile: str = "quick"  # the name of the record'
@@ -22,3 +26,24 @@ def add_study():
         return path
 
     return add
+
+
+@pytest.fixture(scope="session")
+def imagenet_folder():
+    """Write a folder in ImageNet's layout: crops of the embedded photographs, of many sizes, as JPEG; a class for each."""
+
+    def write(root: Path, train: int = 4, val: int = 2, classes: int = len(PHOTOS)) -> Path:
+        random = np.random.RandomState(0)
+        for label, name in enumerate(list(PHOTOS)[:classes]):
+            picture = photograph(name)
+            for split, place, count in (("train", "train", train), ("test", "val", val)):
+                corners = tiles(*picture.shape[:2], split)
+                folder = root / place / f"n{label:08}"
+                folder.mkdir(parents=True)
+                for index in range(count):
+                    (y, x), (height, width) = corners[index % len(corners)], random.randint(TILE // 2, TILE + 1, 2)
+                    crop = Image.fromarray(picture[y : y + height, x : x + width])
+                    crop.save(folder / f"n{label:08}_{index}.JPEG", quality=90)
+        return root
+
+    return write
