@@ -48,5 +48,10 @@ def ratio(call: Callable, floor: Callable, rounds: int = 60) -> Ratio:
         return max(1, round(0.01 / min(seconds(call, 1) for _ in range(3))))
 
     many, more = repeats(call), repeats(floor)
-    lower, middle, upper = quantiles([seconds(call, many) / seconds(floor, more) for _ in range(rounds)], n=4)
+    return spread([seconds(call, many) / seconds(floor, more) for _ in range(rounds)])
+
+
+def spread(ratios: list[float]) -> Ratio:
+    """Median and quartiles of the ratios of all rounds."""
+    lower, middle, upper = quantiles(ratios, n=4)
     return Ratio(middle, lower, upper)

@@ -1,11 +1,13 @@
 """What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it keyed."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from specfreq.augment import Augmentation
 from specfreq.inference import unit
 from specfreq.randomness import keyed
 from specfreq.streams import Stream
@@ -33,34 +35,47 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
 
 
 class Feed:
-    """The images of a training, epoch by epoch. Image i of epoch e depends on (seed, e, i) alone, the order on (seed, e).
+    """The images of a training and their views, epoch by epoch. Image i of epoch e depends on (seed, e, i) alone.
 
     Args:
         images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from disk, decoded
             and cropped by worker processes.
+        augmentation: makes the views.
         seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of shifts.
     """
 
-    def __init__(self, images: Tensor | Stream, device: torch.device, *, seed: int, shift: int, border: str, flip: bool):
+    def __init__(
+        self,
+        images: Tensor | Stream,
+        augmentation: Augmentation,
+        device: torch.device | str = "cpu",
+        *,
+        seed: int,
+        shift: int,
+        border: str,
+        flip: bool,
+    ):
         self.images = images if isinstance(images, Stream) else images.to(device)
-        self.device, self.seed, self.shift, self.border, self.flip = device, seed, shift, border, flip
+        self.augmentation, self.device = augmentation, device
+        self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
         self._table = lru_cache(maxsize=1)(self._drawn)
 
-    def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """One table per epoch for all images, so that batches, processes and devices cannot change what an image meets."""
         table, count = keyed(self.seed, epoch), len(self.images)
         order = torch.randperm(count, generator=table)
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
         flips = torch.rand(count, generator=table) < 0.5 * self.flip
-        return order, moves.to(self.device), flips.to(self.device)
+        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"))
+        return order, moves.to(self.device), flips.to(self.device), {k: v.to(self.device) for k, v in rows.items()}
 
     def order(self, epoch: int) -> Tensor:
-        """A permutation of the images, on the CPU."""
-        return self._table(epoch)[0]
+        """A permutation of the images, which depends on (seed, epoch)."""
+        return self._table(epoch)[0].to(self.device)
 
-    def batches(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Float images (B, C, H, W), channels last on the device, for each part, indices (B,) on the device."""
-        _, moves, flips = self._table(epoch)
+    def plain(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Float images (B, C, H, W), cropped and mirrored, channels last on the device, for each part, indices (B,)."""
+        _, moves, flips, _ = self._table(epoch)
         if isinstance(self.images, Stream):
             crops = self.images.batches([part.cpu() for part in parts], ("random-resized", self.seed, epoch))
             for part, crop in zip(parts, crops, strict=True):
@@ -69,6 +84,13 @@ class Feed:
         else:
             for part in parts:
                 yield _shown(shifted(self.images, part, *moves[:, part], flips[part], self.border))
+
+    def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
+        rows = self._table(epoch)[3]
+        donors = self.plain(epoch, [rows["donor"][part] for part in parts]) if self.augmentation.donors else itertools.repeat(None)
+        for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
+            yield self.augmentation.views(images, {name: row[part] for name, row in rows.items()}, donor)
 
 
 def _shown(images: Tensor) -> Tensor:

@@ -302,7 +302,25 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
     return runs
 
 
-def list_runs() -> Iterator[Run]:
-    """The finished runs, oldest first."""
+def list_runs(**fields: Any) -> Iterator[Run]:
+    """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
+    wanted = Experiment(**fields)  # reads text as the command line does, and refuses what no experiment has
     for path in sorted(runs_dir().glob("*/model.safetensors"), key=lambda p: p.stat().st_mtime):
-        yield Run(path.parent)
+        run = Run(path.parent)
+        if all(getattr(run.experiment, name) == getattr(wanted, name) for name in fields):
+            yield run
+
+
+def find_run(key: str) -> Run:
+    """The finished run whose key begins so.
+
+    Raises:
+        UserError: none does (the nearest is suggested), or several do.
+    """
+    known = [path.parent.name for path in runs_dir().glob("*/model.safetensors")]
+    matching = [name for name in known if name.startswith(key)]
+    if len(matching) > 1:
+        raise UserError(f"several runs begin with {key!r}: {', '.join(sorted(matching))}; write more of the key")
+    if not matching:
+        raise unknown("run", key, known, hint="`specfreq list runs` shows all")
+    return Run(runs_dir() / matching[0])

@@ -10,6 +10,7 @@ Several are started by ``torchrun --nproc-per-node N -m specfreq train ...``; Li
 
 import atexit
 import functools
+import logging
 import os
 from typing import Any
 
@@ -62,6 +63,11 @@ class _Several(Team):
         return self.fabric.broadcast(value)
 
 
+def first() -> bool:
+    """Whether this process is alone, or the first of those that torchrun started: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join(device: str) -> Team:
     """The team this process belongs to: all that torchrun started, else itself alone.
 
@@ -79,6 +85,8 @@ def _several(kind: str) -> Team:
         from lightning.fabric import Fabric
     except ImportError:
         raise UserError("several processes need Lightning; pip install 'specfreq[scale]'") from None
+    for part in ("fabric", "pytorch"):  # what it tells about itself, it tells through both
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=int(os.environ["WORLD_SIZE"]) // here, strategy="ddp")
     fabric.launch()

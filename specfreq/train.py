@@ -19,7 +19,7 @@ from specfreq.checkpoints import Checkpoints
 from specfreq.inference import arithmetic
 from specfreq.naming import UserError
 from specfreq.parallel import Team, synchronised
-from specfreq.randomness import keyed, seed_of
+from specfreq.randomness import seed_of
 from specfreq.streams import Stream
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
@@ -137,7 +137,8 @@ def fit(
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
     _check(recipe, images, team)
-    feed = Feed(images, device, seed=recipe.seed, shift=recipe.shift, border=recipe.border, flip=recipe.flip)
+    drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
+    feed = Feed(images, augmentation, device, **drawn)
     state = _State(synchronised(model, team).train().to(memory_format=torch.channels_last), recipe)
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)
@@ -162,23 +163,18 @@ def fit(
 
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for epoch in range(len(state.history), recipe.epochs):
-            rows = augmentation.draw(count, keyed(recipe.seed, epoch, "augment"))
-            rows = {name: row.to(device) for name, row in rows.items()}
-            batches = feed.order(epoch).to(device).tensor_split(steps)  # near-equal parts: no tiny last batch
+            batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
             first = len(state.losses)
             mine = [batch.tensor_split(team.size)[team.rank] for batch in batches[first:]]
-            shown = feed.batches(epoch, mine)
-            donors = feed.batches(epoch, [rows["donor"][index] for index in mine]) if augmentation.donors else None
-            for step, (index, batch) in enumerate(zip(mine, batches[first:], strict=True), first):
+            shown = zip(mine, batches[first:], feed.views(epoch, mine), strict=True)
+            for step, (index, batch, views) in enumerate(shown, first):
                 for group in optimizer.param_groups:
                     group["lr"] = rate(epoch, step)
                 y = labels[index]
-                row = {name: of_all[index] for name, of_all in rows.items()}
-                views = augmentation.views(next(shown), row, next(donors) if donors else None)
                 torch.manual_seed(seed_of(recipe.seed, epoch, step, team.rank))  # dropout draws from the global stream
                 with arithmetic(device, recipe.precision):
                     out = forward(torch.cat(views) if len(views) > 1 else views[0])
-                    logits = out.float().split(len(index))
+                    logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(index))
                     loss = augmentation.loss(logits, y, state.criterion)
                 optimizer.zero_grad(set_to_none=True)
                 share = len(index) / len(batch)

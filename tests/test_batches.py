@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from specfreq import train
-from specfreq.augment import APRPair
+from specfreq.augment import APRPair, Augmentation
 from specfreq.batches import Feed, shifted
 from specfreq.parallel import Team
 
@@ -88,7 +88,7 @@ def test_donors_from_the_batch_are_exempt(images):
 
 
 def test_epochs_and_seeds_differ_and_every_image_comes_once_an_epoch(images):
-    feed = Feed(images[0], torch.device("cpu"), seed=1, shift=0, border="zero", flip=False)
+    feed = Feed(images[0], Augmentation(), seed=1, shift=0, border="zero", flip=False)
     for epoch in (0, 1):
         assert torch.equal(feed.order(epoch).sort()[0], torch.arange(300))
     assert not torch.equal(feed.order(0), feed.order(1))
@@ -99,8 +99,8 @@ def test_epochs_and_seeds_differ_and_every_image_comes_once_an_epoch(images):
 
 def test_shifts_and_flips_are_uniform(images):
     """10 epochs of 300: each of the 5 shifts of an axis 600 times, and half of the images mirrored, within 5 deviations."""
-    feed = Feed(images[0], torch.device("cpu"), seed=2, shift=2, border="zero", flip=True)
-    moves, flips = (torch.cat(t, -1) for t in zip(*(feed._drawn(e)[1:] for e in range(10)), strict=True))
+    feed = Feed(images[0], Augmentation(), seed=2, shift=2, border="zero", flip=True)
+    moves, flips = (torch.cat(t, -1) for t in zip(*(feed._drawn(e)[1:3] for e in range(10)), strict=True))
     for axis in moves:
         counts = torch.bincount(axis + 2, minlength=5)
         assert len(counts) == 5 and ((counts - 600).abs() < 5 * (3000 * 0.2 * 0.8) ** 0.5).all()
