@@ -58,7 +58,7 @@ def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str]
         _check_contents(root)
         executed = _run_studies(profile, root, say)
         files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
-        key = _digest(_environment(), {name: _hash(path) for name, path in files.items()})
+        key = digest(environment(), {name: _hash(path) for name, path in files.items()})
         html, made_of = root / "_build" / "html", root / "_build" / "html.key"
         started = time.perf_counter()
         if made_of.exists() and made_of.read_text() == key and not _missing(root, html):
@@ -73,13 +73,20 @@ def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str]
 
 def places(profile: str, root: Path) -> dict[str, Path]:
     """Where each study's executed notebook is kept: a name made of all that its content depends on."""
-    environment = [_environment(), {k: _hash(v) for k, v in _sources(root).items() if k.startswith(RECORDS)}]
-    outputs = {}
+    outputs, key = {}, keys(root)
     for name, path in compendium.studies(root).items():
         values = compendium.resolve(name, profile, root=root)
-        key = _digest(environment, _hash(path), values, _data_digests(values))
-        outputs[name] = root / "_build" / "executed" / f"{name}-{key[:16]}.ipynb"
+        outputs[name] = root / "_build" / "executed" / f"{name}-{key(path, values)}.ipynb"
     return outputs
+
+
+def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
+    """A function of a notebook and its parameters: a key made of all that the executed notebook depends on.
+
+    Besides those two: packages and code as they are now, the published records, the data that parameters name, and ``more``.
+    """
+    around = [environment(), {k: _hash(v) for k, v in _sources(root).items() if k.startswith(RECORDS)}, *more]
+    return lambda path, values: digest(around, _hash(path), values, _data_digests(values))[:16]
 
 
 def _line(what: str, state: str) -> str:
@@ -178,7 +185,7 @@ def _check_contents(root: Path) -> None:
             raise UserError(f"_toc.yml names {page}, and there is no {page}.md or {page}.ipynb")
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """All that is installed, and the package's own code."""
     package = Path(__file__).parent
     return {
@@ -210,5 +217,5 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
 import inspect
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ app = typer.Typer(
     specfreq list                                     what there is: studies, data, models, filters
     specfreq run image-spectra --help                 what a study lets you change
     specfreq run image-spectra -p data digits -o spectra.ipynb
+    specfreq sweep image-spectra -p data=photos,digits   a study for several values, side by side
     specfreq book                                     run all studies, build the book
     specfreq train --data digits --epochs 5           one experiment, without a notebook
     """,
@@ -66,7 +68,7 @@ def _pairs(args: Sequence[str]) -> list[str]:
     args, out = list(args), []
     while args:
         out.append(args.pop(0))
-        if out[0] == "run" and out[-1] == "-p" and args:
+        if out[0] in ("run", "sweep") and out[-1] == "-p" and args:
             name = args.pop(0)
             out.append(f"{name}={args.pop(0)}" if args and "=" not in name else name)
     return out
@@ -110,10 +112,10 @@ def run_study(
     print(compendium.execute(notebook, output, profile, overrides))
 
 
-def _split(item: str) -> tuple[str, str]:
+def _split(item: str, usage: str = "") -> tuple[str, str]:
     name, equals, value = item.partition("=")
     if not equals:
-        raise UserError(f"parameter {name!r} has no value; write -p {name} VALUE")
+        raise UserError(f"parameter {name!r} has no value; write {usage or f'-p {name} VALUE'}")
     return name, value
 
 
@@ -128,6 +130,50 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+@app.command("sweep")
+def sweep_study(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="a study, or the path of a notebook")],
+    p: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            metavar="NAME=VALUE,...",
+            help="values of a parameter; lists as '[2,4],[12]'; text that has commas as '\"a,b\",\"c\"'; may be repeated",
+        ),
+    ] = None,
+    profile: Profile = "quick",
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="a Dask scheduler, such as tcp://node1:8786; its workers must run this version of specfreq and see this "
+            "checkout, the data and FOLDER under the same paths [default: a cluster on this machine]",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="cells at a time on this machine [default: one per core]")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="times that a cell is begun again if its worker was lost, on this machine")
+    ] = 2,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"),
+    ] = None,
+) -> None:
+    """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed ones reported."""
+    from specfreq import compendium, sweep, tables
+
+    if dask and workers:
+        raise UserError("--workers is for this machine; a scheduler's workers are started with `dask worker ADDRESS`")
+    grid: dict[str, list[str]] = {}
+    for name, values in map(_split, p or []):
+        grid.setdefault(name, []).extend(sweep.values(values))
+    where = {"dask": dask, "workers": workers, "retries": retries, "output": output}
+    rows = sweep.sweep(notebook, grid, profile=profile, say=lambda line: print(line, file=sys.stderr, flush=True), **where)
+    print(tables.as_text(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+    if failed := sum(row["state"] == "failed" for row in rows):
+        raise compendium.StudyFailed(f"{failed} of {len(rows)} cells failed; the same command runs them again")
 
 
 @app.command()
@@ -160,25 +206,42 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME", help="see `spec
 @app.command("list")
 def list_all(
     what: Annotated[
-        str | None, typer.Argument(metavar="WHAT", help="studies, profiles, data, models, filters, measures or runs")
+        str | None, typer.Argument(metavar="WHAT", help="studies, profiles, data, models, filters, augmentations, measures or runs")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("-w", "--where", metavar="FIELD=VALUE", help="only the runs whose experiment has this; may be repeated"),
     ] = None,
 ) -> None:
-    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, measures, runs."""
-    from specfreq import compendium, data, experiment, filters, measures, models
+    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs."""
+    from specfreq import augment, compendium, data, experiment, filters, measures, models
 
+    if where:
+        what = what or "runs"
+    if where and what != "runs":
+        raise UserError(f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}")
+    wanted = dict(_split(item, "--where FIELD=VALUE") for item in where or [])
     kinds = {
         "studies": lambda: compendium.studies(),
         "profiles": lambda: compendium.profiles(),
         "data": data.names,
         "models": models.names,
         "filters": filters.names,
+        "augmentations": augment.names,
         "measures": measures.names,
-        "runs": lambda: [f"{r.key}  {_differences(r.experiment)}" for r in experiment.list_runs()],
+        "runs": lambda: _table(map(_summary, experiment.list_runs(**wanted))).splitlines(),
     }
     if what is not None and what not in kinds:
         raise unknown("kind", what, kinds, where="list")
     for kind in [what] if what else kinds:
-        print("\n".join([f"{kind}:" if what is None else "", *(f"  {name}" for name in kinds[kind]())]).lstrip("\n"))
+        print("\n".join([f"{kind}:" if what is None else "", *(f"  {name.strip()}" for name in kinds[kind]())]).lstrip("\n"))
+
+
+def _summary(run: Any) -> list[str]:
+    accuracy = run.results.get("accuracy", {}).get("accuracy")
+    origin = run.provenance
+    shown = f"{accuracy:.2f} %" if accuracy is not None else "–"
+    return [run.key, shown, f"{origin['seconds']:.1f} s", origin["date"], _differences(run.experiment)]
 
 
 def _differences(experiment: Any) -> str:
@@ -198,18 +261,21 @@ def train(context: typer.Context) -> None:
 
 def _train_app() -> typer.Typer:
     """The command behind `specfreq train`: an option for every field of Experiment."""
-    from specfreq import Experiment, run
+    from specfreq import Experiment, parallel, run
 
-    def command(measure: list[str], device: str | None, **fields: Any) -> None:
+    def command(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
         given = {k: v for k, v in fields.items() if v is not None}
         for name in given:
             if get_origin(Experiment.model_fields[name].annotation) is tuple:
                 given[name] = given[name].split(",")
-        _show(run(Experiment(**given), measure or ["accuracy"], device=device))
+        done = run(Experiment(**given), measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
+        if parallel.first():
+            _show(done)
 
     options = [
         _option("measure", list[str] | None, None, "see `specfreq list measures`; may be repeated [default: accuracy]"),
         _option("device", str | None, None, "cpu, cuda, cuda:1, ... [default: a GPU if there is one]"),
+        _option("checkpoint_every", float, 60.0, "seconds of training that a killed process loses at most [default: 60]"),
     ]
     for name, field in sorted(Experiment.model_fields.items(), key=lambda f: f[0] not in Experiment.__annotations__):
         kind = bool if field.annotation is bool else str  # Experiment itself reads and checks the text
@@ -256,12 +322,7 @@ def measure(
     """Measure a trained experiment. What was measured once is not computed again."""
     from specfreq import experiment
 
-    matching = [r for r in experiment.list_runs() if r.key.startswith(run)]
-    if len(matching) > 1:
-        raise UserError(f"several runs begin with {run!r}: {', '.join(r.key for r in matching)}; write more of the key")
-    if not matching:
-        raise unknown("run", run, [r.key for r in experiment.list_runs()], hint="`specfreq list runs` shows all")
-    found = matching[0]
+    found = experiment.find_run(run)
     for name in measures:
         found.measure(name, filter)
     _show(found)
@@ -269,10 +330,18 @@ def measure(
 
 @app.command()
 def publish(
-    record: Annotated[str, typer.Argument(metavar="RECORD", help="the study whose record to publish")],
-    profile: Annotated[str, typer.Option("--profile", help="the profile it was run with")] = "laptop",
+    record: Annotated[str, typer.Argument(metavar="RECORD|KEY", help="the study whose record to publish; or a run, with --as")],
+    profile: Annotated[str, typer.Option("--profile", help="the profile the study was run with")] = "laptop",
+    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="publish the run of that key, under this name")] = None,
 ) -> None:
-    """Move the record of a study into the book's results, where its tables and verdicts find it."""
-    from specfreq import records
+    """Write the record of a study, or of one run, into the book's results, where tables and verdicts find it.
 
-    print(f"book/results/{records.publish(record, profile)}")
+    A record holds the settings, the results, the data's digests, versions, commit, device, seconds and date.
+    """
+    from specfreq import experiment, records
+
+    if name is None:
+        print(f"book/results/{records.publish(record, profile)}")
+    else:
+        records.save(name, records.of_run(name, experiment.find_run(record)))
+        print(f"book/results/{records.publish(name, records.RUN)}")

@@ -2,8 +2,12 @@
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from tqdm import tqdm
 
 from specfreq.naming import UserError
 
@@ -30,36 +34,65 @@ def connect(address: str | None, workers: int, retries: int) -> Iterator["Client
         UserError: Dask is not installed, no scheduler answers, it has no workers.
     """
     try:
-        import dask
-        from distributed import Client, LocalCluster
+        from distributed.utils import silence_logging_cmgr
     except ImportError:
         raise UserError("sweeps need Dask; pip install 'specfreq[scale]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said by us
-    if address is not None:
-        try:
-            client = Client(address, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            hint = "start one with `dask scheduler`, or leave the address out for a cluster on this machine"
-            raise UserError(f"no Dask scheduler answers at {address!r} ({error}); {hint}") from None
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=PATIENCE)
-            except TimeoutError:
-                raise UserError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`") from None
-            yield client
-        return
+    # what goes wrong is said by us
+    with silence_logging_cmgr(logging.CRITICAL), _local(workers, retries) if address is None else _remote(address) as client:
+        yield client
+
+
+def _remote(address: str) -> "Client":
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=PATIENCE)
+    except Exception as error:  # another program that answers there is taken for a scheduler that wants exabytes, for one
+        hint = "start one with `dask scheduler`, or leave the address out for a cluster on this machine"
+        raise UserError(f"no Dask scheduler answers at {address!r} ({error}); {hint}") from None
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise UserError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`") from None
+    return client
+
+
+@contextlib.contextmanager
+def _local(workers: int, retries: int) -> Iterator["Client"]:
+    import dask
+    from distributed import Client, LocalCluster
+
     settings = {
         "distributed.scheduler.allowed-failures": retries,
         "distributed.scheduler.worker-saturation": 1.0,  # a lost worker takes down one job, not those that wait beside it
         "distributed.nanny.pre-spawn-environ": {},  # or Dask sets OMP_NUM_THREADS and others, in this process too
     }
-    own = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "silence_logs": logging.CRITICAL}
-    with (
-        dask.config.set(settings),
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **own) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "preload": __name__}
+    options |= {"n_workers": workers, "threads_per_worker": 1, "processes": True, "silence_logs": logging.CRITICAL}
+    with dask.config.set(settings), contextlib.ExitStack() as stack:
+        with _deaf():
+            cluster = stack.enter_context(LocalCluster(**options))
+        yield stack.enter_context(Client(cluster))
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C, and start processes that ignore it: a terminal sends it to all of them, but the client is to end them."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in each worker on this machine, those that replace lost ones too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own lock is between processes too, and a worker that is killed leaks it
 
 
 def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], *args: Any) -> None:
@@ -90,6 +123,7 @@ def run(
         ClusterLost: the scheduler went away.
     """
     from distributed import wait
+    from distributed.client import FuturesCancelledError
 
     owners = {client.submit(function, *args, pure=False): job for job, args in jobs.items()}
     pending = set(owners)
@@ -102,8 +136,12 @@ def run(
             tick(_running(client, {future.key for future in pending}))
             for future in done:
                 yield owners.pop(future), future.exception() or future.result()
+    except (OSError, FuturesCancelledError):
+        pending.clear()
+        raise ClusterLost("the scheduler was lost; finished cells are kept, the same command runs the others") from None
     finally:
-        client.cancel(list(pending), force=True)
+        if pending:
+            client.cancel(list(pending), force=True)
 
 
 def _running(client: "Client", keys: set[str]) -> int:

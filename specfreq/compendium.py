@@ -38,7 +38,7 @@ def studies(root: Path | None = None) -> dict[str, Path]:
     return {p.stem: p for p in sorted(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
 
 
-def _find(study: str, root: Path | None) -> Path:
+def find(study: str, root: Path | None) -> Path:
     """A study by name, or any notebook by its path."""
     if study.endswith(".ipynb") and Path(study).is_file():
         return Path(study)
@@ -68,7 +68,7 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
 
 def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
     """The parameters of a study, by name: those of its cell tagged ``parameters``."""
-    path = _find(study, root)
+    path = find(study, root)
     cells = [cell.source for cell in _read(path).cells if _tagged(cell, "parameters")]
     if len(cells) > 1:
         raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; one is meant to be")
@@ -220,6 +220,9 @@ def execute(
     root: Path | None = None,
     threads: int | None = None,
     progress: bool | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    report: Path | None = None,
 ) -> Path:
     """Run a study and write the executed notebook: the same bytes from the same parameters, sources and data.
 
@@ -230,13 +233,16 @@ def execute(
         root: the compendium; by default the one this package lies in.
         threads: of the kernel's arithmetic, unless $OMP_NUM_THREADS says otherwise; None for all cores.
         progress: bars over the cells and over long work in them; None shows them on terminals only.
+        environment: variables for the kernel, before all others.
+        folder: where the kernel works; by default where this process does.
+        report: where the notebook is kept if it fails, up to there; in `_build/reports` by default.
 
     Raises:
         UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
-        StudyFailed: a cell raised, or the kernel died; the notebook up to there is kept in `_build/reports`.
+        StudyFailed: a cell raised, or the kernel died; the message says where the notebook up to there is.
     """
     root = root or experiment.root()
-    path, values = _find(study, root), resolve(study, profile, overrides, root)
+    path, values = find(study, root), resolve(study, profile, overrides, root)
     if output is None:
         output = root / "_build" / "studies" / f"{path.stem}.{profile}.ipynb"
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -244,24 +250,25 @@ def execute(
     source = _prepared(path, values, parameters(study, root))
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is said by StudyFailed
     with tempfile.TemporaryDirectory(prefix="specfreq-") as scratch:
-        folder = Path(scratch)
-        nbformat.write(source, folder / "source.ipynb")
-        environment = _environment(folder, root, threads, progress)
-        kernel = type("Kernel", (_Kernel,), {"folder": folder, "environment": environment})
+        own = Path(scratch)
+        nbformat.write(source, own / "source.ipynb")
+        told = {**_environment(own, root, threads, progress), **(environment or {})}
+        kernel = type("Kernel", (_Kernel,), {"folder": own, "environment": told})
         try:
             executed = papermill.execute_notebook(
-                folder / "source.ipynb",
-                folder / "executed.ipynb",
+                own / "source.ipynb",
+                own / "executed.ipynb",
                 kernel_name="python3",
                 language="python",
                 progress_bar={"desc": path.stem, "disable": None if progress is None else not progress, "leave": False},
                 kernel_manager_class=kernel,
                 record_timing=False,
                 coalesce_streams=True,  # how output is cut into pieces depends on the machine's speed
+                resources={"metadata": {"path": str(folder) if folder else None}},
             )
         except (PapermillExecutionError, DeadKernelError) as error:
-            report = storage.write(root / "_build" / "reports" / path.name, (folder / "executed.ipynb").read_bytes())
-            failure = _what_failed(error, _read(folder / "executed.ipynb"))
+            report = storage.write(report or root / "_build" / "reports" / path.name, (own / "executed.ipynb").read_bytes())
+            failure = _what_failed(error, _read(own / "executed.ipynb"))
             raise StudyFailed(f"{path.stem} failed in {failure}; the notebook up to there: {report}") from None
     return storage.write(output, nbformat.writes(_scrubbed(executed)) + "\n")
 

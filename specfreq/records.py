@@ -1,8 +1,10 @@
 """Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scipy import stats
@@ -11,6 +13,8 @@ from specfreq import filters, storage
 from specfreq.data import ImageSet
 from specfreq.experiment import Run, root, runs_dir
 from specfreq.naming import unknown
+
+RUN = "run"  # the profile of a record that holds one run
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -109,14 +113,24 @@ def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequ
     }
 
 
+def of_run(name: str, run: Run) -> dict[str, Any]:
+    """The record of one run: its experiment, what has been measured, its history, and where it was computed."""
+    return of_study(name, RUN, run.experiment.model_dump(mode="json"), [run], key=run.key, results=run.results, history=run.history)
+
+
 def _slug(name: str) -> str:
     """A name as part of a file's name: data sets can be called by a path."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")
 
 
+def records_dir() -> Path:
+    """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the runs."""
+    return Path(os.environ.get("SPECFREQ_RECORDS") or runs_dir() / "records")
+
+
 def save(name: str, record: Mapping[str, Any]) -> None:
-    """Keep a record beside the runs, as ``records/NAME.PROFILE.json``; `specfreq publish NAME` moves it into the book."""
-    storage.write_json(runs_dir() / "records" / f"{_slug(name)}.{record['profile']}.json", record)
+    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the book."""
+    storage.write_json(records_dir() / f"{_slug(name)}.{record['profile']}.json", record)
 
 
 def publish(name: str, profile: str) -> str:
@@ -126,7 +140,7 @@ def publish(name: str, profile: str) -> str:
         UserError: no such record has been kept; the nearest is suggested.
     """
     name = _slug(name)
-    kept = {p.stem: p for p in (runs_dir() / "records").glob("*.json")}
+    kept = {p.stem: p for p in records_dir().glob("*.json")}
     if f"{name}.{profile}" not in kept:
         raise unknown("record", f"{name}.{profile}", kept, hint=f"specfreq run {name} --profile {profile} makes it")
     target = root() / "book" / "results" / f"{name}.{profile}.json"
@@ -140,14 +154,20 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     return storage.read_json(path) if path.exists() else None
 
 
+def origin(name: str, profile: str = "laptop") -> str:
+    """Where the numbers of a published record come from, for the foot of a figure."""
+    record = published(name, profile)
+    if record is None:
+        return f"no published record {name}.{profile}"
+    origin = record["provenance"]
+    device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
+    return f"record {name}.{profile} · {origin['runs']} run{'s' * (origin['runs'] > 1)} · {device} · torch {version}"
+
+
 def published_rows(name: str, content: str, profile: str = "laptop") -> dict[str, Any]:
     """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been published."""
     record = published(name, profile)
-    if record is None:
-        return {"rows": [], "note": f"no published record {name}.{profile}"}
-    origin = record["provenance"]
-    device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
-    return {"rows": record[content], "note": f"record {name}.{profile} · {origin['runs']} runs · {device} · torch {version}"}
+    return {"rows": record[content] if record else [], "note": origin(name, profile)}
 
 
 def measured(row: Mapping[str, Any] | None) -> str:

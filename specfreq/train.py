@@ -143,7 +143,9 @@ def fit(
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)
     forward, optimizer = team.setup(model, state.optimizer)
-    forward = torch.compile(forward) if recipe.compile else forward
+    if recipe.compile:
+        torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
+        forward = torch.compile(forward)
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
     show = progress if team.rank == 0 else False
     seen = len(state.history) * count + sum(state.sizes)

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from specfreq import figures
 
@@ -15,6 +16,26 @@ ROWS = [
     {"data": "a", "arm": "y", "series": "corrected", "values": [30.0], "mean": 30.0, "low": None, "high": None, "chance": 10.0},
     {"data": "b", "arm": "x", "series": "as published", "values": [20.0], "mean": 20.0, "low": None, "high": None, "chance": 25.0},
 ]
+BANDS = {
+    name: {
+        "radii": [0, 1, 2, 3],
+        "low": [25.0, 25.0, last, last],
+        "high": [last, last, 25.0, 25.0],
+        "low_fisher": [None, 0.01, 2.0, 2.5],
+        "high_fisher": [2.5, 2.0, 0.01, None],
+        "low_accuracy": [25.0, 25.0, last, last],
+        "high_accuracy": [last, last, 25.0, 25.0],
+        "fisher": 2.5,
+        "fisher_chance": 0.02,
+        "accuracy": last,
+        "chance": 25.0,
+    }
+    for name, last in (("one", 80.0), ("other", 90.0))
+}
+SAID = {
+    name: {"fixed_count": [0, 4, 96], "fixed_accuracy": [None, 50.0, right], "fixed_confidence": [None, 60.0, 90.0]}
+    for name, right in (("one", 75.0), ("other", 95.0))
+}
 
 
 def every_figure():
@@ -26,6 +47,11 @@ def every_figure():
     yield lambda: figures.accuracies(ROWS)
     yield lambda: figures.accuracies([])
     yield lambda: figures.pictures({})
+    yield lambda: figures.band_accuracy(BANDS, note="foot")
+    yield lambda: figures.discrimination(BANDS)
+    yield lambda: figures.reliability(SAID)
+    for draw in (figures.band_accuracy, figures.discrimination, figures.reliability):
+        yield lambda draw=draw: draw({})
 
 
 @pytest.mark.parametrize("make", list(every_figure()))
@@ -71,3 +97,53 @@ def test_profiles_are_drawn_over_cycles_per_pixel_without_the_mean():
     line = figures.radial_profiles({"a": np.arange(17.0)}, {"a": 32}).axes[0].lines[0]
     assert line.get_xdata()[[0, -1]].tolist() == [1 / 32, 0.5]
     assert line.get_ydata()[[0, -1]].tolist() == [1, 16]
+
+
+def curves(axis):
+    """The curves of an axis, each with its points; horizontal and vertical lines left out."""
+    return [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axis.lines if line.get_marker() != "None"]
+
+
+def levels(axis):
+    """Where an axis has dashed and dotted lines across."""
+    return {style: {line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == style} for style in ("--", ":")}
+
+
+def test_curves_over_the_radius_are_drawn_on_one_scale_with_the_accuracy_of_whole_images_and_guessing():
+    low, high = figures.band_accuracy(BANDS).axes
+    assert low.get_ylim() == high.get_ylim()
+    for axis, half in ((low, "low"), (high, "high")):
+        assert [([*map(int, x)], y) for x, y in curves(axis)] == [(r["radii"], r[half]) for r in BANDS.values()]
+        assert levels(axis) == {"--": {80, 90}, ":": {25}}
+
+
+def test_discrimination_leaves_out_what_has_no_ratio():
+    figure = figures.discrimination(BANDS)
+    ratios, accuracies = figure.axes[:2], figure.axes[2:]
+    assert [np.isnan(y).tolist() for axis in ratios for _, y in curves(axis)] == [[True, False, False, False]] * 2 + [
+        [False, False, False, True]
+    ] * 2
+    assert [levels(axis) for axis in ratios] == [{"--": {2.5}, ":": {0.02}}] * 2
+    assert [levels(axis) for axis in accuracies] == [{"--": {80, 90}, ":": {25}}] * 2
+
+
+def test_no_two_lines_differ_in_colour_alone():
+    many = {str(i): BANDS["one"] for i in range(8)}
+    for axis in figures.band_accuracy(many).axes:
+        assert len({line.get_marker() for line in axis.lines if line.get_marker() != "None"}) == 8
+
+
+def test_reliability_is_drawn_where_bins_have_images_with_wilsons_intervals():
+    diagram, counts = figures.reliability(SAID).axes
+    assert curves(diagram) == [([60, 90], [50, 75]), ([60, 90], [50, 95])]
+    assert curves(counts) == [([50, pytest.approx(250 / 3)], [4, 96])] * 2
+    low, high = diagram.collections[0].get_paths()[0].vertices[:, 1]  # 2 of 4: 15 % to 85 %, as in tables
+    assert (low, high) == pytest.approx((15.004, 84.996), abs=0.01)
+
+
+def test_the_interval_is_that_of_scipy():
+    share, count = np.array([0.0, 0.3, 1.0]), np.array([3.0, 40, 7])
+    middle, half = figures._wilson(share, count)
+    for i in range(3):
+        expected = binomtest(round(share[i] * count[i]), int(count[i])).proportion_ci(method="wilson")
+        assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)

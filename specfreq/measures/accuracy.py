@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from specfreq import train
-from specfreq.data import ImageSet
-from specfreq.naming import UserError
+from specfreq.measures import answers
+from specfreq.measures.answers import Images
 
 
-def accuracy(model: nn.Module, images: ImageSet, precision: str = "float32") -> dict[str, Any]:
+def accuracy(model: nn.Module, images: Images, *, precision: str = "float32", batch: int = 500) -> dict[str, Any]:
     r"""Top-1 accuracy, :math:`\frac{100}{N}\sum_i [\arg\max f(x_i) = y_i]`, in %.
 
     Returns:
@@ -18,14 +17,11 @@ def accuracy(model: nn.Module, images: ImageSet, precision: str = "float32") -> 
         confusion (counts, row: the truth, column: the answer).
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
     """
-    out = train.logits(model, images.images, precision)
     classes = len(images.classes)
-    if out.shape[1] != classes:
-        raise UserError(f"the classifier knows {out.shape[1]} classes, {images.name} has {classes}")
-    answers = out.argmax(1).cpu()
-    confusion = torch.bincount(images.labels * classes + answers, minlength=classes**2).reshape(classes, classes)
+    given = answers.logits(model, images, precision, batch).argmax(1)
+    confusion = torch.bincount(images.labels * classes + given, minlength=classes**2).reshape(classes, classes)
     counts, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
     return {
         "accuracy": 100 * sum(right) / sum(counts),

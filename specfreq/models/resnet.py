@@ -1,29 +1,27 @@
-"""Residual networks for small images."""
+"""Residual networks for small images, in their first form: normalisation after each convolution."""
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+from specfreq.models.layers import Count, Network, Norm, conv, draw, normalisation, stages
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with batch normalisation around an identity.
+    """Two 3x3 convolutions with normalisation around an identity.
 
     Where the shape changes, the identity is subsampled and padded with zero channels (He et al.'s option A, no parameters)
     or, with ``projection``, a strided 1x1 convolution (option B).
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, projection: bool):
+    def __init__(self, inputs: int, outputs: int, stride: int, projection: bool, norm: Norm = "batch"):
         super().__init__()
-        self.conv1, self.norm1 = _conv(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = _conv(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = conv(inputs, outputs, stride=stride), normalisation(outputs, norm)
+        self.conv2, self.norm2 = conv(outputs, outputs), normalisation(outputs, norm)
         self.stride, self.extra = stride, outputs - inputs
-        changes = stride != 1 or self.extra
-        self.shortcut = (
-            nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)) if projection and changes else None
-        )
+        self.shortcut = _projection(inputs, outputs, stride, norm) if projection else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
@@ -35,41 +33,88 @@ class Block(nn.Module):
         return F.relu(x + y, inplace=True)
 
 
-class ResNet(nn.Module):
+class Bottleneck(nn.Module):
+    """1x1, grouped 3x3 and 1x1 convolution around an identity, or a strided 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, inner: int, groups: int, norm: Norm = "batch"):
+        super().__init__()
+        self.conv1, self.norm1 = conv(inputs, inner, 1), normalisation(inner, norm)
+        self.conv2, self.norm2 = conv(inner, inner, 3, stride, groups), normalisation(inner, norm)
+        self.conv3, self.norm3 = conv(inner, outputs, 1), normalisation(outputs, norm)
+        self.shortcut = _projection(inputs, outputs, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = F.relu(self.norm2(self.conv2(y)), inplace=True)
+        y = self.norm3(self.conv3(y))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        return F.relu(x + y, inplace=True)
+
+
+def _projection(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    """A strided 1x1 convolution with normalisation, where the shape changes."""
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(conv(inputs, outputs, 1, stride), normalisation(outputs, norm))
+
+
+class ResNet(Network):
     """A 3x3 stem, stages of blocks (each after the first halves the image), global average, one linear layer."""
 
-    def __init__(self, widths: tuple[int, ...], depth: int, classes: int, channels: int, projection: bool):
+    def __init__(
+        self,
+        stem: int,
+        widths: tuple[int, ...],
+        depth: int,
+        block: Callable[[int, int, int], nn.Module],
+        classes: int,
+        channels: int,
+        norm: Norm,
+    ):
         super().__init__()
-        self.stem, self.norm = _conv(channels, widths[0]), nn.BatchNorm2d(widths[0])
-        blocks, inputs = [], widths[0]
-        for stage, width in enumerate(widths):
-            for i in range(depth):
-                blocks.append(Block(inputs, width, 2 if stage and i == 0 else 1, projection))
-                inputs = width
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(inputs, classes)
-        for m in self.modules():
-            if isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+        self.stem, self.norm = conv(channels, stem), normalisation(stem, norm)
+        self.blocks = stages(block, stem, widths, depth)
+        self.head = nn.Linear(widths[-1], classes)
+        draw(self)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the linear layer sees: (N, C, H, W) -> (N, widths[-1])."""
         x = F.relu(self.norm(self.stem(images)), inplace=True)
         return self.blocks(x).mean((-2, -1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
-
 
 class CifarResNet(ResNet):
-    """ResNet-(6n+2) of 16-32-64 channels for CIFAR. Source: He et al., CVPR 2016, section 4.2; ResNet-20 (n = 3): 0.27 M."""
+    """ResNet-(6n+2) of 16-32-64 channels for CIFAR, option A.
 
-    def __init__(self, n: int, classes: int, channels: int = 3):
-        super().__init__((16, 32, 64), n, classes, channels, projection=False)
+    Source: He et al., CVPR 2016, section 4.2 and table 6: ResNet-20 (n = 3) 0.27 M, ResNet-56 (n = 9) 0.85 M parameters.
+    """
+
+    def __init__(self, n: int, classes: int, channels: int = 3, norm: Norm = "batch"):
+        block = partial(Block, projection=False, norm=norm)
+        super().__init__(16, (16, 32, 64), n, block, classes, channels, norm)
 
 
 class ResNet18(ResNet):
     """ResNet-18 of 64-128-256-512 channels with a 3x3 stem and no pooling, as used on CIFAR: 11.17 M parameters."""
 
-    def __init__(self, classes: int, channels: int = 3):
-        super().__init__((64, 128, 256, 512), 2, classes, channels, projection=True)
+    def __init__(self, classes: int, channels: int = 3, norm: Norm = "batch"):
+        block = partial(Block, projection=True, norm=norm)
+        super().__init__(64, (64, 128, 256, 512), 2, block, classes, channels, norm)
+
+
+class ResNeXt29(ResNet):
+    """ResNeXt-29 for CIFAR: three stages of three bottlenecks, 256-512-1024 channels.
+
+    Args:
+        cardinality: groups of the 3x3 convolutions.
+        width: channels of each group in the first stage; each later stage doubles them.
+
+    Source: Xie et al., CVPR 2017, section 5.3 and table 7: 8 x 64d has 34.4 M and 16 x 64d 68.1 M weights in convolutions and
+    linear layer. AugMix and APR train 4 x 32d (the default; they write "32x4"): 6.78 M, with normalisation 6.81 M.
+    """
+
+    def __init__(self, classes: int, channels: int = 3, cardinality: Count = 4, width: Count = 32, norm: Norm = "batch"):
+        def block(inputs: int, outputs: int, stride: int) -> Bottleneck:
+            return Bottleneck(inputs, outputs, stride, outputs // 256 * width * cardinality, cardinality, norm)
+
+        super().__init__(64, (256, 512, 1024), 3, block, classes, channels, norm)

@@ -1,0 +1,104 @@
+"""Calibration: whether the classifier is right as often as it says that it is."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from specfreq.measures import answers
+from specfreq.measures.answers import Count, Images
+
+NORMS = {"error": "l1", "rms": "l2", "max": "max"}  # our names of torchmetrics' norms
+
+
+def calibration(
+    model: nn.Module,
+    images: Images,
+    *,
+    bins: Count = 15,
+    per_bin: Count = 100,
+    as_published: bool = False,
+    precision: str = "float32",
+    batch: int = 500,
+) -> dict[str, Any]:
+    r"""Expected, root-mean-square and maximum calibration error of the largest softmax probability, in %.
+
+    .. math:: \text{error} = \sum_b \frac{n_b}{N}\,|a_b - c_b|, \qquad
+        \text{rms} = \Bigl(\sum_b \frac{n_b}{N}\,(a_b - c_b)^2\Bigr)^{1/2}, \qquad
+        \text{max} = \max_b |a_b - c_b|
+
+    over bins of :math:`n_b` images with accuracy :math:`a_b` and mean confidence :math:`c_b`. *Fixed* bins are equally wide,
+    :math:`[b/B, (b+1)/B)`, the last one closed. *Adaptive* bins hold equally many images in the order of their confidence, the
+    last one the rest too; images of one confidence share their accuracy, so that their order does not matter.
+
+    Args:
+        bins: number B of the fixed bins.
+        per_bin: images in an adaptive bin.
+        as_published: leave the last adaptive bin, the most confident answers, out of the sums, as the original program does.
+
+    Returns:
+        accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error, fixed_rms, fixed_max
+        and adaptive_error, adaptive_rms, adaptive_max, in %; of either kind _accuracy and _confidence of each bin (%; null
+        where it is empty) and _count; images (how many). Null, too, are errors over no bin.
+
+    Raises:
+        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+
+    Source: Naeini et al., AAAI 2015 (fixed bins); Hendrycks et al., ICLR 2019 (root mean square, adaptive bins of 100).
+    """
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    confidence, given = answers.logits(model, images, precision, batch).double().softmax(1).max(1)
+    right = (given == images.labels).double()
+    inside = confidence.clamp_max(1 - 2**-53)  # torchmetrics would give a confidence of exactly 1 a bin of its own
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    fixed = _Bins.of(torch.bucketize(inside, edges, right=True) - 1, confidence, right, bins)
+    adaptive = _adaptive(confidence, right, per_bin)
+    mean, accuracy = (100 * math.fsum(values.tolist()) / len(values) for values in (confidence, right))
+    return {
+        "accuracy": accuracy,
+        "confidence": mean,
+        "overconfidence": mean - accuracy,
+        **{f"fixed_{k}": 100 * float(binary_calibration_error(inside, right.long(), bins, norm)) for k, norm in NORMS.items()},
+        **{f"adaptive_{k}": v for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()},
+        "images": len(right),
+        **_listed("fixed", fixed),
+        **_listed("adaptive", adaptive),
+    }
+
+
+class _Bins(NamedTuple):
+    """Number of images, accuracy and mean confidence of each bin, float64 (bins,); NaN where a bin is empty."""
+
+    count: Tensor
+    accuracy: Tensor
+    confidence: Tensor
+
+    @classmethod
+    def of(cls, places: Tensor, confidence: Tensor, right: Tensor, bins: int) -> "_Bins":
+        count, *sums = (torch.bincount(places, weights, bins) for weights in (torch.ones_like(right), right, confidence))
+        return cls(count, *(s / count for s in sums))
+
+
+def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
+    _, tied, ties = confidence.unique(return_inverse=True, return_counts=True)
+    right = (torch.bincount(tied, right) / ties)[tied]
+    order = confidence.argsort(stable=True)
+    bins = max(1, len(order) // per_bin)
+    places = (torch.arange(len(order)) // per_bin).clamp_max(bins - 1)
+    return _Bins.of(places, confidence[order], right[order], bins)
+
+
+def _errors(bins: _Bins, counted: slice) -> dict[str, float | None]:
+    """The three errors over some of the bins, in %; None over none of them."""
+    share, gap = (bins.count / bins.count.sum())[counted], 100 * (bins.accuracy - bins.confidence).abs()[counted]
+    if not len(gap):
+        return dict.fromkeys(NORMS)
+    return {"error": float((share * gap).sum()), "rms": float((share * gap**2).sum().sqrt()), "max": float(gap.max())}
+
+
+def _listed(kind: str, bins: _Bins) -> dict[str, list[Any]]:
+    shown = {"accuracy": bins.accuracy, "confidence": bins.confidence}
+    lists = {f"{kind}_{k}": [None if math.isnan(v) else 100 * v for v in values.tolist()] for k, values in shown.items()}
+    return {**lists, f"{kind}_count": bins.count.long().tolist()}

@@ -1,0 +1,126 @@
+"""How well the features of a network tell the classes apart, band by band."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from specfreq import inference
+from specfreq.measures import answers
+from specfreq.measures.answers import Count, Images, Level, Radii
+from specfreq.naming import UserError
+
+
+class Scatter(NamedTuple):
+    """Traces of the scatter matrices of features and their ratio, each (...); the ratio is NaN where no class scatters."""
+
+    between: Tensor
+    within: Tensor
+    fisher: Tensor
+
+
+class Sums:
+    r"""Sums over features from which their scatter follows, taken batch by batch in float64 on the CPU.
+
+    With the mean :math:`\mu_c` of the :math:`n_c` features of class c and the mean :math:`\mu` of all N,
+
+    .. math::
+        \operatorname{tr} S_B = \sum_c \frac{n_c}{N} \|\mu_c - \mu\|^2, \qquad
+        \operatorname{tr} S_W = \frac1N \sum_i \|z_i - \mu_{y_i}\|^2, \qquad
+        J = \frac{\operatorname{tr} S_B}{\operatorname{tr} S_W},
+
+    and :math:`\operatorname{tr} S_B + \operatorname{tr} S_W` is the variance of all, summed over the components. Rotations,
+    reflections and shifts of the features change none of the three, scaling does not change the Fisher ratio J.
+    """
+
+    def __init__(self, classes: int):
+        self.counts = torch.zeros(classes, dtype=torch.float64)
+        self.sums: Tensor | None = None
+        self.squares: Tensor | float = 0.0
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Take in features (B, ..., D) of images with labels (B,)."""
+        features = features.double().cpu()
+        if self.sums is None:
+            self.sums = features.new_zeros(len(self.counts), *features.shape[1:])
+        self.counts += torch.bincount(labels, minlength=len(self.counts))
+        self.sums.index_add_(0, labels, features)
+        self.squares += features.square().sum((0, -1))
+
+    def scatter(self) -> Scatter:
+        there = self.counts > 0
+        counts, count = self.counts[there], self.counts.sum()
+        means = self.sums[there] / counts.reshape(-1, *[1] * (self.sums.ndim - 1))
+        mean = self.sums.sum(0) / count
+        between = torch.tensordot(counts / count, (means - mean).square().sum(-1), 1)
+        power = self.squares / count
+        within = (power - torch.tensordot(counts / count, means.square().sum(-1), 1)).clamp_min(0)
+        # features that float32 cannot tell apart do not scatter: what is left of them is rounding
+        return Scatter(between, within, torch.where(within > 1e-12 * power, between / within, torch.nan))
+
+
+def feature_discrimination(
+    model: nn.Module,
+    images: Images,
+    *,
+    radii: Radii | None = None,
+    level: Level = "set",
+    size: Count | None = None,
+    precision: str = "float32",
+    batch: int = 500,
+) -> dict[str, Any]:
+    r"""How far the classes lie apart in the features of low-pass and of high-pass images, and the accuracy on those images.
+
+    .. math:: \operatorname{tr} S_B, \quad \operatorname{tr} S_W, \quad J = \operatorname{tr} S_B / \operatorname{tr} S_W
+
+    of the features (see `Sums`) that the last linear layer sees, for the ideal low pass :math:`X_l^{(r)}(x)`, the high pass
+    :math:`m + x - X_l^{(r)}(x)`, neither clipped, and x itself. The level m is that of `band_accuracy`.
+
+    Args:
+        radii: cycles per image, written 4+8+12; if not given 1/8, 1/4, 3/8, 1/2 of the image's shorter side, so 4, 8, 12, 16
+            of 32 pixels as in the paper.
+        level: m; set: the mean of the set in each channel, zero: 0, the high pass as it is defined.
+        size: ask about at most so many images, as many of each class as can be.
+
+    Returns:
+        between, within (squared units of the features), fisher and accuracy (%) of the unfiltered images; the same as low_between
+        and so on, high_between and so on, one for each of radii; fisher null where no class scatters; fisher_chance,
+        (K - 1) / (N - K), about what features that know nothing of the K classes have by chance in N images (null if N = K);
+        chance (%), images (how many).
+
+    Raises:
+        UserError: the network has no features; the classifier has another number of outputs than the set has classes, or some
+            are not finite.
+
+    Source: Lin et al., IJCAI 2022, Observation 1. They show the variance between classes without a formula; this is ours.
+    """
+    try:
+        features, head = model.features, model.net.head
+    except AttributeError as error:
+        raise UserError(f"feature-discrimination needs a classifier whose network has features and a head ({error})") from None
+    images = answers.balanced(images, size)
+    radii = radii or tuple(min(images.shape[1:]) * eighths / 8 for eighths in (1, 2, 3, 4))
+    grey = answers.level(model, images, level, batch)
+    sums, seen = Sums(len(images.classes)), 0
+
+    def answer(x: Tensor) -> Tensor:
+        nonlocal seen
+        views = [x, *(view for pair in answers.halves(x, radii, grey) for view in pair)]
+        found = [features(view) for view in views]
+        sums.add(torch.stack(found, 1), images.labels[seen : seen + len(x)])
+        seen += len(x)
+        return torch.stack([answers.checked(head(z), images).argmax(1) for z in found], 1)
+
+    given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
+    found = {k: v.tolist() for k, v in sums.scatter()._asdict().items()}
+    found["fisher"] = [None if ratio != ratio else ratio for ratio in found["fisher"]]
+    found["accuracy"] = answers.accuracies(given, images.labels)
+    classes, count = int((sums.counts > 0).sum()), len(images)
+    return {
+        **{name: values[0] for name, values in found.items()},
+        "fisher_chance": (classes - 1) / (count - classes) if count > classes else None,
+        "chance": answers.chance(images),
+        "images": count,
+        "radii": list(radii),
+        **{f"{half}_{k}": v[first::2] for half, first in (("low", 1), ("high", 2)) for k, v in found.items()},
+    }

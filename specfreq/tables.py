@@ -1,0 +1,114 @@
+"""Tables of what a sweep gave: a row per cell, with the values that its notebook glued; as text, as CSV, as flat records."""
+
+import ast
+import contextlib
+import csv
+import io
+import itertools
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+Row = dict[str, Any]  # parameters, state, seconds, values, notebook, error
+
+
+def row(parameters: Mapping[str, Any], notebook: Path, state: str, seconds: float | None, error: str | None = None) -> Row:
+    """What one cell gave: its state is done, kept or failed; the glued values are read from its notebook."""
+    values = {} if error else glued(notebook)
+    return {
+        "parameters": dict(parameters),
+        "state": state,
+        "seconds": seconds,
+        "values": values,
+        "notebook": notebook,
+        "error": error,
+    }
+
+
+def glued(notebook: Path) -> dict[str, Any]:
+    """The numbers and words that an executed notebook glued, by name; figures and tables are left out."""
+    found = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if scrap := output.get("metadata", {}).get("scrapbook"):
+                text = output.data.get(f"{scrap['mime_prefix']}text/plain", "")
+                with contextlib.suppress(ValueError, SyntaxError):
+                    value = _value(re.sub(r"^np\.\w+\((.*)\)$", r"\1", text))
+                    if value is None or isinstance(value, int | float | str):
+                        found[scrap["name"]] = value
+    return found
+
+
+def _value(text: str) -> Any:
+    return float(text) if text in ("nan", "inf", "-inf") else ast.literal_eval(text)
+
+
+def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued."""
+    flat = []
+    for row in rows:
+        line = {**row["parameters"], "seconds": row["seconds"], "state": row["state"]}
+        taken = {*line, "notebook", "error"}
+        flat.append(line | {f"{k} (glued)" if k in taken else k: v for k, v in row["values"].items()})
+    columns = dict.fromkeys(itertools.chain(*flat))
+    return [{c: line.get(c) for c in columns} for line in flat]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as `results.csv`: the columns of `table`, then each cell's notebook and error."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    flat = table(rows)
+    writer.writerow([*flat[0], "notebook", "error"])
+    for line, row in zip(flat, rows, strict=True):
+        cells = [written(v) if isinstance(v, list | tuple) else v for v in line.values()]
+        writer.writerow([*cells, row["notebook"].name, row["error"]])
+    return out.getvalue()
+
+
+def seconds(path: Path) -> dict[str, float]:
+    """What the cells in a `results.csv` took, by the names of their notebooks."""
+    try:
+        with path.open(newline="") as f:
+            return {line["notebook"]: float(line["seconds"]) for line in csv.DictReader(f) if line["seconds"]}
+    except (OSError, KeyError, ValueError):  # none, or changed by hand: then they are unknown
+        return {}
+
+
+def as_text(rows: Sequence[Row], width: int | None = None) -> str:
+    """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be; then what does not."""
+    parameters = list(rows[0]["parameters"])
+    flat = [line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"} for line in table(rows)]
+    columns = {name: [written(line[name]) for line in flat] for name in flat[0]}
+    same = {}
+    for name, cells in columns.items():
+        counted = [cell for cell, row in zip(cells, rows, strict=True) if name in parameters or row["state"] != "failed"]
+        if name not in ("seconds", "state") and len(counted) > 1 and len(set(counted)) == 1:
+            same[name] = counted[0]
+    printed = {name: [f"  {cell:>{max(map(len, [name, *cells]))}}" for cell in [name, *cells]] for name, cells in columns.items()}
+    lead = [name for name in parameters if name not in same]
+    blocks = [[*lead]]
+    for name in columns:
+        if name in same or name in lead:
+            continue
+        if width and len(blocks[-1]) > len(lead) and sum(len(printed[n][0]) for n in [*blocks[-1], name]) > width:
+            blocks.append([*lead])
+        blocks[-1].append(name)
+    parts = ["\n".join(map("".join, zip(*(printed[name] for name in block), strict=True))) for block in blocks]
+    if same:
+        text = "in every cell: " + ", ".join(f"{name} {value}" for name, value in same.items())
+        parts.append(textwrap.fill(text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    "))
+    return "\n\n".join(parts)
+
+
+def written(value: Any) -> str:
+    """A value as text: a number with six digits, a list with commas, – for None."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ",".join(map(written, value)) if isinstance(value, list | tuple) else str(value)

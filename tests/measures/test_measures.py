@@ -1,0 +1,151 @@
+"""Every measure: described exactly, refusing what it cannot judge, the same for any batch, order and number of threads."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from specfreq import ImageSet, data, measures, models
+from specfreq.naming import UserError
+
+EVERY = ["accuracy", "nll", "calibration:per_bin=20", "band-accuracy:step=3", "feature-discrimination:radii=1+2.5"]
+
+
+def leaves(result):
+    """The numbers of a result by where they stand."""
+    if not isinstance(result, dict | list):
+        return {(): result}
+    pairs = result.items() if isinstance(result, dict) else enumerate(result)
+    return {(key, *rest): value for key, part in pairs for rest, value in leaves(part).items()}
+
+
+def assert_same(result, expected):
+    """Counts and nulls alike, other numbers to a millionth."""
+    about = {k: pytest.approx(v, rel=1e-6, abs=1e-9) if isinstance(v, float) else v for k, v in leaves(expected).items()}
+    assert leaves(result) == about
+
+
+def test_every_measure_is_tested_here():
+    assert [spec.partition(":")[0] for spec in EVERY] == measures.names()
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_the_batch_size_the_order_and_the_threads_do_not_matter(digits, shuffled, spec):
+    model, images = digits
+    expected = measures.compute(spec, model, images)
+    assert_same(measures.compute(spec, model, images, batch=7), expected)
+    assert_same(measures.compute(spec, model, shuffled(images)), expected)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert_same(measures.compute(spec, model, images), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory, imagenet_folder):
+    """A network for three classes of pictures, and the pictures as a set that stays on disk."""
+    net = models.build("resnet8", 3, 3)
+    nn.init.normal_(net.head.weight, std=9, generator=torch.Generator().manual_seed(0))
+    model = models.Classifier(net, torch.full((3,), 0.4), torch.full((3,), 0.3)).eval()
+    place = imagenet_folder(tmp_path_factory.mktemp("pictures"), train=1, val=4, classes=3)
+    return model, data.load(f"folder:{place}?size=16&stream=1", "test")
+
+
+@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("size", [None, 7])
+def test_a_streamed_set_is_measured_as_the_same_images_in_memory(streamed, monkeypatch, spec, size):
+    monkeypatch.setenv("SPECFREQ_WORKERS", "0")
+    model, images = streamed
+    images = images if size is None else images.subset(size)
+    (pixels,) = images.batches([torch.arange(len(images))])
+    in_memory = ImageSet(pixels, images.labels, images.classes, images.name)
+    assert_same(measures.compute(spec, model, images, batch=5), measures.compute(spec, model, in_memory))
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_results_are_json_whatever_classes_are_empty(digits, spec):
+    model, images = digits
+    for kept in (images.labels == 3, images.labels < 2, torch.arange(len(images)) == 0):
+        few = ImageSet(images.images[kept], images.labels[kept], images.classes, images.name)
+        result = measures.compute(spec, model, few)
+        assert json.loads(json.dumps(result, allow_nan=False)) == result
+        assert result["images"] == kept.sum()
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_a_network_of_other_classes_is_refused(digits, spec):
+    model, images = digits
+    fewer = ImageSet(images.images, images.labels % 7, images.classes[:7], images.name)
+    with pytest.raises(UserError, match="the classifier knows 10 classes, digits has 7"):
+        measures.compute(spec, model, fewer)
+
+
+@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_are_refused(known, spec, value):
+    logits = torch.zeros(6, 3)
+    logits[4, 1] = value
+    with pytest.raises(UserError, match="NaN or infinity"):
+        measures.compute(spec, *known(logits, [0, 1, 2, 0, 1, 2], torch.eye(3)))
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_no_images_are_refused(digits, spec):
+    model, images = digits
+    with pytest.raises(UserError, match="digits has no images"):
+        measures.compute(spec, model, ImageSet(images.images[:0], images.labels[:0], images.classes, images.name))
+
+
+@pytest.mark.parametrize(
+    ("spec", "form"),
+    [
+        ("accuracy", "accuracy"),
+        (" calibration: per_bin = 100", "calibration"),
+        ("calibration:per_bin=50,bins=15", "calibration:per_bin=50"),
+        ("calibration:as_published=true", "calibration:as_published=True"),
+        ("band-accuracy:step=2,size=500", "band-accuracy:size=500,step=2"),
+        ("band-accuracy:level=set", "band-accuracy"),
+        ("feature-discrimination:radii=4.0+8+12.5", "feature-discrimination:radii=4+8+12.5"),
+    ],
+)
+def test_descriptions_have_one_spelling(spec, form):
+    assert measures.normal_form(spec) == form
+    assert measures.normal_form(form) == form
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("acuracy", "unknown measure 'acuracy'; did you mean 'accuracy'"),
+        ("band_accuracy", "did you mean 'band-accuracy'"),
+        ("accuracy:batch=7", "unknown parameter 'batch' for measure accuracy"),
+        ("nll:precision=bfloat16", "unknown parameter 'precision' for measure nll"),
+        ("calibration:perbin=7", "did you mean 'per_bin'"),
+        ("calibration:bins=0", "bins=0 is refused"),
+        ("calibration:per_bin=2.5", r"per_bin=2\.5 is refused"),
+        ("band-accuracy:step=0", "step=0 is refused"),
+        ("band-accuracy:level=mean", "level=mean is refused"),
+        ("band-accuracy:size=-1", "size=-1 is refused"),
+        ("feature-discrimination:radii=4+x", r"radii=4\+x is refused"),
+        ("feature-discrimination:radii=", "radii= is refused"),
+        ("feature-discrimination:radii=0", "radii=0 is refused"),
+        ("feature-discrimination:radii=inf", "radii=inf is refused"),
+    ],
+)
+def test_descriptions_that_cannot_be_meant_are_refused(spec, message):
+    with pytest.raises(UserError, match=message):
+        measures.check(spec)
+
+
+def test_options_by_name_are_those_of_the_description(digits):
+    model, images = digits
+    assert measures.compute("calibration", model, images, per_bin=20) == measures.compute("calibration:per_bin=20", model, images)
+    views = measures.compute("feature-discrimination", model, images, radii=[1, 2.5])
+    assert views == measures.compute("feature-discrimination:radii=1+2.5", model, images)
+    with pytest.raises(UserError, match="per_bin=0 is refused"):
+        measures.compute("calibration", model, images, per_bin=0)
+    with pytest.raises(UserError, match="did you mean 'per_bin'"):
+        measures.compute("calibration", model, images, perbin=3)
