@@ -26,12 +26,18 @@ def machine() -> str:
         libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
         libc.mallopt(trim_threshold, 2**30)
         libc.mallopt(mmap_threshold, 2**25)  # the largest it takes
+    return f"{processor()}; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+
+
+def processor() -> str:
+    """The processor's name, and with how many threads it is used."""
     try:
         with open("/proc/cpuinfo") as lines:
-            processor = next(line.split(": ")[1].strip() for line in lines if line.startswith("model name"))
+            name = next(line.split(": ")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return f"{processor}, 1 thread; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+        name = platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"
 
 
 def ratio(call: Callable, floor: Callable, rounds: int = 60) -> Ratio:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.timing import machine, spread
+from benchmarks.timing import processor, spread
 from specfreq import Experiment, augment, data, experiment, models, records, train
 from specfreq.naming import UserError
 from specfreq.provenance import provenance
@@ -149,8 +149,9 @@ def run() -> None:
         rows.append({"name": name, "views": views, "seconds": statistics.median(steps[name]), **times._asdict(), "target": most})
     speed = BATCH / statistics.median(steps[BARE])
     print(f"  The bare loop takes {speed:.0f} images a second.")
-    record = {"study": "training-cost", "profile": "bench", "model": MODEL, "batch": BATCH, "rows": rows, "machine": machine()}
-    records.save("training-cost", {**record, "provenance": provenance(torch.device("cpu"))})
+    origin = {k: [v] for k, v in provenance(torch.device("cpu")).items()} | {"device": [processor()], "runs": ROUNDS}
+    record = {"study": "training-cost", "profile": "bench", "parameters": {"model": MODEL, "batch": BATCH, "steps": STEPS}}
+    records.save("training-cost", {**record, "rows": rows, "provenance": origin})
     to_accuracy()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,7 +66,6 @@ def _local(workers: int, retries: int) -> Iterator["Client"]:
 
     settings = {
         "distributed.scheduler.allowed-failures": retries,
-        "distributed.scheduler.worker-saturation": 1.0,  # a lost worker takes down one job, not those that wait beside it
         "distributed.nanny.pre-spawn-environ": {},  # or Dask sets OMP_NUM_THREADS and others, in this process too
     }
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "preload": __name__}
@@ -114,36 +114,30 @@ def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], 
 def run(
     client: "Client", function: Callable[..., Any], jobs: Mapping[Job, tuple], tick: Callable[[int], None]
 ) -> Iterator[tuple[Job, Any]]:
-    """Call a function with the arguments of each job, and yield jobs with their results as they finish; errors as results.
+    """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as results.
 
     Args:
-        tick: called about every second with the number of jobs that are being worked on.
+        tick: called several times a second with the number of jobs at work.
 
     Raises:
         ClusterLost: the scheduler went away.
     """
-    from distributed import wait
-    from distributed.client import FuturesCancelledError
-
-    owners = {client.submit(function, *args, pure=False): job for job, args in jobs.items()}
-    pending = set(owners)
+    waiting, owners = list(jobs.items())[::-1], {}
     try:
-        while pending:
-            with contextlib.suppress(TimeoutError):
-                wait(pending, timeout=1, return_when="FIRST_COMPLETED")
-            done = {future for future in pending if future.status != "pending"}
-            pending -= done
-            tick(_running(client, {future.key for future in pending}))
-            for future in done:
+        while waiting or owners:
+            threads = sum(client.nthreads().values())
+            # no more than can start at once: Dask blames a lost worker on the jobs that waited for it, too
+            for _ in range(min(len(waiting), threads - len(owners))):
+                job, args = waiting.pop()
+                owners[client.submit(function, *args, pure=False)] = job
+            tick(min(len(owners), threads))
+            time.sleep(0.2)
+            for future in [f for f in owners if f.status != "pending"]:
+                if future.cancelled():
+                    raise OSError("its scheduler has gone")
                 yield owners.pop(future), future.exception() or future.result()
-    except (OSError, FuturesCancelledError):
-        pending.clear()
+    except OSError:
         raise ClusterLost("the scheduler was lost; finished cells are kept, the same command runs the others") from None
     finally:
-        if pending:
-            client.cancel(list(pending), force=True)
-
-
-def _running(client: "Client", keys: set[str]) -> int:
-    threads = client.nthreads()
-    return sum(min(len(keys.intersection(there)), threads.get(worker, 0)) for worker, there in client.processing().items())
+        if owners and client.status == "running":
+            client.cancel(list(owners), force=True)

@@ -278,7 +278,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     Each row has name, median, lower, upper, and target, the most that was aimed at, or None.
     """
-    figure, axis = plt.subplots(figsize=(5.4, 0.3 * len(rows) + 0.9))
+    figure, axis = plt.subplots(figsize=(5.4, 0.3 * len(rows) + 1.3))
     colour, goal = sns.color_palette("colorblind", 4)[0], "#555555"
     for y, row in enumerate(rows):
         axis.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")

@@ -1,6 +1,7 @@
 """Asking a network: images in batches to the device that it is on, answers back, nothing about the network changed."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,8 +17,16 @@ Images = Tensor | ImageSet | Stream
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """Deterministic kernels, full float32; with ``bfloat16``, autocast of what allows it."""
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with cudnn, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        yield
+    before, gpu = torch.are_deterministic_algorithms_enabled(), device.type == "cuda"
+    if gpu:  # what has no deterministic kernel warns; processors have no other kind
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with cudnn, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        if gpu:
+            torch.use_deterministic_algorithms(before)
 
 
 def unit(images: Tensor) -> Tensor:

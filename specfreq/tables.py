@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 
 Row = dict[str, Any]  # parameters, state, seconds, values, notebook, error
+OWN = ("seconds", "state", "notebook", "error")  # columns that no parameter or value can take
 
 
 def row(parameters: Mapping[str, Any], notebook: Path, state: str, seconds: float | None, error: str | None = None) -> Row:
@@ -51,9 +52,9 @@ def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued."""
     flat = []
     for row in rows:
-        line = {**row["parameters"], "seconds": row["seconds"], "state": row["state"]}
-        taken = {*line, "notebook", "error"}
-        flat.append(line | {f"{k} (glued)" if k in taken else k: v for k, v in row["values"].items()})
+        parameters = {f"{k} (parameter)" if k in OWN else k: v for k, v in row["parameters"].items()}
+        values = {f"{k} (glued)" if k in (*OWN, *parameters) else k: v for k, v in row["values"].items()}
+        flat.append({**parameters, "seconds": row["seconds"], "state": row["state"], **values})
     columns = dict.fromkeys(itertools.chain(*flat))
     return [{c: line.get(c) for c in columns} for line in flat]
 
@@ -81,9 +82,9 @@ def seconds(path: Path) -> dict[str, float]:
 
 def as_text(rows: Sequence[Row], width: int | None = None) -> str:
     """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be; then what does not."""
-    parameters = list(rows[0]["parameters"])
     flat = [line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"} for line in table(rows)]
-    columns = {name: [written(line[name]) for line in flat] for name in flat[0]}
+    parameters = list(flat[0])[: len(rows[0]["parameters"])]
+    columns = {name: [(written if name in parameters else _short)(line[name]) for line in flat] for name in flat[0]}
     same = {}
     for name, cells in columns.items():
         counted = [cell for cell, row in zip(cells, rows, strict=True) if name in parameters or row["state"] != "failed"]
@@ -106,9 +107,10 @@ def as_text(rows: Sequence[Row], width: int | None = None) -> str:
 
 
 def written(value: Any) -> str:
-    """A value as text: a number with six digits, a list with commas, – for None."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.6g}"
+    """A parameter's value as it is typed: lists with commas."""
     return ",".join(map(written, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _short(value: Any) -> str:
+    """A result as text: six digits, and – for what is not there."""
+    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

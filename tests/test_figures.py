@@ -38,6 +38,12 @@ SAID = {
 }
 
 
+COSTS = [
+    {"name": "bare loop", "median": 1.0, "lower": 1.0, "upper": 1.0, "target": None},
+    {"name": "ours", "median": 1.02, "lower": 0.9, "upper": 1.1, "target": 1.03},
+]
+
+
 def every_figure():
     power = torch.rand(4, 16, 16) + 0.1
     yield lambda: figures.pictures({"plain": torch.rand(3, 3, 8, 8), "signed": torch.randn(3, 1, 8, 8)}, note="foot")
@@ -50,6 +56,8 @@ def every_figure():
     yield lambda: figures.band_accuracy(BANDS, note="foot")
     yield lambda: figures.discrimination(BANDS)
     yield lambda: figures.reliability(SAID)
+    yield lambda: figures.costs(COSTS)
+    yield lambda: figures.costs([])
     for draw in (figures.band_accuracy, figures.discrimination, figures.reliability):
         yield lambda draw=draw: draw({})
 
@@ -147,3 +155,11 @@ def test_the_interval_is_that_of_scipy():
     for i in range(3):
         expected = binomtest(round(share[i] * count[i]), int(count[i])).proportion_ci(method="wilson")
         assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_costs_show_median_quartiles_and_target():
+    axis = figures.costs(COSTS).axes[0]
+    drawn = [line.get_xdata().tolist() if hasattr(line.get_xdata(), "tolist") else list(line.get_xdata()) for line in axis.lines]
+    for shown in ([1.02], [0.9, 1.1], [1.03]):
+        assert shown in drawn
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["bare loop", "ours"]
