@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from specfreq import storage
-from specfreq.naming import UserError
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +37,24 @@ class Checkpoints:
     def save(self, tensors: dict[str, Tensor], meta: Any) -> None:
         """Write a checkpoint; at any moment of it, one that is complete exists."""
         storage.write_tensors(self._next, tensors, {"seconds": self.seconds, "meta": meta})
-        if self.path.exists():
-            self.path.replace(self.previous)
-        self._next.replace(self.path)
+        with storage.writing(self.path):
+            if self.path.exists():
+                self.path.replace(self.previous)
+            self._next.replace(self.path)
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], Any] | None:
         """The newest checkpoint that is intact; None if there is none at all.
 
         Raises:
-            UserError: all that exist are damaged; the newest is named.
+            UserError: all that exist are damaged, and the newest is named; or one cannot be read.
         """
         failure = None
         for path in (self.path, self.previous):
             if path.exists():
                 try:
                     tensors, found = storage.read_tensors(path)
-                except UserError as error:
+                except storage.Damaged as error:
                     failure = failure or error
                     continue
                 if failure is not None:
@@ -67,5 +67,6 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them: the training is over."""
-        for path in (self.path, self.previous, self._next):
-            path.unlink(missing_ok=True)
+        with storage.writing(self.path):
+            for path in (self.path, self.previous, self._next):
+                path.unlink(missing_ok=True)

@@ -1,11 +1,10 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
-import inspect
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 
@@ -256,52 +255,16 @@ def _differences(experiment: Any) -> str:
 )
 def train(context: typer.Context) -> None:
     """Train one experiment, or find it trained already, and measure it. `specfreq train --help` lists its options."""
-    typer.main.get_command(_train_app()).main(list(context.args), "specfreq train", standalone_mode=False)
-
-
-def _train_app() -> typer.Typer:
-    """The command behind `specfreq train`: an option for every field of Experiment."""
-    from specfreq import Experiment, parallel, run
+    from specfreq import Experiment, options, parallel, run
 
     def command(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
-        given = {k: v for k, v in fields.items() if v is not None}
-        for name in given:
-            if get_origin(Experiment.model_fields[name].annotation) is tuple:
-                given[name] = given[name].split(",")
-        done = run(Experiment(**given), measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
+        done = run(Experiment(**fields), measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
         if parallel.first():
             _show(done)
 
-    options = [
-        _option("measure", list[str] | None, None, "see `specfreq list measures`; may be repeated [default: accuracy]"),
-        _option("device", str | None, None, "cpu, cuda, cuda:1, ... [default: a GPU if there is one]"),
-        _option("checkpoint_every", float, 60.0, "seconds of training that a killed process loses at most [default: 60]"),
-    ]
-    for name, field in sorted(Experiment.model_fields.items(), key=lambda f: f[0] not in Experiment.__annotations__):
-        kind = bool if field.annotation is bool else str  # Experiment itself reads and checks the text
-        shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        help = f"{field.description}" + ("" if field.default is None else f" [default: {shown}]")
-        options.append(_option(name, kind | None, None, help, metavar=_written(field.annotation)))
-    command.__signature__ = inspect.Signature(options)
-    command.__doc__ = "Train one experiment, or find it trained already, and measure it. Prints its key, folder and results."
-    nested = typer.Typer(add_completion=False, rich_markup_mode=None)
-    nested.command()(command)
-    return nested
-
-
-def _option(name: str, kind: Any, default: Any, help: str, metavar: str | None = None) -> inspect.Parameter:
-    declared = Annotated[kind, typer.Option(help=help, metavar=metavar, show_default=False)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=declared)
-
-
-def _written(annotation: Any) -> str | None:
-    """How an option's values are written: a type's name, the choices, or values with commas between."""
-    parts = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return "|".join(parts)
-    if annotation is bool:
-        return None
-    return (parts or (annotation,))[0].__name__.upper() + (",..." if get_origin(annotation) is tuple else "")
+    nested = options.command(command)
+    if nested.main(list(context.args), "specfreq train", standalone_mode=False) == 130:
+        raise KeyboardInterrupt  # newer versions of typer catch the interruption themselves
 
 
 def _show(run: Any) -> None:
@@ -318,13 +281,14 @@ def measure(
     run: Annotated[str, typer.Argument(metavar="KEY", help="of a run, see `specfreq list runs`; its first letters do")],
     measures: Annotated[list[str], typer.Argument(metavar="MEASURE...", help="see `specfreq list measures`")],
     filter: Annotated[str | None, typer.Option(help="show the network the test images behind this filter instead")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")] = None,
 ) -> None:
     """Measure a trained experiment. What was measured once is not computed again."""
     from specfreq import experiment
 
     found = experiment.find_run(run)
     for name in measures:
-        found.measure(name, filter)
+        found.measure(name, filter, device)
     _show(found)
 
 

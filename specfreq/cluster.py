@@ -1,5 +1,6 @@
 """Independent jobs on a Dask cluster: one on this machine, or the workers of a scheduler. Lost workers' jobs are begun again."""
 
+import collections
 import contextlib
 import logging
 import signal
@@ -23,13 +24,16 @@ class ClusterLost(RuntimeError):
     """The scheduler went away while jobs were running."""
 
 
+class WorkerLost(RuntimeError):
+    """A job's worker was killed, as often as it was begun."""
+
+
 @contextlib.contextmanager
-def connect(address: str | None, workers: int, retries: int) -> Iterator["Client"]:
+def connect(address: str | None, workers: int) -> Iterator["Client"]:
     """A client of the scheduler at an address or, without one, of a cluster on this machine that only this machine can reach.
 
     Args:
         workers: processes of the cluster on this machine, one job each at a time.
-        retries: how often a job is begun again there when its worker was lost.
 
     Raises:
         UserError: Dask is not installed, no scheduler answers, it has no workers.
@@ -39,7 +43,7 @@ def connect(address: str | None, workers: int, retries: int) -> Iterator["Client
     except ImportError:
         raise UserError("sweeps need Dask; pip install 'specfreq[scale]'") from None
     # what goes wrong is said by us
-    with silence_logging_cmgr(logging.CRITICAL), _local(workers, retries) if address is None else _remote(address) as client:
+    with silence_logging_cmgr(logging.CRITICAL), _local(workers) if address is None else _remote(address) as client:
         yield client
 
 
@@ -60,12 +64,12 @@ def _remote(address: str) -> "Client":
 
 
 @contextlib.contextmanager
-def _local(workers: int, retries: int) -> Iterator["Client"]:
+def _local(workers: int) -> Iterator["Client"]:
     import dask
     from distributed import Client, LocalCluster
 
     settings = {
-        "distributed.scheduler.allowed-failures": retries,
+        "distributed.scheduler.allowed-failures": 0,  # `run` begins again: Dask blames the jobs that waited for a lost worker, too
         "distributed.nanny.pre-spawn-environ": {},  # or Dask sets OMP_NUM_THREADS and others, in this process too
     }
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "preload": __name__}
@@ -112,30 +116,39 @@ def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], 
 
 
 def run(
-    client: "Client", function: Callable[..., Any], jobs: Mapping[Job, tuple], tick: Callable[[int], None]
+    client: "Client", function: Callable[..., Any], jobs: Mapping[Job, tuple], retries: int, tick: Callable[[int], None]
 ) -> Iterator[tuple[Job, Any]]:
     """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as results.
 
     Args:
+        retries: how often a job is begun again when the scheduler has given it up because workers were lost.
         tick: called several times a second with the number of jobs at work.
 
     Raises:
         ClusterLost: the scheduler went away.
     """
-    waiting, owners = list(jobs.items())[::-1], {}
+    from distributed import KilledWorker
+
+    waiting, owners, begun = list(jobs)[::-1], {}, collections.Counter()
     try:
         while waiting or owners:
             threads = sum(client.nthreads().values())
-            # no more than can start at once: Dask blames a lost worker on the jobs that waited for it, too
-            for _ in range(min(len(waiting), threads - len(owners))):
-                job, args = waiting.pop()
-                owners[client.submit(function, *args, pure=False)] = job
+            for _ in range(min(len(waiting), threads - len(owners))):  # no more than can start at once
+                job = waiting.pop()
+                begun[job] += 1
+                owners[client.submit(function, *jobs[job], pure=False)] = job
             tick(min(len(owners), threads))
             time.sleep(0.2)
             for future in [f for f in owners if f.status != "pending"]:
                 if future.cancelled():
                     raise OSError("its scheduler has gone")
-                yield owners.pop(future), future.exception() or future.result()
+                job, error = owners.pop(future), future.exception()
+                if isinstance(error, KilledWorker):
+                    error = WorkerLost(f"{error.allowed_failures + begun[job]} workers were lost, perhaps for want of memory")
+                    if begun[job] <= retries:
+                        waiting.append(job)
+                        continue
+                yield job, error or future.result()
     except OSError:
         raise ClusterLost("the scheduler was lost; finished cells are kept, the same command runs the others") from None
     finally:

@@ -126,6 +126,27 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
     )
 
 
+def normal_form(name: str) -> str:
+    """The one spelling of a name: what equals its default is left out, and a folder below the working directory has its full path.
+
+    Raises:
+        UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+    """
+    kind, _, rest = name.strip().partition(":")
+    if kind == "folder":
+        path, mark, query = rest.partition("?")
+        here = Path(path).expanduser()
+        return f"folder:{here.absolute() if path and here.is_dir() else path}{mark}{query}"
+    if kind == "planted":
+        return planted.normal_form(name)
+    kind, parameters = parse(name)
+    if kind not in names():
+        raise unknown("data set", kind, names())
+    if parameters:
+        raise unknown("parameter", next(iter(parameters)), (), kind)
+    return kind
+
+
 def get(name: str) -> str:
     """Download a published set to `root()` through its library's own loader; says what was done.
 
@@ -177,11 +198,7 @@ def _source(name: str, split: str) -> pictures.Source | streams.Stream:
         return streams.folder(place, split, name) if place.stream else pictures.folder(place, split)
     if kind == "planted":
         return planted.source(name, split)
-    kind, parameters = parse(name)
-    if kind not in names():
-        raise unknown("data set", kind, names())
-    if parameters:
-        raise unknown("parameter", next(iter(parameters)), (), kind)
+    kind = normal_form(name)
     if kind in EMBEDDED:
         return EMBEDDED[kind].read(split)
     return PUBLISHED[kind].read(root(), split)

@@ -20,13 +20,15 @@ from pydantic import Field, ValidationError, field_validator
 import specfreq
 from specfreq import augment, filters, inputs, measures, models, parallel, storage, train
 from specfreq.checkpoints import Checkpoints
-from specfreq.data import ImageSet, load
+from specfreq.data import ImageSet, load, normal_form
+from specfreq.inference import device_of
 from specfreq.naming import UserError, unknown
 from specfreq.parallel import Team
 from specfreq.provenance import provenance
 from specfreq.streams import Stream
 
 log = logging.getLogger(__name__)
+LONGEST = 120  # characters of a result's name; file systems take 255 bytes
 
 
 def root() -> Path:
@@ -62,6 +64,11 @@ class Experiment(train.Recipe):
             reason = first["msg"].removeprefix("Value error, ")
             raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
+    @field_validator("data")
+    @classmethod
+    def _data(cls, value: str) -> str:
+        return normal_form(value)
+
     @field_validator("filter")
     @classmethod
     def _filter(cls, value: str) -> str:
@@ -85,8 +92,8 @@ class Experiment(train.Recipe):
     def key(self) -> str:
         """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
         digests = [self.image_set(split).digest for split in ("train", "test")]
-        described = self.model_dump(mode="json", exclude_defaults=True)  # a field that is new leaves older keys alone
-        text = json.dumps([train.VERSION, described, digests], sort_keys=True)
+        # what is as by default is left out: a field that is new leaves older keys alone
+        text = json.dumps([train.VERSION, self.effective(), digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -141,34 +148,25 @@ class Run:
         images, spec = self.image_set("train"), filter or self.experiment.filter
         net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
         net.load_state_dict(tensors)
-        return models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(checked_device(device)).eval()
+        return models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(parallel.checked_device(device)).eval()
 
-    def measure(self, name: str, filter: str | None = None, device: str | None = None) -> dict[str, Any]:
-        """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own."""
+    def measure(self, name: str, filter: str | None = None, device: str | torch.device | None = None) -> dict[str, Any]:
+        """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.
+
+        The result says by which version of the measures it was computed, where and when; another version computes it anew.
+        """
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
-        stem = name if filter == self.experiment.filter else f"{name}@{filter}"
-        path = self.path / "results" / f"{stem.replace(':', ' ')}.json"
-        if not path.exists():
-            result = measures.compute(name, self.classifier(filter, device), self.image_set("test"))
-            storage.write_json(path, result)
+        stem = (name if filter == self.experiment.filter else f"{name}@{filter}").replace(":", " ")
+        if len(stem) > LONGEST:
+            stem = f"{stem[: LONGEST - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+        path = self.path / "results" / f"{stem}.json"
+        if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != measures.VERSION:
+            model = self.classifier(filter, device)
+            result = measures.compute(name, model, self.image_set("test"))
+            origin = {"measures": measures.VERSION, **provenance(device_of(model))}
+            storage.write_json(path, {**result, "provenance": origin})
         return storage.read_json(path)
-
-
-def checked_device(name: str | None = None) -> str:
-    """The device of that name, or the default: a GPU if there is one.
-
-    Raises:
-        UserError: torch knows no such device, or this machine has none.
-    """
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"device {name!r} cannot be used ({reason}); leave it out for the default, or say cpu") from None
-    return name
 
 
 def run(
@@ -195,26 +193,28 @@ def run(
     """
     for name in measures:
         specfreq.measures.check(name)
-    device = checked_device(device)
-    checked_images(experiment)
     team = parallel.join(device)
+    check(experiment, team.size)
     path = runs_dir() / experiment.key
-    if not team.told(finished(path)):
+    checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
+    if not team.told(finished(path) and not checkpoints.path.exists()):
         with _alone(path, team):
             if not team.told(finished(path)):  # another may have finished it meanwhile
-                checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
                 _train(experiment, path, team, checkpoints, progress)
+            if team.rank == 0:
+                checkpoints.clear()
     result = Run(path)
     for name in measures if team.rank == 0 else ():
-        result.measure(name, device=device)
+        result.measure(name, device=team.device)
     return result
 
 
-def checked_images(experiment: Experiment) -> tuple[ImageSet | Stream, ImageSet | Stream]:
-    """The training and test images of an experiment, which its network can digest.
+def check(experiment: Experiment, processes: int = 1) -> None:
+    """Refuse an experiment that cannot work, when its images are known and nothing has been computed.
 
     Raises:
-        UserError: data missing or damaged; classes or shapes that differ between the two; a network for larger images.
+        UserError: data missing or damaged; classes or shapes that differ between training and test; a network for larger
+            images; a filter for other images; a recipe that does not fit.
     """
     training, test = experiment.image_set("train"), experiment.image_set("test")
     models.check(experiment.model, training.shape)
@@ -222,7 +222,10 @@ def checked_images(experiment: Experiment) -> tuple[ImageSet | Stream, ImageSet 
         ours, theirs = getattr(training, what), getattr(test, what)
         if ours != theirs:
             raise UserError(f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}")
-    return training, test
+    if len(training.classes) < 2:
+        raise UserError(f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more")
+    inputs.check(experiment.filter, training)
+    train.check(experiment, training if isinstance(training, Stream) else training.images, processes)
 
 
 @contextlib.contextmanager
@@ -231,7 +234,7 @@ def _alone(path: Path, team: Team) -> Iterator[None]:
     if team.rank:
         yield
         return
-    try:
+    with storage.writing(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / "lock")
         try:
@@ -239,8 +242,7 @@ def _alone(path: Path, team: Team) -> Iterator[None]:
         except Timeout:
             log.warning("specfreq: another process trains run %s; waiting for it", path.name)
             lock.acquire()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a place that can be written") from error
+        storage.tidy(path)
     try:
         yield
     finally:
@@ -249,12 +251,12 @@ def _alone(path: Path, team: Team) -> Iterator[None]:
 
 def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoints, progress: bool | None) -> None:
     images = experiment.image_set("train")
-    pixels, channels = inputs.filtered(experiment.filter, images), images.shape[0]
+    filter, pixels = inputs.filtered(experiment.filter, images)
+    channels, streamed = images.shape[0], isinstance(images, Stream)
     mean, std = inputs.moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
-    streamed = isinstance(images, Stream)  # such images are filtered when they come
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
-    filter = inputs.fitted(experiment.filter, images) if streamed else None
-    classifier = models.Classifier(net, mean, std, filter).to(team.device)
+    # images of a streamed set are filtered when they come
+    classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
     if team.rank == 0:
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
     history = train.fit(
@@ -277,7 +279,6 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
         origin = {**provenance(team.device, team.size), "seconds": round(checkpoints.seconds, 3), "data": digests}
         storage.write_json(path / "provenance.json", origin)
         storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)
-        checkpoints.clear()
     team.told(None)  # nobody looks for the model before it is there
 
 
@@ -292,7 +293,7 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
     """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
     experiments = list(itertools.chain(*grids))
     for e in experiments:
-        checked_images(e)
+        check(e, parallel.join(options.get("device")).size)
     with train.progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
         runs = []
         for e in experiments:
@@ -306,7 +307,11 @@ def list_runs(**fields: Any) -> Iterator[Run]:
     """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
     wanted = Experiment(**fields)  # reads text as the command line does, and refuses what no experiment has
     for path in sorted(runs_dir().glob("*/model.safetensors"), key=lambda p: p.stat().st_mtime):
-        run = Run(path.parent)
+        try:
+            run = Run(path.parent)
+        except UserError as error:
+            log.warning("specfreq: run %s is left out: %s", path.parent.name, error)
+            continue
         if all(getattr(run.experiment, name) == getattr(wanted, name) for name in fields):
             yield run
 

@@ -1,6 +1,7 @@
 """Asking a network: images in batches to the device that it is on, answers back, nothing about the network changed."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -13,20 +14,31 @@ from specfreq.streams import Stream
 Images = Tensor | ImageSet | Stream
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is; the CPU for one that holds nothing."""
+    return next((t.device for t in itertools.chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+
 @contextlib.contextmanager
-def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Deterministic kernels, full float32; with ``bfloat16``, autocast of what allows it."""
-    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    before, gpu = torch.are_deterministic_algorithms_enabled(), device.type == "cuda"
-    if gpu:  # what has no deterministic kernel warns; processors have no other kind
+def exact(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels and full float32, forwards and backwards; the caller's settings come back."""
+    strict, lenient = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    matmul = torch.get_float32_matmul_precision()
+    if device.type == "cuda":  # processors have no other kernels; what has none warns
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("highest")
     try:
-        with cudnn, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:
-        if gpu:
-            torch.use_deterministic_algorithms(before)
+        torch.set_float32_matmul_precision(matmul)
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """With ``bfloat16``, what allows it is computed so; with ``float32`` nothing changes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def unit(images: Tensor) -> Tensor:
@@ -48,7 +60,7 @@ def evaluate(
         model: in evaluation mode meanwhile; its mode and statistics are as before afterwards.
         answer: what is asked about a batch of float images on the model's device; the model itself if not given.
     """
-    device = next(model.buffers()).device
+    device = device_of(model)
     if isinstance(images, Stream):
         parts = images.batches(torch.arange(len(images)).split(batch), "centre")
     else:
@@ -56,7 +68,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), arithmetic(device, precision):
+        with torch.inference_mode(), exact(device), autocast(device, precision):
             answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
             return torch.cat(answers).cpu()
     finally:

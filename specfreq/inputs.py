@@ -25,13 +25,19 @@ def fitted(spec: str, images: ImageSet | Stream) -> filters.Filter:
     return filter if spec == "none" else filter.fit(unit(_pixels(images)))
 
 
-def filtered(spec: str, images: ImageSet | Stream) -> Tensor:
-    """The training images behind a filter, (N, C, H, W): unfiltered ones stay bytes; of a streamed set a sample."""
-    pixels = _pixels(images)
+def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tensor]:
+    """The filter, and the training images behind it, (N, C, H, W): unfiltered ones stay bytes; of a streamed set a sample."""
+    pixels, filter = _pixels(images), filters.build(spec)
     if spec == "none":
-        return pixels
-    filter = filters.build(spec).fit(unit(pixels))
-    return torch.cat([filter(unit(part)) for part in pixels.split(1000)])
+        return filter, pixels
+    filter.fit(unit(pixels))
+    return filter, torch.cat([filter(unit(part)) for part in pixels.split(1000)])
+
+
+def check(spec: str, images: ImageSet | Stream) -> None:
+    """Refuse a filter that cannot do with images of this shape: it is tried on black ones."""
+    black = torch.zeros(2, *images.shape)
+    filters.build(spec).fit(black)(black)
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:

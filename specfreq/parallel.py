@@ -5,10 +5,11 @@ Several are started by ``torchrun --nproc-per-node N -m specfreq train ...``; Li
 - Gradients are averaged over the processes, weighted by the images that each had: the step is that of one process.
 - Batch normalisation: on GPUs its statistics are those of the whole batch (torch's SyncBatchNorm). On CPUs, where torch has no
   such layer, each process normalises by its own share, and all keep the running statistics of the first.
-- The first process alone writes files and shows progress.
+- The first process alone writes files and shows progress. All machines see the same folder of runs.
 """
 
 import atexit
+import datetime
 import functools
 import logging
 import os
@@ -57,7 +58,8 @@ class _Several(Team):
         self.fabric.backward(loss * (share * self.size))  # the gradients are averaged, not added
 
     def total(self, values: Tensor) -> Tensor:
-        return self.fabric.all_reduce(values, reduce_op="sum")
+        torch.distributed.all_reduce(values)  # in place; Lightning's would stop all processes before each
+        return values
 
     def told(self, value: Any) -> Any:
         return self.fabric.broadcast(value)
@@ -68,27 +70,52 @@ def first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def join(device: str) -> Team:
-    """The team this process belongs to: all that torchrun started, else itself alone.
+def join(device: str | None = None) -> Team:
+    """The team this process belongs to, on the device of that name or the default, a GPU if there is one.
+
+    Alone, unless torchrun started several processes; each of those has a GPU of its own.
 
     Raises:
-        UserError: several processes, and Lightning is not installed.
+        UserError: a device that this machine does not have, or that several processes would share; Lightning is missing.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Team(torch.device(device))
-    return _several(torch.device(device).type)
+        return Team(checked_device(device))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cuda", "cpu"):
+        raise UserError(f"device {device!r} would be shared by all processes; say cuda or cpu, each takes its own")
+    return _several(kind)
+
+
+def checked_device(name: str | None = None) -> torch.device:
+    """The device of that name, or the default: a GPU if there is one.
+
+    Raises:
+        UserError: torch knows no such device, or this machine has none.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"device {name!r} cannot be used ({reason}); leave it out for the default, or say cpu") from None
 
 
 @functools.cache
 def _several(kind: str) -> Team:
     try:
         from lightning.fabric import Fabric
+        from lightning.fabric.strategies import DDPStrategy
     except ImportError:
         raise UserError("several processes need Lightning; pip install 'specfreq[scale]'") from None
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        raise UserError("WORLD_SIZE is set and LOCAL_WORLD_SIZE is not; start several processes with torchrun")
     for part in ("fabric", "pytorch"):  # what it tells about itself, it tells through both
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     here = int(os.environ["LOCAL_WORLD_SIZE"])
-    fabric = Fabric(accelerator=kind, devices=here, num_nodes=int(os.environ["WORLD_SIZE"]) // here, strategy="ddp")
+    nodes = int(os.environ["WORLD_SIZE"]) // here
+    patient = DDPStrategy(timeout=datetime.timedelta(days=7))  # the others wait while the first waits for a lock, or measures
+    fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, strategy=patient)
     fabric.launch()
     atexit.register(torch.distributed.destroy_process_group)
     return _Several(fabric)

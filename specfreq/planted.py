@@ -1,12 +1,12 @@
 """Synthetic images whose class evidence lies in one band of frequencies, in amplitude, in phase or in both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from specfreq.naming import UserError, resolve
+from specfreq.naming import UserError, canonical, resolve
 from specfreq.pictures import Source
 
 BANDS = {"low": (0, 1 / 8), "middle": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}  # from <= |f| < to, cycles per pixel
@@ -78,6 +78,12 @@ class Planted:
                 f"planted: coefficients of {weakest:.2g} grey levels would drown in the rounding to 8 bits "
                 f"({ROUNDING:.2g}); take a smaller snr, slope or number of classes"
             )
+
+
+def normal_form(spec: str) -> str:
+    """The one spelling of a description; what equals its default is left out."""
+    values = resolve("data set", {"planted": Planted}, spec)[1]
+    return canonical("planted", {f.name: values[f.name] for f in fields(Planted) if values[f.name] != f.default})
 
 
 def source(spec: str, split: str) -> Source:

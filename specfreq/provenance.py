@@ -31,6 +31,8 @@ def _commit() -> str | None:
     package = Path(__file__).resolve().parent
     git = functools.partial(subprocess.run, cwd=package, capture_output=True, text=True)
     try:
+        if git(["git", "ls-files", "--error-unmatch", "__init__.py"]).returncode:
+            return None  # installed somewhere inside a repository that is not ours
         head = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
         changed = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
     except OSError:

@@ -1,10 +1,11 @@
 """Files that are whole or absent: atomic writes, JSON, and tensors with a checksum. Nothing here unpickles."""
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,46 @@ from torch import Tensor
 from specfreq.naming import UserError
 
 
+class Damaged(UserError):
+    """A file is not what was written. The message names it."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the system refuses meanwhile (missing rights, full disk, a file where a folder should be) names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a place that can be written") from error
+
+
 def write(path: Path, content: bytes | str) -> Path:
     """Write a file in one step: readers see the old content or the new one, never a part.
 
+    A process that is killed meanwhile leaves a hidden file, which `tidy` removes.
+
     Raises:
-        UserError: the place cannot be written (missing rights, full disk, a file where a folder should be).
+        UserError: the place cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
-    part = None
-    try:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as f:
-            part = Path(f.name)
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    except OSError as error:
-        if part is not None:
+        try:
+            with open(part, "xb") as f:
+                f.write(content.encode() if isinstance(content, str) else content)
+                f.flush()
+                os.fsync(f.fileno())
+            part.replace(path)
+        except BaseException:
             part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a place that can be written") from error
+            raise
     return path
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed processes have left of their writing in a folder, at a time when nobody else writes there."""
+    for part in folder.rglob(".*.*"):
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -48,8 +67,10 @@ def write_json(path: Path, value: Any) -> Path:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again") from error
+        raise Damaged(f"{path} is damaged ({error}); delete it and run again") from error
 
 
 def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
@@ -73,16 +94,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """Read what `write_tensors` wrote.
 
     Raises:
-        UserError: the file is missing, damaged, or not ours; it is named.
+        Damaged: the file is damaged or not ours.
+        UserError: it is missing or cannot be read.
     """
+    try:
+        with open(path, "rb"):  # what the system refuses is no damage
+            pass
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     try:
         with safe_open(path, framework="pt") as f:
             checksum, meta = json.loads((f.metadata() or {}).get("specfreq", "[null, null]"))
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again") from error
+        raise Damaged(f"{path} is damaged ({error}); delete it and run again") from error
     if meta is None or _checksum(tensors, meta) != checksum:
-        raise UserError(f"{path} is damaged (its checksum does not match); delete it and run again")
+        raise Damaged(f"{path} is damaged (its checksum does not match); delete it and run again")
     return tensors, json.loads(meta)

@@ -48,13 +48,18 @@ def _value(text: str) -> Any:
     return float(text) if text in ("nan", "inf", "-inf") else ast.literal_eval(text)
 
 
-def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued."""
+def table(rows: Sequence[Row], timed: bool = True) -> list[dict[str, Any]]:
+    """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued.
+
+    Args:
+        timed: with the seconds and the state; without, the same table each time, whether cells are run or kept.
+    """
     flat = []
     for row in rows:
         parameters = {f"{k} (parameter)" if k in OWN else k: v for k, v in row["parameters"].items()}
         values = {f"{k} (glued)" if k in (*OWN, *parameters) else k: v for k, v in row["values"].items()}
-        flat.append({**parameters, "seconds": row["seconds"], "state": row["state"], **values})
+        run = {"seconds": row["seconds"], "state": row["state"]} if timed else {}
+        flat.append(parameters | run | values)
     columns = dict.fromkeys(itertools.chain(*flat))
     return [{c: line.get(c) for c in columns} for line in flat]
 
@@ -102,7 +107,8 @@ def as_text(rows: Sequence[Row], width: int | None = None) -> str:
     parts = ["\n".join(map("".join, zip(*(printed[name] for name in block), strict=True))) for block in blocks]
     if same:
         text = "in every cell: " + ", ".join(f"{name} {value}" for name, value in same.items())
-        parts.append(textwrap.fill(text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    "))
+        whole = {"break_on_hyphens": False, "break_long_words": False}
+        parts.append(textwrap.fill(text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    ", **whole))
     return "\n\n".join(parts)
 
 

@@ -4,77 +4,25 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from specfreq.augment import Augmentation
 from specfreq.batches import Feed
 from specfreq.checkpoints import Checkpoints
-from specfreq.inference import arithmetic
+from specfreq.inference import autocast, exact
 from specfreq.naming import UserError
 from specfreq.parallel import Team, synchronised
 from specfreq.randomness import seed_of
+from specfreq.recipe import Recipe, learning_rate
 from specfreq.streams import Stream
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Row = dict[str, float]
-
-
-class Recipe(BaseModel):
-    """How a network is trained. Everything that changes the result is here, and nothing else is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    epochs: int = Field(2, ge=0, description="passes over the training images")
-    batch: int = Field(128, ge=2, description="images per step, over all processes")
-    optimizer: Literal["sgd", "adam"] = Field("sgd", description="sgd with momentum, or adam with PyTorch's betas")
-    lr: Positive = Field(0.1, description="highest learning rate of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; 0 for none")
-    nesterov: bool = Field(True, description="sgd: Nesterov's momentum, not the classical one")
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False, description="L2 penalty on every parameter")
-    schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
-        "one-cycle", description="one-cycle: linear up to the peak, then linear down; step: see milestones"
-    )
-    peak: float = Field(0.2, ge=0, lt=1, description="one-cycle: where the highest rate is, as a share of the training")
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (0.25, 0.5, 0.75), description="step: where, as shares of the training"
-    )
-    decay: float = Field(0.1, gt=0, lt=1, description="step: the factor at each milestone")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes")
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="keep the exponential average of weights and statistics, of this decay per step"
-    )
-    crop: Literal["shift", "random-resized"] = Field(
-        "shift", description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet"
-    )
-    shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
-    border: Literal["zero", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
-    flip: bool = Field(True, description="mirror left-right with probability 1/2")
-    normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
-    compile: bool = Field(False, description="torch.compile the network: minutes at first, faster steps, other rounding")
-    seed: int = Field(0, ge=0, description="of the weights, the order and the augmentation")
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """Learning rate after a share of the training, progress in [0, 1]."""
-    match recipe.schedule:
-        case "constant":
-            return recipe.lr
-        case "cosine":
-            return recipe.lr * (1 + math.cos(math.pi * progress)) / 2
-        case "step":
-            return recipe.lr * recipe.decay ** sum(progress >= m for m in recipe.milestones)
-        case "one-cycle":
-            rising = progress / recipe.peak if recipe.peak else 1
-            return recipe.lr * min(rising, (1 - progress) / (1 - recipe.peak))
 
 
 def progress_bar(what: str, total: int, unit: str, show: bool | None = None, line: int = 0, **options: Any) -> tqdm:
@@ -136,16 +84,18 @@ def fit(
     """
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
-    _check(recipe, images, team)
+    check(recipe, images, team.size)
     drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
     feed = Feed(images, augmentation, device, **drawn)
     state = _State(synchronised(model, team).train().to(memory_format=torch.channels_last), recipe)
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)
+    if team.told(state.position()) != state.position():
+        raise UserError("the first process goes on from a checkpoint that this one does not see; let all machines share the runs")
     forward, optimizer = team.setup(model, state.optimizer)
     if recipe.compile:
         torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
-        forward = torch.compile(forward)
+        forward = torch.compile(forward, dynamic=False)  # else the kernels depend on which size of batch came first
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
     show = progress if team.rank == 0 else False
     seen = len(state.history) * count + sum(state.sizes)
@@ -154,7 +104,7 @@ def fit(
     def rate(epoch: int, step: int) -> float:
         return learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
 
-    def check(epoch: int) -> Tensor:
+    def finite(epoch: int) -> Tensor:
         """The losses of this epoch so far, once the device has computed them."""
         losses = torch.stack(state.losses).cpu()
         if not losses.isfinite().all():
@@ -163,7 +113,8 @@ def fit(
             raise Diverged(f"the loss is {losses[step]} in {where}; lower lr")
         return losses
 
-    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    streams = range(torch.cuda.device_count()) if device.type == "cuda" else []  # a seed sets those of all GPUs
+    with bar, exact(device), torch.random.fork_rng(devices=streams):
         for epoch in range(len(state.history), recipe.epochs):
             batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
             first = len(state.losses)
@@ -174,7 +125,7 @@ def fit(
                     group["lr"] = rate(epoch, step)
                 y = labels[index]
                 torch.manual_seed(seed_of(recipe.seed, epoch, step, team.rank))  # dropout draws from the global stream
-                with arithmetic(device, recipe.precision):
+                with autocast(device, recipe.precision):
                     out = forward(torch.cat(views) if len(views) > 1 else views[0])
                     logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(index))
                     loss = augmentation.loss(logits, y, state.criterion)
@@ -186,34 +137,41 @@ def fit(
                 state.losses.append(team.total(loss.detach() * share))
                 state.correct = state.correct + team.total((logits[0].detach().argmax(1) == y).sum())
                 state.sizes.append(len(batch))
-                if state.average is not None:
-                    state.average.update_parameters(model)
+                state.average()
                 bar.update(len(batch))
                 if checkpoints is not None and team.rank == 0 and checkpoints.due():
-                    check(epoch)
+                    finite(epoch)
                     checkpoints.save(*state.tensors())
                 if after_step is not None:
                     after_step(epoch, step + 1)
-            losses = check(epoch)
+            losses = finite(epoch)
             mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
             state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1))
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
-    if state.average is not None:
-        model.load_state_dict(state.average.module.state_dict())
+    state.end()
     model.eval()
     if not all(t.isfinite().all() for t in model.state_dict().values()):
-        raise Diverged(f"the weights are no longer finite after the last step, at lr {recipe.lr:.3g}; lower lr")
+        last = rate(recipe.epochs - 1, steps - 1)
+        raise Diverged(f"the weights are no longer finite after the last step, at lr {last:.3g}; lower lr")
     return state.history
 
 
-def _check(recipe: Recipe, images: Tensor | Stream, team: Team) -> None:
+def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
+    """Refuse images (N, C, H, W) or a set that a recipe does not fit, before any work.
+
+    Raises:
+        UserError: the crop, the shift, the batch or the compiler; says what to take instead.
+    """
     streamed = isinstance(images, Stream)
     if streamed != (recipe.crop == "random-resized"):
         kind, crop = ("streamed from disk", "random-resized") if streamed else ("in memory", "shift")
         raise UserError(f"crop={recipe.crop} does not fit images that are {kind}; take crop={crop}")
+    side = min(images.shape[-2:])
+    if not streamed and recipe.shift >= side:
+        raise UserError(f"shift={recipe.shift} moves images of {side} pixels out of sight; take a smaller one")
     smallest = len(images) // math.ceil(len(images) / recipe.batch)
-    if smallest < 2 * team.size:
-        raise UserError(f"batches of {smallest} images are too small for {team.size} process(es); take a larger batch or set")
+    if smallest < 2 * processes:
+        raise UserError(f"batches of {smallest} images are too small for {processes} process(es); take a larger batch or set")
     if recipe.compile and next(filter(shutil.which, ("c++", "g++", "clang++")), None) is None:
         raise UserError("compile=True needs a C++ compiler on the PATH, such as g++; install one, or leave it out")
 
@@ -224,7 +182,8 @@ class _State:
     def __init__(self, model: nn.Module, recipe: Recipe):
         self.model, self.recipe = model, recipe
         self.parameters = dict(model.named_parameters())
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.averaged = [t for t in model.state_dict().values() if t.is_floating_point()]  # weights and statistics, in place
+        self.averages: list[Tensor] = []
         if recipe.optimizer == "adam":
             self.optimizer = torch.optim.Adam(self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay)
         else:
@@ -243,6 +202,22 @@ class _State:
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
+    def average(self) -> None:
+        """average <- decay average + (1 - decay) weights; the first are the weights themselves."""
+        if self.recipe.ema and self.averages:
+            torch._foreach_lerp_(self.averages, self.averaged, 1 - self.recipe.ema)
+        elif self.recipe.ema:
+            self.averages = [t.clone() for t in self.averaged]
+
+    def end(self) -> None:
+        """The network takes the averages."""
+        if self.averages:
+            torch._foreach_copy_(self.averaged, self.averages)
+
+    def position(self) -> list[int]:
+        """Finished epochs, and finished steps of the current one."""
+        return [len(self.history), len(self.losses)]
+
     def end_epoch(self, loss: float, accuracy: float, lr: float) -> None:
         self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr})
         self._begin_epoch()
@@ -251,8 +226,7 @@ class _State:
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         for name, parameter in self.parameters.items():
             tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
-        if self.average is not None:
-            tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
         tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
         return tensors, {"recipe": self._described(), "history": self.history, "sizes": self.sizes}
 
@@ -267,8 +241,8 @@ class _State:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
         self.model.load_state_dict(part("model"))
-        if self.average is not None:
-            self.average.load_state_dict(part("average"))
+        averages = part("average")
+        self.averages = [averages[str(i)].to(self.correct.device) for i in range(len(averages))]
         for place, tensor in part("optimizer").items():
             key, _, name = place.partition("/")
             parameter = self.parameters[name]

@@ -1,7 +1,9 @@
 """The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that answer at once."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -244,6 +246,16 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
 
     monkeypatch.setattr(compendium, "execute", interrupted)
     assert specfreq("run", "study") == (130, "", "specfreq: interrupted\n")
+
+
+def test_an_interrupted_training_is_exit_code_130(runs):
+    """A real signal, in the middle of a training that would take long."""
+    command = [sys.executable, "-m", "specfreq", "train", *SMALL, "--epochs", "5000", "--checkpoint-every", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not [*runs.glob("*/checkpoint.safetensors")]:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(), process.stderr.read()) == (130, "specfreq: interrupted\n")
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):

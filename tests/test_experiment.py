@@ -2,8 +2,10 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +74,71 @@ def test_a_field_that_is_as_by_default_leaves_the_key_alone():
     assert Experiment(data="digits", model="resnet8", momentum=0.9, augment="apr-p:p=0.6", ema=0).key != base.key
     assert Experiment(data="digits", model="resnet8:norm=batch", momentum=0.9, augment="none", ema=0).key == base.key
     assert train.VERSION == 1 and base.key == "af56ed50e64b2489"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"data": "digits"}, {"data": " digits:"}),
+        ({"data": "planted:snr=2,band=high"}, {"data": "planted: band=high"}),
+        ({"schedule": "step", "milestones": (0.3, 0.6)}, {"schedule": "step", "milestones": "0.6,0.3"}),
+        ({"momentum": 0}, {"momentum": 0, "nesterov": False}),
+        ({"optimizer": "adam"}, {"optimizer": "adam", "momentum": 0.5}),
+        ({"schedule": "cosine"}, {"schedule": "cosine", "peak": 0.5, "decay": 0.5}),
+        ({"shift": 0}, {"shift": 0, "border": "edge"}),
+        ({"lr": 1}, {"lr": "1e0"}),
+    ],
+)
+def test_what_has_no_effect_is_no_other_experiment(one, other):
+    assert Experiment(**{"data": "digits"} | one).key == Experiment(**{"data": "digits"} | other).key
+
+
+def test_another_version_of_the_measures_computes_anew(monkeypatch):
+    run = specfreq.run(Experiment(**SMALL))
+    assert run.results["accuracy"]["provenance"]["measures"] == measures.VERSION
+    monkeypatch.setattr(measures, "VERSION", measures.VERSION + 1)
+    monkeypatch.setattr(measures, "compute", lambda *_: {"accuracy": -1})
+    assert run.measure("accuracy")["accuracy"] == -1
+
+
+def test_a_long_description_is_a_short_file():
+    run = specfreq.run(Experiment(**SMALL))
+    many = "feature-discrimination:radii=" + "+".join(f"{r / 40:g}" for r in range(1, 100))
+    assert run.measure(many)["images"] == 100
+    assert max(len(name) for name in run.results) == experiment.LONGEST
+
+
+def test_a_run_that_cannot_be_read_is_left_out_by_name(caplog):
+    run = specfreq.run(Experiment(**SMALL))
+    newer = experiment.runs_dir() / "0123456789abcdef"
+    storage.write_json(newer / "experiment.json", {"data": "digits", "colour": 1})
+    storage.write(newer / "model.safetensors", b"")
+    assert [r.key for r in experiment.list_runs()] == [run.key]
+    assert "run 0123456789abcdef is left out: unknown field 'colour'" in caplog.text
+
+
+def test_what_a_killed_process_has_left_is_removed():
+    """Half a checkpoint in a hidden file; a whole one beside the model, when the end came in between."""
+    run = specfreq.run(Experiment(**SMALL))
+    for name in ("checkpoint.safetensors", "checkpoint.safetensors.previous", ".checkpoint.safetensors.next.1f2e3d4c"):
+        (run.path / name).write_bytes(b"left over")
+    specfreq.run(Experiment(**SMALL))
+    assert sorted(p.name for p in run.path.iterdir() if p.is_file()) == FILES
+
+
+FILES = ["experiment.json", "history.csv", "lock", "model.safetensors", "provenance.json"]
+
+
+def test_the_commit_is_ours_or_none(tmp_path):
+    """Installed inside somebody's repository, the package must not name that repository's commit."""
+    shutil.copytree(Path(specfreq.__file__).parent, tmp_path / "lib" / "specfreq")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *command], check=True)
+    program = "from specfreq import provenance; print(provenance._commit(), provenance.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["None", str(tmp_path / "lib" / "specfreq" / "provenance.py")]
 
 
 def test_another_version_of_the_trainer_is_another_run(monkeypatch):
@@ -231,11 +298,28 @@ def test_a_grid_varies_its_lists():
     assert [(p.filter.split(":")[0], p.seed) for p in points] == [("none", 0), ("none", 1), ("whitening", 0), ("whitening", 1)]
 
 
-def test_nothing_is_computed_when_one_of_several_is_impossible(monkeypatch):
+COLOURLESS = "gaussian-low-pass:sigma=1,as_published=fashion-mnist"
+
+
+def test_nothing_is_computed_when_one_of_several_is_impossible(monkeypatch, tmp_path):
     forbid_training(monkeypatch)
-    points = [Experiment(**SMALL), Experiment(**{**SMALL, "data": "nonesuch"})]
-    with pytest.raises(UserError, match="nonesuch"):
-        specfreq.experiment.run_all(points)
+    monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
+    impossible = {
+        "cifar10": {"data": "cifar10"},
+        "crop=random-resized does not fit": {"crop": "random-resized"},
+        "batches of 1 images are too small": {"train_size": 11, "batch": 2},
+        "moves images of 8 pixels out of sight": {"shift": 8},
+        "as_published=fashion-mnist is a program for grey": {"data": "photos", "filter": COLOURLESS},
+        "has one class": {"data": f"folder:{tmp_path}/one"},
+    }
+    pictures(tmp_path / "one", "train", {"only": 8})
+    pictures(tmp_path / "one", "test", {"only": 8})
+    for message, fields in impossible.items():
+        with pytest.raises(UserError, match=message):
+            specfreq.experiment.run_all(
+                [Experiment(**SMALL), Experiment(**{**SMALL, "train_size": None, "test_size": None} | fields)]
+            )
+    assert not experiment.runs_dir().exists()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ def test_answers_do_not_depend_on_the_batch_size(model, images):
     assert_close(logits(model, images, batch=7), logits(model, images), rtol=1e-5, atol=1e-6)
 
 
+def test_a_network_may_hold_nothing(images):
+    assert logits(torch.nn.Flatten(), images).shape == (90, 288)
+
+
 def test_anything_can_be_asked_about_a_batch(model, images):
     means = evaluate(model, images, lambda x: x.mean((1, 2, 3)))
     assert_close(means, images.float().mean((1, 2, 3)) / 255)

@@ -92,3 +92,34 @@ def test_damaged_json_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match=r"x\.json is damaged"):
         storage.read_json(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    """Whoever reads that a checkpoint is damaged deletes it."""
+    storage.write_tensors(tmp_path / "t", {"w": torch.zeros(2)})
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*t: Permission denied") as refused:
+        storage.read_tensors(tmp_path / "t")
+    assert not isinstance(refused.value, storage.Damaged)
+
+
+def test_files_have_the_rights_that_the_user_gives_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        assert storage.write(tmp_path / "a", "x").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write(tmp_path / "a", "x")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """The trainer: exact augmentation, keyed randomness, bit-exact repetition and resumption, and honest failure."""
 
+import contextlib
 import os
 
 import pytest
@@ -191,6 +192,46 @@ def test_a_compiled_network_learns_the_same_within_rounding():
     assert not torch.equal(plain, before)
 
 
+def test_a_compiled_training_resumes_to_the_same_bits(tmp_path):
+    """With batches of two sizes, which the resumed one meets in another order."""
+    g = torch.Generator().manual_seed(5)
+    x, y = torch.rand(27, 1, 2, 2, generator=g), torch.arange(27) % 2
+    recipe, ends = STEP.model_copy(update={"compile": True, "epochs": 2}), []
+    start = state(linear())
+    for kept, stop in ((None, None), (Checkpoints(tmp_path / "c", every=0), (0, 3)), (Checkpoints(tmp_path / "c"), None)):
+        model = linear()
+        model.load_state_dict(start)
+        with contextlib.suppress(Stopped):
+            train.fit(model, x, y, recipe, checkpoints=kept, after_step=stop and stop_after(*stop))
+        ends.append(state(model))
+    assert_same_bits(ends[0], ends[2])
+
+
+def test_backward_passes_are_exact_too(images):
+    """What the settings of cuDNN are, forwards and backwards; elsewhere they are the caller's."""
+    seen = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            seen.append((torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32))
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, slope):
+            seen.append((torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32))
+            return slope
+
+    class Watching(Dropping):
+        def forward(self, x):
+            return Watched.apply(super().forward(x))
+
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32
+    train.fit(Watching(), *images, RECIPE)
+    assert len(seen) == 2 * 3 * 6 and set(seen) == {(True, False)}
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == before != (True, False)
+
+
 def test_compilation_without_a_compiler_is_refused(images, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
@@ -288,6 +329,7 @@ def test_zero_epochs_change_nothing(images):
         {"ema": 1},
         {"label_smoothing": -0.1},
         {"peak": 1},
+        {"seed": 2**70},
     ],
 )
 def test_impossible_recipes_are_refused(bad):

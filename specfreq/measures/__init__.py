@@ -15,6 +15,7 @@ from specfreq.measures.discrimination import feature_discrimination
 from specfreq.measures.likelihood import nll
 from specfreq.naming import UserError, canonical, parse, resolve
 
+VERSION = 1  # of what they compute: raised whenever one would give other numbers than before
 Measure = Callable[..., dict[str, Any]]
 
 

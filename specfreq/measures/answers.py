@@ -60,7 +60,7 @@ def level(model: nn.Module, images: Images, kind: Level, batch: int) -> Tensor:
         mean = inference.evaluate(model, images, lambda x: x.mean((-2, -1)), batch=batch).double().mean(0).float()
     else:
         mean = torch.zeros(images.shape[0])
-    return mean.reshape(-1, 1, 1).to(next(model.buffers()).device)
+    return mean.reshape(-1, 1, 1).to(inference.device_of(model))
 
 
 def halves(images: Tensor, radii: Sequence[float], level: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
