@@ -6,6 +6,7 @@ from torch import Tensor
 from specfreq import filters
 from specfreq.data import ImageSet
 from specfreq.inference import unit
+from specfreq.randomness import keyed
 from specfreq.streams import Stream
 
 SAMPLE = 2000  # images of a streamed set that filters and normalisation learn from
@@ -35,9 +36,9 @@ def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tens
 
 
 def check(spec: str, images: ImageSet | Stream) -> None:
-    """Refuse a filter that cannot do with images of this shape: it is tried on black ones."""
-    black = torch.zeros(2, *images.shape)
-    filters.build(spec).fit(black)(black)
+    """Refuse a filter that cannot do with images of this shape: it is tried on noise."""
+    noise = torch.rand(2, *images.shape, generator=keyed("check"))
+    filters.build(spec).fit(noise)(noise)
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:

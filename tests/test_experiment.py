@@ -101,6 +101,12 @@ def test_another_version_of_the_measures_computes_anew(monkeypatch):
     assert run.measure("accuracy")["accuracy"] == -1
 
 
+@pytest.mark.parametrize("program", ["", ",as_published=cifar10"])
+@pytest.mark.parametrize("filter", ["gaussian-low-pass:sigma=1", "gaussian-high-pass:sigma=1", "whitening:floor=0.001"])
+def test_every_filter_that_fits_is_let_through(filter, program):
+    experiment.check(Experiment(**{**SMALL, "data": "photos", "shift": 1}, filter=filter + program))
+
+
 def test_a_long_description_is_a_short_file():
     run = specfreq.run(Experiment(**SMALL))
     many = "feature-discrimination:radii=" + "+".join(f"{r / 40:g}" for r in range(1, 100))
