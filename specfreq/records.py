@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import stats
 
-from specfreq import filters, storage
+from specfreq import experiment, filters, storage
 from specfreq.data import ImageSet
-from specfreq.experiment import Run, root, runs_dir
+from specfreq.experiment import Run, runs_dir
 from specfreq.naming import unknown
 
 RUN = "run"  # the profile of a record that holds one run
@@ -143,14 +143,14 @@ def publish(name: str, profile: str) -> str:
     kept = {p.stem: p for p in records_dir().glob("*.json")}
     if f"{name}.{profile}" not in kept:
         raise unknown("record", f"{name}.{profile}", kept, hint=f"specfreq run {name} --profile {profile} makes it")
-    target = root() / "book" / "results" / f"{name}.{profile}.json"
+    target = experiment.root() / "book" / "results" / f"{name}.{profile}.json"
     storage.write_json(target, storage.read_json(kept[f"{name}.{profile}"]))
     return target.name
 
 
 def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     """A record of the book's results; None if it has not been published."""
-    path = root() / "book" / "results" / f"{name}.{profile}.json"
+    path = experiment.root() / "book" / "results" / f"{name}.{profile}.json"
     return storage.read_json(path) if path.exists() else None
 
 

@@ -142,8 +142,12 @@ class Stream:
                         raise chunk
                     place.copy_(chunk)
                 yield images.permute(0, 3, 1, 2)
-        finally:
-            del chunks  # ends the workers, though a traceback may hold this frame
+        finally:  # at once, though a traceback may hold this frame, and for good, though a fork beside threads can hang
+            if end := getattr(chunks, "_shutdown_workers", None):
+                end()
+                for worker in chunks._workers:
+                    worker.kill()
+                    worker.join()
 
 
 @dataclass

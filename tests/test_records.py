@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def compendium(tmp_path, monkeypatch):
     """An empty compendium to publish into."""
-    monkeypatch.setattr(records, "root", lambda: tmp_path)
+    monkeypatch.setattr(experiment, "root", lambda: tmp_path)
     monkeypatch.setattr(claims, "root", lambda: tmp_path)
     (tmp_path / "book").mkdir()
     return tmp_path
