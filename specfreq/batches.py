@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from specfreq.augment import Augmentation
 from specfreq.inference import unit
@@ -14,7 +15,7 @@ from specfreq.streams import Stream
 
 
 def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
-    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip: one gather.
+    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip.
 
     dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, the nearest pixel, or
     the mirror image.
@@ -23,15 +24,14 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
     rows = torch.arange(height, device=images.device) - dy[:, None]
     columns = torch.arange(width, device=images.device).expand(len(dx), -1)
     columns = torch.where(flip[:, None], columns.flip(-1), columns) - dx[:, None]
-    inside = None
     if border == "reflect":
         rows, columns = (n - 1 - (n - 1 - i.abs()).abs() for i, n in ((rows, height), (columns, width)))
-    elif border == "zero":
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    channel = torch.arange(images.shape[1], device=images.device)
-    out = images[index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
-    return out if inside is None else out * inside[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    pixels = images.index_select(0, index).flatten(2)
+    if border == "zero":
+        pixels, place = F.pad(pixels, (0, 1)), torch.where(inside, place, height * width)  # the last is the black one
+    return pixels.gather(2, place.flatten(1)[:, None].expand(-1, pixels.shape[1], -1)).view(len(index), *images.shape[1:])
 
 
 class Feed:
@@ -75,22 +75,36 @@ class Feed:
 
     def plain(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """Float images (B, C, H, W), cropped and mirrored, channels last on the device, for each part, indices (B,)."""
-        _, moves, flips, _ = self._table(epoch)
+        _, moves, flips, rows = self._table(epoch)
         if isinstance(self.images, Stream):
             crops = self.images.batches([part.cpu() for part in parts], ("random-resized", self.seed, epoch))
             for part, crop in zip(parts, crops, strict=True):
-                crop = crop.to(self.device, non_blocking=True)
+                crop = self._begun(crop.to(self.device, non_blocking=True), rows, part)
                 yield _shown(torch.where(flips[part][:, None, None, None], crop.flip(-1), crop))
+        elif self.augmentation.early:
+            for part in parts:
+                whole = self._begun(self.images[part], rows, part)
+                here = torch.arange(len(part), device=whole.device)
+                yield _shown(shifted(whole, here, *moves[:, part], flips[part], self.border))
         else:
             for part in parts:
                 yield _shown(shifted(self.images, part, *moves[:, part], flips[part], self.border))
 
     def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
-        rows = self._table(epoch)[3]
-        donors = self.plain(epoch, [rows["donor"][part] for part in parts]) if self.augmentation.donors else itertools.repeat(None)
+        rows, donors = self._table(epoch)[3], itertools.repeat(None)
+        if self.augmentation.donors:
+            donors = self.plain(epoch, [rows["donor"][part].flatten() for part in parts])
         for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
-            yield self.augmentation.views(images, {name: row[part] for name, row in rows.items()}, donor)
+            yield self.augmentation.views(images, _of(rows, part), donor)
+
+    def _begun(self, images: Tensor, rows: dict[str, Tensor], part: Tensor) -> Tensor:
+        """Whole images after what the augmentation does before crop and flip."""
+        return self.augmentation.before(images, _of(rows, part)) if self.augmentation.early else images
+
+
+def _of(rows: dict[str, Tensor], part: Tensor) -> dict[str, Tensor]:
+    return {name: row[part] for name, row in rows.items()}
 
 
 def _shown(images: Tensor) -> Tensor:

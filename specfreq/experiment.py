@@ -264,7 +264,7 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
         images if streamed else pixels,
         images.labels,
         experiment,
-        augmentation=augment.build(experiment.augment).to(team.device),
+        augmentation=augment.build(experiment.augment).fit(pixels).to(team.device),
         checkpoints=checkpoints,
         team=team,
         progress=progress,

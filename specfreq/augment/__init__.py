@@ -2,13 +2,41 @@
 
 import inspect
 
-from specfreq.augment.apr import APRPair
+from specfreq.augment.afa import FourierWaves
+from specfreq.augment.amplitude import AmplitudeMix
+from specfreq.augment.apr import APRBoth, APRPair, APRSingle
+from specfreq.augment.augmix import AugMix
 from specfreq.augment.base import Augmentation
+from specfreq.augment.hybrid import HybridAugment
+from specfreq.augment.vipaug import VIPAug
 from specfreq.naming import canonical, resolve
 
-__all__ = ["APRPair", "Augmentation", "build", "names", "normal_form"]
+__all__ = [
+    "APRBoth",
+    "APRPair",
+    "APRSingle",
+    "AmplitudeMix",
+    "AugMix",
+    "Augmentation",
+    "FourierWaves",
+    "HybridAugment",
+    "VIPAug",
+    "build",
+    "names",
+    "normal_form",
+]
 
-_AUGMENTATIONS: dict[str, type[Augmentation]] = {"none": Augmentation, "apr-p": APRPair}
+_AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "none": Augmentation,
+    "apr-p": APRPair,
+    "apr-s": APRSingle,
+    "apr-sp": APRBoth,
+    "augmix": AugMix,
+    "amplitude-mix": AmplitudeMix,
+    "hybrid-augment": HybridAugment,
+    "vipaug": VIPAug,
+    "afa": FourierWaves,
+}
 
 
 def names() -> list[str]:

@@ -1,42 +1,129 @@
-"""What every augmentation is: a table of draws for an epoch, a transform that obeys it, views and a loss."""
+"""What every augmentation is: a table of draws for an epoch, transforms that obey it, views and a loss."""
 
 from collections.abc import Callable, Mapping
+from typing import Self
 
+import torch
 from torch import Generator, Tensor, nn
 
+from specfreq.naming import UserError
+
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), labels (N,) -> mean loss
+Rows = Mapping[str, Tensor]
 
 
 class Augmentation(nn.Module):
     """No augmentation, and the base of all others: images as they are, one cross-entropy.
 
     What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that batches,
-    order, processes and devices cannot change it. The trainer calls `draw` once an epoch, then `views` and `loss` for each
-    batch; `forward` does the same for a batch alone, as a transform in a pipeline.
+    order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then `before`, `views`
+    and `loss` for each batch; `forward` does the same for images alone, as a transform in a pipeline.
     """
 
-    donors = False  # whether images meet others of the data set, row "donor" of the table
+    early = False  # whether `before` does anything
+    pairs = False  # whether images meet others
+    donors = False  # whether those come from the whole data set: row "donor" of the table, an index or several
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
 
-    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+    def fit(self, images: Tensor) -> Self:
+        """See the training images (N, C, H, W), bytes or floats, once: refuse what does not fit, learn what is needed."""
+        return self
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         """What will happen to each of ``count`` images in one epoch: tensors (count, ...) on the CPU, a row per image."""
         return {}
 
-    def transform(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) in [0, 1], their rows of the table, and their donors of the same shape -> images."""
+    def before(self, images: Tensor, rows: Rows) -> Tensor:
+        """What happens before crop and flip: whole images (B, C, H, W), bytes or floats in [0, 1], and their rows -> images."""
         return images
 
-    def views(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> tuple[Tensor, ...]:
+    def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
+        """What happens after crop and flip: images (B, C, H, W) in [0, 1], their rows of the table, and their donors -> images.
+
+        The donors, (B, C, H, W) or k in a row for each image (B k, C, H, W), went through `before`, crop and flip as well.
+        """
+        return images
+
+    def views(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> tuple[Tensor, ...]:
         """What the network is shown of a batch, the plain images first: a tuple of (B, C, H, W)."""
-        return (images,)
+        return (self.transform(images, rows, donors),)
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:
         """The loss over the logits (B, classes) of all views: the sum of theirs."""
         return sum(criterion(each, labels) for each in logits)
 
     def forward(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Transform a batch (B, C, H, W) in [0, 1] by draws of its own; donors come from the batch itself."""
-        rows = {k: v.to(images.device) for k, v in self.draw(len(images), generator).items()}
-        return self.transform(images, rows, images[rows["donor"]] if self.donors else None)
+        """Transform images (B, C, H, W) or (C, H, W) in [0, 1] by draws of its own; donors come from the batch itself.
+
+        Raises:
+            UserError: integers, values outside [0, 1] or NaN, another shape, or one image where others are needed.
+        """
+        batch = checked(images if images.ndim != 3 else images[None])
+        if self.pairs and len(batch) < 2:
+            raise UserError(f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one image")
+        rows = {k: v.to(batch.device) for k, v in self.draw(len(batch), generator).items()}
+        batch = self.before(batch, rows)
+        batch = self.transform(batch, rows, batch[rows["donor"].flatten()] if self.donors else None)
+        return batch if images.ndim != 3 else batch[0]
+
+
+class EightBit(Augmentation):
+    """What works on the 256 levels of 8-bit pictures, and so needs images in [0, 1]; values between two levels are rounded."""
+
+    def fit(self, images: Tensor) -> Self:
+        if images.dtype != torch.uint8:
+            for part in images.split(1000):
+                checked(part, hint="; it works on 8-bit pictures, so leave out the filter")
+        return self
+
+
+def checked(images: Tensor, hint: str = "") -> Tensor:
+    """Refuse what is not a batch of float images (B, C, H, W) in [0, 1]."""
+    if images.dtype not in (torch.float32, torch.float64):
+        raise UserError(f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255")
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise UserError(f"expected images (B, C, H, W) or (C, H, W); got shape {tuple(images.shape)}")
+    if images.numel():
+        low, high = images.aminmax()
+        if not (low >= 0 and high <= 1):  # NaN is not either
+            raise UserError(f"expected images in [0, 1]; these reach from {float(low):.3g} to {float(high):.3g}{hint}")
+    return images
+
+
+def to_floats(images: Tensor, *rows: Tensor) -> Tensor:
+    """Bytes to float32 in [0, 1]."""
+    return images.float() / 255
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] to the nearest of the 256 levels, uint8; bytes stay as they are."""
+    return images if images.dtype == torch.uint8 else (images * 255 + 0.5).to(torch.uint8)
+
+
+def dispatch(images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Tensor]], *rows: Tensor) -> Tensor:
+    """Images (B, C, H, W), each replaced by what the work of its case makes of it; those of a case without work stay.
+
+    On a processor a work sees the images of its case; on a GPU all, and theirs are taken, as asking which they are would stall
+    its queue.
+
+    Args:
+        case: int64 (B,).
+        works: functions of images and their rows.
+        rows: what belongs to the images, tensors (B, ...).
+    """
+    if not _asking_is_free(images.device):
+        done = images
+        for value, work in works.items():
+            done = torch.where((case == value)[:, None, None, None], work(images, *rows), done)
+        return done
+    ordered, order = case.sort(stable=True)
+    values, counts = (t.tolist() for t in ordered.unique_consecutive(return_counts=True))
+    groups = zip(*(t.index_select(0, order).split(counts) for t in (images, *rows)), strict=True)
+    parts = [works[value](*group) if value in works else group[0] for value, group in zip(values, groups, strict=True)]
+    return torch.cat(parts).index_select(0, order.argsort()) if parts else images
+
+
+def _asking_is_free(device: torch.device) -> bool:
+    return device.type == "cpu"

@@ -11,6 +11,7 @@ from specfreq.measures.accuracy import accuracy
 from specfreq.measures.answers import Images
 from specfreq.measures.band_accuracy import band_accuracy
 from specfreq.measures.calibration import calibration
+from specfreq.measures.corruption import corruption
 from specfreq.measures.discrimination import feature_discrimination
 from specfreq.measures.likelihood import nll
 from specfreq.naming import UserError, canonical, parse, resolve
@@ -32,6 +33,7 @@ _MEASURES: dict[str, Measure] = {
     "accuracy": _described(accuracy),
     "nll": _described(nll),
     "calibration": _described(calibration),
+    "corruption": _described(corruption),
     "band-accuracy": _described(band_accuracy),
     "feature-discrimination": _described(feature_discrimination),
 }

@@ -9,7 +9,8 @@ from torch import nn
 from specfreq import ImageSet, data, measures, models
 from specfreq.naming import UserError
 
-EVERY = ["accuracy", "nll", "calibration:per_bin=20", "band-accuracy:step=3", "feature-discrimination:radii=1+2.5"]
+CORRUPTION = "corruption:corruptions=shot_noise+fog+spatter,severities=1+5"
+EVERY = ["accuracy", "nll", "calibration:per_bin=20", CORRUPTION, "band-accuracy:step=3", "feature-discrimination:radii=1+2.5"]
 
 
 def leaves(result):
@@ -108,6 +109,8 @@ def test_no_images_are_refused(digits, spec):
         ("calibration:as_published=true", "calibration:as_published=True"),
         ("band-accuracy:step=2,size=500", "band-accuracy:size=500,step=2"),
         ("band-accuracy:level=set", "band-accuracy"),
+        ("corruption:corruptions=snow+fog+snow,severities=3+1", "corruption:corruptions=snow+fog,severities=1+3"),
+        ("corruption:corruptions=extra+common,severities=5+4+3+2+1,seed=0", "corruption:corruptions=all"),
         ("feature-discrimination:radii=4.0+8+12.5", "feature-discrimination:radii=4+8+12.5"),
     ],
 )
@@ -129,6 +132,12 @@ def test_descriptions_have_one_spelling(spec, form):
         ("band-accuracy:step=0", "step=0 is refused"),
         ("band-accuracy:level=mean", "level=mean is refused"),
         ("band-accuracy:size=-1", "size=-1 is refused"),
+        ("corruption:corruptions=fogg", "unknown corruption 'fogg'; did you mean 'fog'"),
+        ("corruption:severities=0", "severities=0 is refused"),
+        ("corruption:severities=", "severities= is refused"),
+        ("corruption:source=publishd", "source=publishd is refused"),
+        ("corruption:recipe=cifar", "recipe=cifar is refused"),
+        ("corruption:seed=-1", "seed=-1 is refused"),
         ("feature-discrimination:radii=4+x", r"radii=4\+x is refused"),
         ("feature-discrimination:radii=", "radii= is refused"),
         ("feature-discrimination:radii=0", "radii=0 is refused"),

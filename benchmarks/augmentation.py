@@ -1,0 +1,102 @@
+"""APR-S, the whole chain of operations and recombination, against the algorithm of the original program, picture by picture."""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image, ImageOps
+from torch import Generator, Tensor
+
+from benchmarks.timing import spread
+from specfreq import augment, data, fourier
+from specfreq.augment import operations
+
+BATCH, ROUNDS, AT_LEAST = 128, 30, 20
+ORIGINAL = "the original"
+SPECS = ("apr-s", "apr-s:channels=1", "apr-s:channels=1,overflow=wrap", "apr-p", "apr-sp", "augmix", "amplitude-mix")
+SPECS += ("hybrid-augment", "vipaug", "afa")
+
+
+def operation(picture: Image.Image) -> Image.Image:
+    """One of the nine operations at level 3, by Pillow."""
+    level, sign, side = random.uniform(0.1, 3), random.choice((-1, 1)), picture.width
+
+    def affine(*matrix: float) -> Image.Image:
+        return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)
+
+    match random.choice(operations.NAMES):
+        case "autocontrast":
+            return ImageOps.autocontrast(picture)
+        case "equalize":
+            return ImageOps.equalize(picture)
+        case "posterize":
+            return ImageOps.posterize(picture, 4 - int(level * 0.4))
+        case "solarize":
+            return ImageOps.solarize(picture, 256 - int(level * 25.6))
+        case "rotate":
+            return picture.rotate(sign * int(level * 3), resample=Image.Resampling.BILINEAR)
+        case "shear_x":
+            return affine(1, sign * level * 0.03, 0, 0, 1, 0)
+        case "shear_y":
+            return affine(1, 0, 0, sign * level * 0.03, 1, 0)
+        case "translate_x":
+            return affine(1, 0, sign * int(level * side / 30), 0, 1, 0)
+        case "translate_y":
+            return affine(1, 0, 0, 0, 1, sign * int(level * side / 30))
+
+
+def single(picture: Image.Image) -> Image.Image:
+    """APR-S of one picture as the original does it in the loader: Pillow, then full complex transforms in double precision."""
+    picture = operation(picture)
+    if random.random() > 0.5:
+        return picture
+    first, second = (np.fft.fftshift(np.fft.fftn(np.asarray(x))) for x in (picture, operation(picture)))
+    mixtures = [np.abs(a) * np.exp(1j * np.angle(p)) for a, p in ((first, second), (second, first))]
+    mixed = np.fft.ifftn(np.fft.ifftshift(mixtures[random.random() > 0.5]))
+    return Image.fromarray(np.trunc(mixed.real).astype(np.int64).astype(np.uint8))
+
+
+def seconds(call: Callable) -> float:
+    call()  # fills the caches that others emptied
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def run() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = data.load("photos", "train", size=BATCH).images
+    pictures, floats = [Image.fromarray(x) for x in images.permute(0, 2, 3, 1).numpy()], images / 255
+    random.seed(0)
+    calls = {ORIGINAL: lambda: [single(picture) for picture in pictures]}
+    for spec in SPECS:
+        calls[spec] = partial(augment.build(spec), floats, generator=generator)
+    calls |= parts(images, generator)
+    rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
+
+    print(f"\nAugmenting {BATCH} images of 3x32x32 as bare transforms, draws and checks included, float32; {ROUNDS} rounds.")
+    speed = BATCH / statistics.median(times[ORIGINAL] for times in rounds)
+    print(f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images a second.")
+    print("As many times as fast, median (quartiles):")
+    for name in list(calls)[1:]:
+        times = spread([each[ORIGINAL] / each[name] for each in rounds])
+        goal = f"  target >= {AT_LEAST}" if name == "apr-s" else ""
+        print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f}){goal}")
+
+
+def parts(images: Tensor, generator: Generator) -> dict[str, Callable]:
+    """Where the time of APR-S goes: both steps of operations, and the recombination of half of the images."""
+    apr, half = augment.build("apr-s"), images[: BATCH // 2] * 1.0
+    rows = apr.draw(BATCH, generator)
+    (first, second), (level, again) = (rows[name].unbind(1) for name in ("operation", "level"))
+    return {
+        "apr-s, drawn before, of bytes": partial(apr.before, images, rows),
+        "  of that, the first operation": partial(operations.apply, images, first, level),
+        "  the second, of half of the images": partial(operations.apply, images[::2], second[::2], again[::2]),
+        "  their recombination": partial(fourier.recombine, half, half.flip(0)),
+    }

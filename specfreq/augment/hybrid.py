@@ -1,0 +1,141 @@
+"""HybridAugment: the low frequencies of one image, the high frequencies of another."""
+
+import math
+from typing import Literal, Self
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from specfreq import fourier
+from specfreq.augment import operations
+from specfreq.augment.apr import APRSingle, Overflow, chain, coin_of, from_levels, parted, permutation, probability
+from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, to_bytes, to_floats
+from specfreq.naming import UserError
+
+EDGE = math.exp(-2) / (1 + 2 * math.exp(-2))  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
+CENTRE = 1 - 2 * EDGE
+
+
+def low(images: Tensor) -> Tensor:
+    """The low frequencies LF of images (..., H, W): 3 x 3 Gaussian blur of deviation 0.5 pixels, mirrored at the border."""
+    if min(images.shape[-2:]) < 2:
+        raise UserError(f"a blur of 3 x 3 pixels needs images of at least 2 x 2; got {tuple(images.shape)}")
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    across = CENTRE * padded[..., 1:-1] + EDGE * (padded[..., :-2] + padded[..., 2:])
+    return CENTRE * across[..., 1:-1, :] + EDGE * (across[..., :-2, :] + across[..., 2:, :])
+
+
+class HybridSingle(EightBit):
+    r"""An image takes low and high frequencies from two distortions of itself (the S of HybridAugment). Before crop and flip.
+
+    One of the nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of x_1, and the
+    image becomes, by a fair coin,
+
+    .. math:: g(\mathrm{LF}(x_1)) + \mathrm{HF}(x_2) \quad\text{or}\quad g(\mathrm{LF}(x_2)) + \mathrm{HF}(x_1),
+        \qquad \mathrm{HF} = x - \mathrm{LF}(x)
+
+    with g = APR-S if ``plus``, HybridAugment++, else nothing.
+    """
+
+    early = True
+
+    def __init__(self, plus: bool, severity: float, channels: bool, overflow: Overflow):
+        super().__init__()
+        self.severity, self.overflow = severity, overflow
+        self.apr = APRSingle(1.0, severity, channels, overflow) if plus else None
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
+        rows = chain(count, self.severity, 1.0, generator)
+        inner = self.apr.draw(count, generator) if self.apr else {}
+        return rows | {f"low_{name}": row for name, row in inner.items()}
+
+    def before(self, images: Tensor, rows: Rows) -> Tensor:
+        first = operations.apply(to_bytes(images), rows["operation"][:, 0], rows["level"][:, 0])
+        inner = [name for name in rows if name.startswith("low_")]
+
+        def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, *rest: Tensor) -> Tensor:
+            y = operations.apply(x, operation[:, 1], level[:, 1])
+            base, detail = parted(x, y, branch, self.overflow)
+            blurred, fine = low(base), detail - low(detail)
+            if self.apr:  # which works on bytes, here as in the original
+                again = {name.removeprefix("low_"): row for name, row in zip(inner, rest, strict=True)}
+                blurred = 255 * self.apr.before((blurred + 0.5).to(torch.uint8), again).to(fine.dtype)
+            return from_levels(blurred + fine, self.overflow)
+
+        branch, names = rows["branch"], ("operation", "level", "branch", *inner)
+        return dispatch(first, branch.clamp_max(1), {0: to_floats, 1: mixed}, *(rows[name] for name in names))
+
+
+class HybridAugment(Augmentation):
+    r"""Low frequencies of one image, high frequencies of another, between images, within one, or both (HybridAugment++).
+
+    Between images, after crop and flip, with probability p:
+
+    .. math:: x' = g(\mathrm{LF}(x)) + \mathrm{HF}(x_d), \qquad L = \ell(f(x), y) + \ell(f(x'), y)
+
+    with g = APR-P if ``plus``, with a coin and a donor of its own, else nothing. Within one image see
+    `HybridSingle`.
+
+    Args:
+        mode: ``p`` between images, ``s`` within one, ``ps`` both.
+        plus: HybridAugment++, which recombines amplitude and phase of the low frequencies; else HybridAugment.
+        p: probability of either coin of ``p``.
+        per, donor, channels, clip: see `APRPair`.
+        severity, overflow: see `APRSingle`.
+
+    Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["p", "s", "ps"] = "ps",
+        plus: bool = True,
+        p: float = 0.6,
+        per: Literal["image", "batch"] = "image",
+        donor: Literal["set", "batch"] = "set",
+        channels: bool = False,
+        clip: bool = False,
+        severity: float = 3.0,
+        overflow: Overflow = "clip",
+    ):
+        super().__init__()
+        operations.check(severity)
+        self.plus, self.p, self.per, self.channels, self.clip = plus, probability(p), per, channels, clip
+        self.pairs, self.early = "p" in mode, "s" in mode
+        self.donors = self.pairs and donor == "set"
+        self.single = HybridSingle(plus, severity, channels, overflow) if self.early else None
+
+    def fit(self, images: Tensor) -> Self:
+        if self.single:
+            self.single.fit(images)
+        return self
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
+        rows = {}
+        if self.pairs:  # two coins and two donors each: of the high frequencies, of the low frequencies' amplitude
+            rows["coin"] = torch.rand(count, 2, generator=generator) < self.p
+            rows["donor"] = torch.stack([torch.randperm(count, generator=generator) for _ in range(2)], dim=1)
+        return rows | (self.single.draw(count, generator) if self.single else {})
+
+    def before(self, images: Tensor, rows: Rows) -> Tensor:
+        return self.single.before(images, rows) if self.single else images
+
+    def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
+        if not self.pairs:
+            return images
+        if donors is None:
+            high, other = (images[permutation(keys)] for keys in rows["donor"].unbind(1))
+        else:
+            high, other = donors.unflatten(0, (-1, 2)).unbind(1)
+        if high.shape != images.shape:
+            raise UserError(f"donors must be shaped as the images, {tuple(images.shape)}; got {tuple(high.shape)}")
+        hybrid, recombined = (coin_of(coin, self.per) for coin in rows["coin"].unbind(1))
+        blurred = low(images)
+        if self.plus:
+            blurred = torch.where(recombined, fourier.recombine(low(other), blurred, channels=self.channels), blurred)
+        mixed = blurred + (high - low(high))
+        return torch.where(hybrid, mixed.clamp(0, 1) if self.clip else mixed, images)
+
+    def views(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> tuple[Tensor, ...]:
+        return (images, self.transform(images, rows, donors)) if self.pairs else (images,)

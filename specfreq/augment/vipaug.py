@@ -1,0 +1,185 @@
+"""VIPAug: APR with noise in the phase, little of it where the amplitude is large, and with the phases of fractals."""
+
+import math
+from functools import lru_cache
+from typing import Literal, Self
+
+import torch
+from torch import Generator, Tensor
+from torch.fft import fftn, ifftn
+from torch.nn import functional as F
+
+from specfreq import fourier
+from specfreq.augment import operations
+from specfreq.augment.apr import APRPair, Overflow, chain, from_levels, parted, probability
+from specfreq.augment.base import EightBit, Rows, dispatch, to_bytes, to_floats
+from specfreq.naming import UserError
+from specfreq.randomness import keyed, normal
+
+FRACTALS = 64
+
+
+class VIPSingle(EightBit):
+    """APR-S with fractal and noisy phases, of an image with itself: see `VIPAug`. Before crop and flip."""
+
+    early = True
+
+    def __init__(
+        self, fractal: float, vital: float, other: float, corners: bool, severity: float, channels: bool, overflow: Overflow
+    ):
+        super().__init__()
+        operations.check(severity)
+        for name, value in (("vital", vital), ("other", other)):
+            if not 0 <= value < math.inf:
+                raise UserError(f"{name} must be a variance, at least 0, not {value}")
+        self.fractal, self.corners, self.severity, self.overflow = probability(fractal), corners, severity, overflow
+        self.deviations, self.channels = (vital**0.5, other**0.5), channels
+        self.dims = (-3, -2, -1) if channels else (-2, -1)
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
+        rows = chain(count, self.severity, 1.0, generator)
+        which = torch.randint(FRACTALS, (count,), generator=generator)
+        rows["fractal"] = which.masked_fill(torch.rand(count, generator=generator) >= self.fractal, -1)
+        rows["noisy"] = torch.rand(count, generator=generator) < 0.5
+        return rows | {"seed": torch.randint(2**63 - 1, (count,), generator=generator)}
+
+    def before(self, images: Tensor, rows: Rows) -> Tensor:
+        start = dispatch(to_bytes(images), rows["fractal"].clamp_max(0), {0: self._fractal_phase}, rows["fractal"])
+        first = operations.apply(start, rows["operation"][:, 0], rows["level"][:, 0])
+
+        def mixed(work):
+            def call(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, seed: Tensor) -> Tensor:
+                y = operations.apply(x, operation[:, 1], level[:, 1])
+                return from_levels(work(*parted(x, y, branch, self.overflow), seed), self.overflow)
+
+            return call
+
+        def plain(amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
+            return fourier.recombine(amplitude_of, phase_of, channels=self.channels)
+
+        case = rows["branch"].clamp_max(1) * (1 + rows["noisy"])
+        works = {0: to_floats, 1: mixed(plain), 2: mixed(self._noisy_phase)}
+        return dispatch(first, case, works, *(rows[k] for k in ("operation", "level", "branch", "seed")))
+
+    def _fractal_phase(self, images: Tensor, which: Tensor) -> Tensor:
+        """Bytes with the phase of a fractal wherever it is not vital, and their own amplitude: bytes."""
+        x = images.to(torch.float64 if self.overflow == "wrap" else torch.float32)
+        spectrum = fftn(x, dim=self.dims)
+        shapes = fractals(*images.shape[1:], x.device)[which.clamp_min(0)].to(x.dtype)
+        phase = torch.where(vital(spectrum.abs(), self.corners), spectrum.angle(), fftn(shapes, dim=self.dims).angle())
+        mixed = ifftn(torch.polar(spectrum.abs(), phase), dim=self.dims).real
+        return to_bytes(from_levels(mixed, "clip" if self.overflow == "none" else self.overflow))
+
+    def _noisy_phase(self, amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
+        """Recombination with noise upon the phase, which is not odd in frequency: the imaginary part is dropped."""
+        spectrum = fftn(phase_of, dim=self.dims)
+        deviation = torch.where(vital(spectrum.abs()), *self.deviations)
+        phase = spectrum.angle() + deviation * normal(seed, *phase_of.shape[1:])
+        return ifftn(torch.polar(fftn(amplitude_of, dim=self.dims).abs(), phase.to(phase_of.dtype)), dim=self.dims).real
+
+
+class VIPAug(APRPair):
+    r"""APR that varies the phase too, and least where it matters: at the vital frequencies (VIPAug).
+
+    A frequency is vital if its amplitude is the largest in its block of 2 x 2, in the order of the DFT. Before crop and flip,
+    first with probability ``fractal`` an image keeps its amplitude and vital phases and takes all others from a fractal. Then
+    APR-S, where half of the recombinations add noise to the phase:
+
+    .. math:: \mathcal{F}^{-1}\bigl(|\mathcal{F} a| \, e^{i (\arg \mathcal{F} p + n)}\bigr), \qquad
+        n \sim \mathcal{N}(0, \sigma_v^2) \text{ where vital, else } \mathcal{N}(0, \sigma_o^2)
+
+    After crop and flip APR-P with its two-term loss.
+
+    Args:
+        fractal: probability of a fractal's phases; the original has 0.15 for CIFAR, 0.1 for ImageNet.
+        vital, other: variances of the noise, σ_v² and σ_o²; 0.001 and 0.014 for CIFAR-10, 0.005 and 0.012 for CIFAR-100, 0.001 and
+            0.005 for ImageNet.
+        corners: for fractals take the two largest of a block among the low frequencies, the outer 5/16 and 6/16 of the blocks
+            of either axis; as for CIFAR-10, not for CIFAR-100.
+        p, per, donor, channels, clip: see `APRPair`; the original transforms the channel axis too, in all steps.
+        severity, overflow: see `APRSingle`. What has a fractal's phases is cut off at 0 and 255 even with ``none``.
+
+    The original's fractals are pictures of its own. These are 64 attractors of random affine maps, the same in every run.
+
+    Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
+    """
+
+    early = True
+
+    def __init__(
+        self,
+        fractal: float = 0.15,
+        vital: float = 0.001,
+        other: float = 0.014,
+        corners: bool = True,
+        p: float = 0.6,
+        per: Literal["image", "batch"] = "image",
+        donor: Literal["set", "batch"] = "set",
+        channels: bool = True,
+        clip: bool = False,
+        severity: float = 3.0,
+        overflow: Overflow = "clip",
+    ):
+        super().__init__(p, per, donor, channels, clip)
+        self.single = VIPSingle(fractal, vital, other, corners, severity, channels, overflow)
+
+    def fit(self, images: Tensor) -> Self:
+        self.single.fit(images)
+        return self
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
+        return super().draw(count, generator) | self.single.draw(count, generator)
+
+    def before(self, images: Tensor, rows: Rows) -> Tensor:
+        return self.single.before(images, rows)
+
+
+def vital(amplitude: Tensor, corners: bool = False) -> Tensor:
+    """Where an amplitude spectrum (..., H, W), in the order of the DFT, is largest in its block of 2 x 2: booleans (..., H, W).
+
+    With ``corners`` the second largest too, in the blocks of low frequencies. What is left over of odd sizes is not vital.
+    """
+    down, across = (n // 2 for n in amplitude.shape[-2:])
+    blocks = amplitude[..., : 2 * down, : 2 * across].unflatten(-2, (down, 2)).unflatten(-1, (across, 2))
+    blocks = blocks.movedim(-3, -2).flatten(-2)
+    order = blocks.argsort(dim=-1, descending=True, stable=True)
+    kept = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, order[..., :1], True)
+    if corners:
+        outer = [(i < n * 5 / 16) | (i > n * 9 / 16) for n in (down, across) for i in [torch.arange(n, device=blocks.device)]]
+        second = torch.zeros_like(kept).scatter_(-1, order[..., 1:2], True)
+        kept |= second & (outer[0][:, None] & outer[1])[..., None]
+    kept = kept.unflatten(-1, (2, 2)).movedim(-2, -3).flatten(-2).flatten(-3, -2)
+    return F.pad(kept, (0, amplitude.shape[-1] - 2 * across, 0, amplitude.shape[-2] - 2 * down))
+
+
+@lru_cache(maxsize=4)
+def fractals(channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Pictures of attractors, float32 (64, C, H, W) in 0 .. 255, always the same.
+
+    Four random contractions x -> A x + t, one of them at a time, move points that take on half of its colour each time; a
+    pixel is as bright as the logarithm of the points it gets, in their mean colour.
+    """
+    g = keyed("fractals", channels, height, width)
+    maps = torch.randn(FRACTALS, 4, 2, 2, generator=g)
+    norms = torch.linalg.matrix_norm(maps, ord=2, keepdim=True)
+    maps *= (0.4 + 0.5 * torch.rand(norms.shape, generator=g)) / norms
+    moves, colours = 2 * torch.rand(FRACTALS, 4, 2, generator=g) - 1, torch.rand(FRACTALS, 4, channels, generator=g)
+    points, shades = torch.zeros(FRACTALS, 512, 2), torch.zeros(FRACTALS, 512, channels)
+    each, places, shown = torch.arange(FRACTALS)[:, None], [], []
+    for step in range(12 + max(8, height * width // 128)):  # 4 points a pixel, once the first 12 steps brought them there
+        chosen = torch.randint(4, points.shape[:2], generator=g)
+        points = (maps[each, chosen] @ points[..., None])[..., 0] + moves[each, chosen]
+        shades = (shades + colours[each, chosen]) / 2
+        if step >= 12:
+            places.append(points)
+            shown.append(shades)
+    place, shade = torch.cat(places, 1), torch.cat(shown, 1)
+    low, high = place.amin(1, keepdim=True), place.amax(1, keepdim=True)
+    cell = ((place - low) / (high - low) * torch.tensor([height - 1, width - 1]) + 0.5).long()
+    pixel = (each * height + cell[..., 0]) * width + cell[..., 1]
+    counts = torch.bincount(pixel.flatten(), minlength=FRACTALS * height * width).float()
+    sums = torch.zeros(len(counts), channels).index_add_(0, pixel.flatten(), shade.flatten(0, 1))
+    bright = counts.log1p().view(FRACTALS, -1)
+    bright = bright / bright.amax(1, keepdim=True)
+    picture = sums / counts.clamp_min(1)[:, None] * bright.flatten()[:, None]
+    return 255 * picture.view(FRACTALS, height, width, channels).permute(0, 3, 1, 2).to(device)

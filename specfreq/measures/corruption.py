@@ -1,0 +1,151 @@
+"""Corruption: how often the classifier is wrong on corrupted images, by corruption and severity."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, BeforeValidator, Field
+from torch import Tensor, nn
+
+from specfreq import inference
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for
+from specfreq.data import root
+from specfreq.measures import answers
+from specfreq.measures.answers import Count, Images
+from specfreq.naming import unknown
+from specfreq.pictures import choose
+
+GROUPS = {"common": COMMON, "extra": EXTRA, "all": COMMON + EXTRA}
+PHOTOGRAPHS = "frost"  # the folder below the data folder that may hold the generators' pictures of frost
+
+
+def _one_spelling(names: str) -> str:
+    chosen = [name for part in names.split("+") for name in GROUPS.get(part, (part,))]
+    for name in chosen:
+        if name not in GROUPS["all"]:
+            raise unknown("corruption", name, [*GROUPS, *GROUPS["all"]])
+    ordered = tuple(name for name in GROUPS["all"] if name in chosen)
+    return next((group for group, all_of in GROUPS.items() if all_of == ordered), "+".join(ordered))
+
+
+# written fog+snow, or common, extra, all
+Names = Annotated[str, AfterValidator(_one_spelling)]
+Severities = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=5)], ...],
+    BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v),
+    AfterValidator(lambda v: tuple(sorted(set(v)))),
+]
+
+
+def corruption(
+    model: nn.Module,
+    images: Images,
+    *,
+    corruptions: Names = "common",
+    severities: Severities = (1, 2, 3, 4, 5),
+    source: Literal["regenerated", "official"] = "regenerated",
+    recipe: Literal["cifar10-c", "tiny-imagenet-c", "imagenet-c"] | None = None,
+    frost: Literal["computed", "photographs"] = "computed",
+    seed: Annotated[int, Field(ge=0)] = 0,
+    size: Count | None = None,
+    precision: str = "float32",
+    batch: int = 500,
+) -> dict[str, Any]:
+    r"""Error on corrupted images, in %: of each corruption c and severity s, and means over them.
+
+    .. math:: E_{c,s} = \tfrac{100}{N} \textstyle\sum_i \bigl[\arg\max f(k_{c,s}(x_i)) \ne y_i\bigr], \quad
+        \text{mean error} = \tfrac1{15} \sum_c \tfrac15 \sum_s E_{c,s}, \quad
+        \text{mCE} = \tfrac{100}{15} \sum_c \frac{\sum_s E_{c,s}}{\sum_s E^\text{AlexNet}_{c,s}}
+
+    The first mean is what is called mCE for CIFAR-10-C; the second, normalised by AlexNet, that of ImageNet-C.
+
+    Args:
+        corruptions: common (15), extra (4), all, or names, written fog+snow.
+        severities: 1 to 5, written 1+3+5.
+        source: regenerated: the recipe is applied to the images, see `corruptions.corrupt`. official: the published set that
+            was made of them, from the data folder, see `corruptions.official`.
+        recipe: whose constants; by default those of the size.
+        frost: the regenerated frost is a computed texture, or the generators' photographs in the data folder's `frost/`.
+        seed: of the draws; an image's own depend on it and on the image's content.
+        size: ask about at most so many images, as many of each class as can be.
+
+    Returns:
+        made (what the corrupted images are), corruptions, severities, error (%, a list for each corruption, an entry for each
+        severity), by_corruption (%, means over the severities), mean_error (%, mean of those over the common ones asked for;
+        null if none), extra_error (% over the extra ones; null if none), mce (%, AlexNet is 100; null unless the constants
+        are ImageNet-C's and all 15 corruptions and 5 severities are there), clean_error (%), images (how many).
+
+    Raises:
+        UserError: the classifier has another number of outputs than the set has classes, or some are not finite; images that
+            cannot be corrupted; a published set that is not there.
+
+    Source: Hendrycks and Dietterich, ICLR 2019, section 4.
+    """
+    names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+    clean = answers.balanced(images, size)
+    if source == "official":
+        made = official.name_of(images)
+        error = _official(model, images, names, severities, size, precision, batch)
+        (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
+    else:
+        chosen = recipe or recipe_for(*images.shape[1:]).name
+        made = f"regenerated, {chosen}, frost {frost}" if "frost" in names else f"regenerated, {chosen}"
+        options = {"seed": seed, "recipe": chosen, "frost": root() / PHOTOGRAPHS if frost == "photographs" else None}
+        views = [_view(name, severity, options) for name in names for severity in severities]
+        wrong, *flat = _errors(model, clean, [lambda x: x, *views], precision, batch)
+        error = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
+    means = dict(zip(names, (_mean(row) for row in error), strict=True))
+    of_imagenet = made == "ImageNet-C" or made.startswith("regenerated, imagenet-c")
+    whole = of_imagenet and set(COMMON) <= set(names) and len(severities) == 5
+    return {
+        "made": made,
+        "corruptions": names,
+        "severities": list(severities),
+        "error": error,
+        "by_corruption": list(means.values()),
+        "mean_error": _mean([means[name] for name in COMMON if name in means]),
+        "extra_error": _mean([means[name] for name in EXTRA if name in means]),
+        "mce": _mean([means[name] / ALEXNET[name] for name in COMMON]) if whole else None,
+        "clean_error": wrong,
+        "images": len(clean),
+    }
+
+
+def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    return lambda x: corrupt(x, name, severity, **options)
+
+
+def _errors(
+    model: nn.Module, images: Images, views: Sequence[Callable[[Tensor], Tensor]], precision: str, batch: int
+) -> list[float]:
+    """Errors in % on several views of the images, which are read once."""
+
+    def answer(x: Tensor) -> Tensor:
+        return torch.stack([answers.checked(model(view(x)), images).argmax(1) for view in views], 1)
+
+    given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
+    return [100 - accuracy for accuracy in answers.accuracies(given, images.labels)]
+
+
+def _official(
+    model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
+) -> list[list[float]]:
+    def one(name: str, severity: int) -> float:
+        found = official.source(images, name, severity)
+        kept = np.arange(len(found.labels))
+        if size is not None and size < len(kept):
+            kept = choose(found.labels, size, 0, f"{official.name_of(images)} {name}")
+
+        def parts() -> Iterator[Tensor]:
+            for start in range(0, len(kept), batch):
+                part = torch.from_numpy(found.read(kept[start : start + batch]))
+                yield answers.checked(inference.logits(model, part, precision, batch), images).argmax(1)
+
+        return 100 * float((torch.cat(list(parts())) != torch.from_numpy(found.labels[kept])).double().mean())
+
+    return [[one(name, severity) for severity in severities] for name in names]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

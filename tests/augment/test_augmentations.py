@@ -1,0 +1,145 @@
+"""What all augmentations share: an image's draws are its own, they work in pipelines, and bad input is refused by name."""
+
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+from torchvision.transforms import v2
+
+from specfreq import augment, experiment
+from specfreq.batches import Feed
+from specfreq.naming import UserError
+
+PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
+SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa"]
+OTHERS = ["apr-sp:overflow=wrap,channels=1", "augmix:consistency=0", "hybrid-augment:mode=p,plus=0", "vipaug:fractal=1,channels=0"]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (60, 3, 8, 8), generator=generator(), dtype=torch.uint8)
+
+
+def shown(images, spec, parts, epoch=0):
+    """All views of an epoch, (views, images, C, H, W), in the order of the images."""
+    feed = Feed(images, augment.build(spec).fit(images), seed=1, shift=2, border="zero", flip=True)
+    batches = [torch.stack(views) for views in feed.views(epoch, parts)]
+    return torch.cat(batches, 1)[:, torch.cat(list(parts)).argsort()]
+
+
+@pytest.mark.parametrize("spec", PAIRS + SINGLE + OTHERS)
+def test_what_happens_to_an_image_does_not_depend_on_its_batch(images, spec):
+    """In one batch, in parts, in another order: to the last bit (transforms of other sizes can differ in that)."""
+    whole = shown(images, spec, [torch.arange(60)])
+    mixed = torch.randperm(60, generator=generator())
+    for parts in (torch.arange(60).split(17), mixed.split(31)):
+        assert torch.equal(shown(images, spec, list(parts)), whole)
+    if spec != "none":
+        assert not torch.equal(shown(images, spec, [torch.arange(60)], epoch=1)[-1], whole[-1])
+
+
+def test_what_comes_before_the_crop_is_cropped_and_mirrored(images):
+    """A black border of the crop stays black; without crop and flip the view is what `before` makes of the image."""
+    apr = augment.build("apr-s")
+    still = Feed(images, apr, seed=1, shift=0, border="zero", flip=False)
+    (view,) = next(still.views(0, [torch.arange(60)]))
+    assert torch.equal(view, apr.before(images, still._table(0)[3]))
+    moved = Feed(images, apr, seed=1, shift=4, border="zero", flip=True)
+    (view,) = next(moved.views(0, [torch.arange(60)]))
+    _, moves, flips, rows = moved._table(0)
+    for i in range(60):
+        dy, dx = moves[:, i].tolist()
+        x = torch.zeros(3, 16, 16)
+        x[:, 4 + dy : 12 + dy, 4 + dx : 12 + dx] = apr.before(images, rows)[i]
+        window = x[:, 4:12, 4:12]
+        assert torch.equal(view[i], window.flip(-1) if flips[i] else window)
+
+
+@pytest.mark.parametrize("spec", PAIRS + SINGLE + OTHERS)
+def test_alone_it_is_a_transform(images, spec):
+    transform, x = augment.build(spec).fit(images), images / 255
+    out = transform(x, generator=generator())
+    assert out.shape == x.shape and out.dtype == x.dtype and out.isfinite().all()
+    assert torch.equal(transform(x, generator=generator()), out)
+    assert spec == "none" or not torch.equal(transform(x, generator=generator(1)), out)
+
+
+@pytest.mark.parametrize("spec", SINGLE)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_it_works_on_pictures_in_a_pipeline_of_torchvision(spec, mode):
+    pipeline = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), augment.build(spec)])
+    out = pipeline(Image.radial_gradient("L").resize((20, 31)).convert(mode))
+    assert out.shape == (len(mode.replace("L", "1")) if mode == "RGB" else 1, 31, 20) and out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("spec", PAIRS)
+def test_pairs_need_a_batch(images, spec):
+    for alone in (images[0] / 255, images[:1] / 255):
+        with pytest.raises(UserError, match="mixes images; give it a batch of at least 2"):
+            augment.build(spec)(alone)
+
+
+@pytest.mark.parametrize("spec", [*PAIRS, *SINGLE])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x * 255, r"in \[0, 1\]; these reach from 0 to 255"),
+        (lambda x: x - 0.5, r"these reach from -0.5"),
+        (lambda x: x.masked_fill(x == x.max(), torch.nan), "reach from nan"),
+        (lambda x: (x * 255).byte(), "not torch.uint8; of uint8 images take x / 255"),
+        (lambda x: x.half(), "not torch.float16"),
+        (lambda x: x[0, 0], r"\(B, C, H, W\) or \(C, H, W\); got shape \(8, 8\)"),
+        (lambda x: x[..., :0], "got shape"),
+    ],
+)
+def test_bad_images_are_refused_by_name(images, spec, spoil, message):
+    with pytest.raises(UserError, match=message):
+        augment.build(spec)(spoil(images / 255))
+
+
+@pytest.mark.parametrize("spec", ["apr-s", "apr-sp", "augmix", "hybrid-augment", "vipaug"])
+def test_training_images_that_are_not_pictures_are_refused_once(images, spec):
+    augmentation = augment.build(spec)
+    assert augmentation.fit(images) is augmentation.fit(images / 255) is augmentation
+    with pytest.raises(UserError, match="8-bit pictures, so leave out the filter"):
+        augmentation.fit(images / 255 - 0.5)
+    assert augment.build("apr-p").fit(images / 255 - 0.5)
+
+
+def test_an_experiment_refuses_a_filter_whose_output_is_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    point = experiment.Experiment(
+        data="photos", train_size=20, filter="gaussian-high-pass:sigma=2", model="resnet8", augment="apr-s"
+    )
+    with pytest.raises(UserError, match="leave out the filter"):
+        experiment.run(point)
+
+
+@pytest.mark.parametrize("spec", ["amplitude-mix", "apr-p", "hybrid-augment:mode=p"])
+def test_donors_of_another_shape_are_refused(images, spec):
+    augmentation, x = augment.build(spec), images / 255
+    donors = (x if "hybrid" not in spec else x.repeat(2, 1, 1, 1))[..., :-1]
+    with pytest.raises(ValueError, match="shape"):
+        augmentation.transform(x, augmentation.draw(60, generator()), donors)
+
+
+@pytest.mark.parametrize("spec", ["apr-s", "hybrid-augment:mode=s", "vipaug"])
+def test_grey_images_have_one_channel_to_transform(images, spec):
+    """So that 2-D and 3-D transforms are one."""
+    two, three = (augment.build(f"{spec}{',' if ':' in spec else ':'}channels={c}") for c in (0, 1))
+    rows = two.draw(60, generator())
+    assert_close(two.before(images[:, :1], rows), three.before(images[:, :1], rows), rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("spec", [*augment.names(), *OTHERS])
+def test_a_network_can_be_trained_with_it(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    run = experiment.run(
+        experiment.Experiment(data="digits", train_size=40, test_size=20, model="resnet8", augment=spec, epochs=1, batch=20),
+        ["accuracy"],
+    )
+    assert 0 <= run.results["accuracy"]["accuracy"] <= 100

@@ -1,0 +1,114 @@
+"""The nine operations, each against Pillow's, picture by picture."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from specfreq import data
+from specfreq.augment import base, operations
+
+EXACT = [name for name in operations.NAMES if name not in ("rotate", "shear_x", "shear_y")]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Photographs, coloured noise of an odd height, dim grey noise that is wider than high, a single grey level."""
+    noise = torch.randint(0, 256, (30, 3, 33, 20), generator=generator(), dtype=torch.uint8)
+    grey = torch.randint(100, 140, (30, 1, 9, 16), generator=generator(), dtype=torch.uint8)
+    return [data.load("photos", "train", size=100).images, noise, grey, torch.full((3, 1, 40, 40), 77, dtype=torch.uint8)]
+
+
+def picture(image):
+    return Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy())
+
+
+def by_pillow(image, name, level):
+    """The operation as the original calls Pillow for it; the level's sign is that of the original's coin."""
+    one, size, sign, level = picture(image), image.shape[-1], math.copysign(1, level), abs(level)
+
+    def affine(*matrix):
+        return one.transform(one.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)
+
+    match name:
+        case "autocontrast":
+            out = ImageOps.autocontrast(one)
+        case "equalize":
+            out = ImageOps.equalize(one)
+        case "posterize":
+            out = ImageOps.posterize(one, 4 - int(level * 4 / 10))
+        case "solarize":
+            out = ImageOps.solarize(one, 256 - int(level * 256 / 10))
+        case "rotate":
+            out = one.rotate(sign * int(level * 30 / 10), resample=Image.Resampling.BILINEAR)
+        case "shear_x":
+            out = affine(1, sign * (level * 0.3 / 10), 0, 0, 1, 0)
+        case "shear_y":
+            out = affine(1, 0, 0, sign * (level * 0.3 / 10), 1, 0)
+        case "translate_x":
+            out = affine(1, 0, sign * int(level * (size / 3) / 10), 0, 1, 0)
+        case "translate_y":
+            out = affine(1, 0, 0, 0, 1, sign * int(level * (image.shape[-2] / 3) / 10))
+    values = np.asarray(out)
+    return torch.tensor(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", operations.NAMES)
+@pytest.mark.parametrize("severity", [3, 9.9])
+def test_operations_equal_pillows(pictures, name, severity):
+    """Whole numbers exactly; interpolated values to one level, in at most one pixel of 10 000."""
+    for images in pictures:
+        operation = torch.full((len(images),), operations.NAMES.index(name))
+        level = operations.draw((len(images),), severity, generator())[1]
+        out = operations.apply(images, operation, level)
+        expected = torch.stack([by_pillow(x, name, float(v)) for x, v in zip(images, level, strict=True)])
+        difference = (out.int() - expected.int()).abs()
+        assert difference.max() <= (name not in EXACT) and (difference > 0).double().mean() <= 1e-4
+
+
+def test_each_picture_has_an_operation_of_its_own(pictures):
+    images = pictures[0]
+    operation, level = operations.draw((len(images),), 3, generator())
+    operation[::7] = -1
+    out = operations.apply(images, operation, level)
+    alone = [operations.apply(*(t[i : i + 1] for t in (images, operation, level))) for i in range(len(images))]
+    assert torch.equal(out, torch.cat(alone))
+    assert torch.equal(out[::7], images[::7]) and not torch.equal(out, images)
+
+
+def test_what_a_gpu_does_equals_what_a_processor_does(pictures, monkeypatch):
+    """The way without asking how many pictures an operation has, taken on a processor."""
+    drawn = operations.draw((30,), 3, generator())
+    expected = operations.apply(pictures[1], *drawn)
+    monkeypatch.setattr(base, "_asking_is_free", lambda device: False)
+    assert torch.equal(operations.apply(pictures[1], *drawn), expected)
+
+
+def test_no_pictures_are_no_trouble():
+    none = torch.zeros(0, 3, 8, 8, dtype=torch.uint8)
+    assert operations.apply(none, *operations.draw((0,), 3, generator())).shape == none.shape
+
+
+def test_operations_are_equally_frequent_and_levels_uniform_with_either_sign():
+    operation, level = operations.draw((90_000,), 3, generator())
+    counts = torch.bincount(operation)
+    assert len(counts) == 9 and ((counts - 10_000).abs() < 5 * 10_000**0.5).all()
+    size = level.abs()
+    assert size.min() >= 0.1 and size.max() <= 3
+    assert abs(size.mean() - 1.55) < 5 * 2.9 / 12**0.5 / 300
+    assert abs((level > 0).double().mean() - 0.5) < 5 * 0.5 / 300
+
+
+def test_strengths_are_those_of_the_original_at_level_3():
+    """Its int_parameter and float_parameter: rotation to 8 degrees, 4 or 3 bits, thresholds of 180 to 254, 3 pixels of 32."""
+    level = operations.draw((20_000,), 3, generator())[1]
+    assert set(operations._whole(level, 30).abs().tolist()) == set(range(9))
+    assert set((4 - operations._whole(level.abs(), 4)).tolist()) == {3, 4}
+    assert {180, 254} <= set((256 - operations._whole(level.abs(), 256)).tolist()) <= set(range(180, 255))
+    assert operations._whole(level, 32 / 3).abs().max() == 3
