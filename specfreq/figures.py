@@ -1,6 +1,7 @@
 """Every figure of the book: arrays in, a matplotlib Figure out. No global state is set."""
 
 import functools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,10 @@ def _styled(function):
         with plt.rc_context({**plt.rcParamsDefault, **_STYLE}):
             figure = function(*args, **kwargs)
             if note:
-                foot = 0.22 / figure.get_figheight()
+                lines = textwrap.wrap(note, int(22 * figure.get_figwidth()))  # a longer line would widen the picture
+                foot = (0.11 + 0.11 * len(lines)) / figure.get_figheight()
                 figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-                figure.text(0.005, 0.03 / figure.get_figheight(), note, fontsize=6.5, color="#555555")
+                figure.text(0.005, 0.03 / figure.get_figheight(), "\n".join(lines), fontsize=6.5, color="#555555")
         plt.close(figure)
         return figure
 

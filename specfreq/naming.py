@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -67,6 +67,12 @@ def resolve(kind: str, registry: Mapping[str, type], spec: str) -> tuple[str, di
         else:
             values[key] = parameter.default
     return name, values
+
+
+def shortest(name: str, values: Mapping[str, Any], made_by: Callable[..., Any]) -> str:
+    """The one spelling of ``name:key=value,...`` that leaves out what equals the default of a constructor or function."""
+    defaults = inspect.signature(made_by).parameters
+    return canonical(name, {k: v for k, v in values.items() if v != defaults[k].default})
 
 
 def canonical(name: str, values: Mapping[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """Augmentations by name: the views of an image that a network is trained on, and the loss over what it says of them."""
 
-import inspect
-
 from specfreq.augment.afa import FourierWaves
 from specfreq.augment.amplitude import AmplitudeMix
 from specfreq.augment.apr import APRBoth, APRPair, APRSingle
@@ -9,7 +7,7 @@ from specfreq.augment.augmix import AugMix
 from specfreq.augment.base import Augmentation
 from specfreq.augment.hybrid import HybridAugment
 from specfreq.augment.vipaug import VIPAug
-from specfreq.naming import canonical, resolve
+from specfreq.naming import resolve, shortest
 
 __all__ = [
     "APRBoth",
@@ -57,5 +55,4 @@ def normal_form(spec: str) -> str:
     """The one spelling of a description; what equals its default is left out."""
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
     _AUGMENTATIONS[name](**values)
-    defaults = inspect.signature(_AUGMENTATIONS[name]).parameters
-    return canonical(name, {k: v for k, v in values.items() if v != defaults[k].default})
+    return shortest(name, values, _AUGMENTATIONS[name])

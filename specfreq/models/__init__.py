@@ -1,6 +1,5 @@
 """Networks by name, and the classifier that carries its own input filter and normalisation."""
 
-import inspect
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from specfreq.models.imagenet import Torchvision
 from specfreq.models.layers import Network
 from specfreq.models.preact import PreActResNet18, WideResNet
 from specfreq.models.resnet import CifarResNet, ResNet18, ResNeXt29
-from specfreq.naming import UserError, canonical, resolve
+from specfreq.naming import UserError, resolve, shortest
 
 # name -> (network from (classes, channels, options), smallest image side: below it a halving would meet a single pixel,
 # or a kernel fewer than it covers)
@@ -54,8 +53,7 @@ def check(spec: str, image_shape: tuple[int, int, int] | None = None) -> None:
 def normal_form(spec: str) -> str:
     """The one spelling of a description: options in order of the name, those that equal their default left out."""
     name, values = _resolve(spec)
-    defaults = inspect.signature(_OPTIONS[name]).parameters
-    return canonical(name, {k: v for k, v in values.items() if v != defaults[k].default})
+    return shortest(name, values, _OPTIONS[name])
 
 
 def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> Network:

@@ -1,5 +1,6 @@
 """What the networks share: how they end, their convolution and normalisation, their stages, and how weights are drawn."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -11,14 +12,14 @@ Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """Images (N, C, H, W) -> logits (N, classes): a linear ``head`` on ``features``, and nothing between them."""
 
     head: nn.Linear
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """What the linear layer sees: (N, C, H, W) -> (N, D)."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
