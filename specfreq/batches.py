@@ -17,8 +17,8 @@ from specfreq.streams import Stream
 def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
     """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip.
 
-    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, the nearest pixel, or
-    the mirror image.
+    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, 128 of 255, the nearest
+    pixel, or the mirror image.
     """
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) - dy[:, None]
@@ -29,8 +29,9 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
     pixels = images.index_select(0, index).flatten(2)
-    if border == "zero":
-        pixels, place = F.pad(pixels, (0, 1)), torch.where(inside, place, height * width)  # the last is the black one
+    if border in ("zero", "grey"):
+        value = 0 if border == "zero" else 128 if images.dtype == torch.uint8 else 128 / 255
+        pixels, place = F.pad(pixels, (0, 1), value=value), torch.where(inside, place, height * width)  # the last is that pixel
     return pixels.gather(2, place.flatten(1)[:, None].expand(-1, pixels.shape[1], -1)).view(len(index), *images.shape[1:])
 
 

@@ -36,7 +36,7 @@ class Recipe(BaseModel):
         "shift", description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet"
     )
     shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
-    border: Literal["zero", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
+    border: Literal["zero", "grey", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")

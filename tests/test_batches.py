@@ -11,7 +11,7 @@ from specfreq.batches import Feed, shifted
 from specfreq.parallel import Team
 
 
-@pytest.mark.parametrize("border", ["zero", "edge", "reflect"])
+@pytest.mark.parametrize("border", ["zero", "grey", "edge", "reflect"])
 def test_shifting_is_padding_and_cropping(border):
     """The reference: pad one image, cut the window, mirror."""
     g = torch.Generator().manual_seed(1)
@@ -19,10 +19,13 @@ def test_shifting_is_padding_and_cropping(border):
     index = torch.tensor([4, 0, 2, 2])
     dy, dx = torch.tensor([-2, 3, 0, 1]), torch.tensor([1, -3, 0, 2])
     flip = torch.tensor([True, False, True, False])
-    mode = {"zero": "constant", "edge": "replicate", "reflect": "reflect"}[border]
+    mode = {"zero": "constant", "grey": "constant", "edge": "replicate", "reflect": "reflect"}[border]
+    value = {"value": 128.0} if border == "grey" else {}
     out = shifted(images, index, dy, dx, flip, border)
+    floats = shifted(images / 255, index, dy, dx, flip, border)
+    assert torch.equal((floats * 255).round().byte(), out)
     for k in range(4):
-        padded = F.pad(images[index[k]].float()[None], (3, 3, 3, 3), mode=mode)[0]
+        padded = F.pad(images[index[k]].float()[None], (3, 3, 3, 3), mode=mode, **value)[0]
         window = padded[:, 3 - dy[k] : 10 - dy[k], 3 - dx[k] : 12 - dx[k]]
         assert torch.equal(out[k].float(), window.flip(-1) if flip[k] else window)
 
