@@ -151,7 +151,7 @@ def test_reliability_is_drawn_where_bins_have_images_with_wilsons_intervals():
 
 def test_the_interval_is_that_of_scipy():
     share, count = np.array([0.0, 0.3, 1.0]), np.array([3.0, 40, 7])
-    middle, half = figures._wilson(share, count)
+    middle, half = figures.results._wilson(share, count)
     for i in range(3):
         expected = binomtest(round(share[i] * count[i]), int(count[i])).proportion_ci(method="wilson")
         assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)

@@ -1,0 +1,152 @@
+"""Figures of what networks answer and of what training costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
+
+
+@styled
+def accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
+
+    Each row has data, arm, series, values (one per seed, drawn as ticks), mean, low and high (the interval; None for one seed),
+    all in %, and chance, the accuracy of guessing.
+    """
+    panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
+    arms = list(dict.fromkeys(r["arm"] for r in rows))
+    series = list(dict.fromkeys(r["series"] for r in rows))
+    colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
+    size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another: readable on a phone
+    figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
+    spread = 0.16 * (len(series) - 1)
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        drawn = [r for r in rows if r["data"] == panel]
+        for r in drawn:
+            k = series.index(r["series"])
+            y = arms.index(r["arm"]) + (-spread + 2 * spread * k / (len(series) - 1) if spread else 0)
+            colour = colours[r["series"]]
+            axis.plot(r["values"], [y] * len(r["values"]), "|", color=colour, ms=6, alpha=0.6)
+            if r.get("low") is not None:
+                axis.plot([r["low"], r["high"]], [y, y], color=colour, lw=2)
+            axis.plot(r["mean"], y, MARKERS[k], color=colour, ms=6.5, mec="white", mew=0.6)
+        for chance in {r["chance"] for r in drawn}:
+            axis.axvline(chance, color="#555555", lw=1, ls=":")
+            axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
+        axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
+    axes[0, 0].set_yticks(range(len(arms)), arms)
+    axes[-1, 0].set_xlabel("test accuracy (%)")
+    handles = [plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s) for k, s in enumerate(series)]
+    if len(series) > 1:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)
+    return figure
+
+
+HALVES = {"low": "low-pass: below the radius", "high": "high-pass: from the radius on"}
+
+
+@styled
+def band_accuracy(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy over the radius of ideal filters, low-pass beside high-pass: a line for each name, results of `band-accuracy`.
+
+    Dashed: the accuracy on whole images.
+    """
+    figure, axes = plt.subplots(1, 2, sharey=True, figsize=(5.6, 3.5))
+    lines = lines_of(results)
+    for axis, (half, title) in zip(axes, HALVES.items(), strict=True):
+        for i, (name, result) in enumerate(results.items()):
+            every = max(1, len(result["radii"]) // 8)
+            axis.axhline(result["accuracy"], color=lines[name]["color"], lw=0.9, ls="--")
+            axis.plot(result["radii"], result[half], markevery=(i % every, every), **lines[name])
+        for chance in {r["chance"] for r in results.values()}:
+            axis.axhline(chance, color="#555555", lw=1, ls=":")
+        axis.set(title=title, xlabel="radius (cycles per image)", ylim=(0, 103))
+    axes[0].set_ylabel("test accuracy (%)")
+    legend(figure, lines, **{"whole images": "--", "guessing": ":"})
+    return figure
+
+
+@styled
+def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Fisher ratio of the features and accuracy, low-pass beside high-pass: a line for each name, of `feature-discrimination`.
+
+    Dashed: whole images. Dotted: features that know no class, and guessing. Points without a ratio are left out.
+    """
+    figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(5.6, 5.2))
+    lines = lines_of(results)
+    for column, (half, title) in enumerate(HALVES.items()):
+        for row, (key, chance) in enumerate({"fisher": "fisher_chance", "accuracy": "chance"}.items()):
+            axis = axes[row, column]
+            for name, result in results.items():
+                axis.plot(result["radii"], array([np.nan if v is None else v for v in result[f"{half}_{key}"]]), **lines[name])
+                if result[key] is not None:
+                    axis.axhline(result[key], color=lines[name]["color"], lw=0.9, ls="--")
+            for value in {r[chance] for r in results.values()} - {None}:
+                axis.axhline(value, color="#555555", lw=1, ls=":")
+        axes[0, column].set(title=title, yscale="log")
+        axes[1, column].set(xlabel="radius (cycles per image)", ylim=(0, 103))
+    radii = sorted({radius for r in results.values() for radius in r["radii"]})
+    if len(radii) < 7:
+        axes[1, 0].set_xticks(radii)
+    axes[0, 0].set_ylabel("Fisher ratio of the features")
+    axes[1, 0].set_ylabel("test accuracy (%)")
+    legend(figure, lines, **{"whole images": "--", "no knowledge of the class": ":"})
+    return figure
+
+
+@styled
+def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy over confidence in fixed bins, above the number of images in each: a line for each name, of `calibration`.
+
+    The bars are Wilson's 95 % intervals. On the diagonal the classifier is right as often as it says; below it, less often.
+    """
+    figure, (axis, counts) = plt.subplots(2, sharex=True, figsize=(4.8, 5.0), height_ratios=(3, 1))
+    lines = lines_of(results)
+    for name, result in results.items():
+        count, right, said = (array([v or 0 for v in result[f"fixed_{k}"]]) for k in ("count", "accuracy", "confidence"))
+        there = count > 0
+        middle, half = _wilson(right[there] / 100, count[there])
+        axis.vlines(said[there], 100 * (middle - half), 100 * (middle + half), color=lines[name]["color"], lw=1, alpha=0.7)
+        axis.plot(said[there], right[there], **lines[name])
+        edges = np.linspace(0, 100, len(count) + 1)
+        counts.stairs(count, edges, color=lines[name]["color"], lw=1.3)
+        counts.plot((edges[:-1] + edges[1:])[there] / 2, count[there], **{**lines[name], "lw": 0})
+    axis.plot([0, 100], [0, 100], color="#555555", lw=1, ls="--")
+    axis.set(ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103))
+    counts.set(xlabel="confidence (%)", ylabel="images", yscale="log", ylim=(0.7, None))
+    legend(figure, lines, **{"right as often as said": "--"})
+    return figure
+
+
+def _wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half width of Wilson's interval for a share seen among so many."""
+    total = count + z**2
+    return (count * share + z**2 / 2) / total, z * np.sqrt(count * share * (1 - share) + z**2 / 4) / total
+
+
+@styled
+def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Times as multiples of a floor: a bar from the lower to the upper quartile, a mark at the median, a bracket at the target.
+
+    Each row has name, median, lower, upper, and target, the most that was aimed at, or None.
+    """
+    figure, axis = plt.subplots(figsize=(5.4, 0.3 * len(rows) + 1.3))
+    colour, goal = sns.color_palette("colorblind", 4)[0], "#555555"
+    for y, row in enumerate(rows):
+        axis.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
+        axis.plot(row["median"], y, "o", color=colour, ms=5)
+        if row["target"] is not None:
+            axis.plot(row["target"], y, "|", color=goal, ms=13, mew=1.6)
+    axis.axvline(1, color=goal, lw=1, ls=":")
+    axis.set(xlabel="time of a step, over that of the bare loop", ylim=(len(rows) - 0.5, -0.6))
+    axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axis.set_xlim(0, None)
+    handles = [plt.Line2D([], [], color=colour, marker="o", ms=5, lw=0, label="median, quartiles")]
+    handles.append(plt.Line2D([], [], color=goal, marker="|", ms=11, mew=1.6, lw=0, label="aimed at, at most"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=9)
+    return figure
