@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 YES, NOT, UNDECIDED, NO_RECORD = "reproduced", "not reproduced", "undecided", "no record yet"
+UNTESTABLE = "not testable here"
 ONLY = "reproduced only with the original's defect"
 
 
@@ -31,19 +32,34 @@ class Number(_Strict):
     note: str = ""
 
 
+class Measured(_Strict):
+    """A published number of an arm: what of, in which unit, with which network and schedule."""
+
+    data: str
+    quantity: str
+    arm: str
+    published: float
+    setting: str
+    note: str = ""
+
+
 class Claim(_Strict):
-    """A statement about the accuracies behind some filters, and the rule that judges it."""
+    """A statement about some filters or arms, and the rule that judges it; or why nothing here can."""
 
     statement: str
-    data: str
-    judge: Literal["at_chance", "falls", "within_a_point"]
-    filters: list[str]
+    data: str = ""
+    quantity: str | None = None  # accuracy, where a study knows no other
+    judge: Literal["at_chance", "falls", "rises", "within_a_point", "untestable"]
+    filters: list[str] = []
+    arms: list[str] = []
+    why: str = ""
 
 
 class Claims(_Strict):
     """What a study's original published."""
 
-    published: dict[str, dict[str, Number]]
+    published: dict[str, dict[str, Number]] = {}
+    numbers: list[Measured] = []
     claims: list[Claim]
 
 
@@ -78,10 +94,18 @@ def at_chance(rows: Sequence[Row]) -> tuple[bool | None, str]:
 
 
 def falls(rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Each step loses accuracy: the interval of its difference, paired by seed, lies above 0. False if one lies below."""
-    steps = [_difference(a, b) for a, b in itertools.pairwise(rows)]
+    """Each is lower than the one before: the interval of the difference, paired by seed, lies above 0. False if one lies below."""
+    return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower")
+
+
+def rises(rows: Sequence[Row]) -> tuple[bool | None, str]:
+    """Each is higher than the one before, as `falls` has it."""
+    return _steps(rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher")
+
+
+def _steps(rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str) -> tuple[bool | None, str]:
     holds = True if all(low > 0 for _, low, _ in steps) else False if any(high <= 0 for _, _, high in steps) else None
-    return holds, f"{_list(rows)} %; losses {'; '.join(_bounds(*s) for s in steps)}"
+    return holds, f"{_list(rows)} %; {word} by {'; '.join(_bounds(*s) for s in steps)}"
 
 
 def within_a_point(rows: Sequence[Row]) -> tuple[bool | None, str]:
@@ -92,7 +116,9 @@ def within_a_point(rows: Sequence[Row]) -> tuple[bool | None, str]:
     return holds, f"{_list(rows)} %; largest difference {_bounds(*max(pairs))}"
 
 
-_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool | None, str]]] = {f.__name__: f for f in (at_chance, falls, within_a_point)}
+_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool | None, str]]] = {
+    f.__name__: f for f in (at_chance, falls, rises, within_a_point)
+}
 _VERDICTS = {True: YES, False: NOT, None: UNDECIDED}
 
 
@@ -115,26 +141,29 @@ def _bounds(mean: float, low: float, high: float) -> str:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _series(record: Mapping[str, Any] | None, data: str) -> dict[bool, dict[str, Row]]:
-    """The rows of a data set by filter: corrected (False) and as published (True), under the name of the corrected filter."""
+def _series(record: Mapping[str, Any] | None, data: str, quantity: str | None = None) -> dict[bool, dict[str, Row]]:
+    """The rows of a data set: corrected (False) and as published (True), under the name of the corrected filter or arm."""
     found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
     for row in (record or {"arms": []})["arms"]:
-        if row["data"] == data:
-            found[filters.label(row["filter"])[1] is not None][filters.corrected(row["filter"])] = row
+        if row["data"] == data and row.get("quantity") == quantity and row["series"] in ("corrected", "as published"):
+            name = row["stands_for"] if "stands_for" in row else filters.corrected(row["filter"])
+            found[row["series"] == "as published"][name] = row
     return found
 
 
 def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and evidence for a claim from a study's record."""
-    names = [filters.normal_form(f) for f in claim.filters]
-    series = _series(record, claim.data)
+    if claim.judge == "untestable":
+        return UNTESTABLE, claim.why
+    names = claim.arms or [filters.normal_form(f) for f in claim.filters]
+    series = _series(record, claim.data, claim.quantity)
     if not all(n in series[False] for n in names):
         return NO_RECORD, ""
     rule = _RULES[claim.judge]
     holds, evidence = rule([series[False][n] for n in names])
     if not any(n in series[True] for n in names):
         return _VERDICTS[holds], evidence
-    # a filter that the original got right stands for itself
+    # what the original got right stands for itself
     published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
     evidence = f"corrected: {evidence}. As published: {quirk}"
     if holds is False:
@@ -172,6 +201,26 @@ def comparison(study: str, profile: str = "laptop") -> "Styler":
                     "remark": number.note,
                 }
             )
+    return records.table(rows)
+
+
+def numbers(study: str, profile: str = "laptop") -> "Styler":
+    """Published numbers of arms beside ours, as published and corrected, with 95 % intervals over seeds."""
+    record = records.published(study, profile)
+    rows = []
+    for number in load(study).numbers:
+        series = _series(record, number.data, number.quantity)
+        rows.append(
+            {
+                "quantity": number.quantity,
+                "arm": number.arm,
+                "published": _percent(number.published),
+                "with": number.setting,
+                "as published, here": records.measured(series[True].get(number.arm)),
+                "corrected, here": records.measured(series[False].get(number.arm)),
+                "remark": number.note,
+            }
+        )
     return records.table(rows)
 
 

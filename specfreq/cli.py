@@ -222,7 +222,7 @@ def list_all(
     wanted = dict(_split(item, "--where FIELD=VALUE") for item in where or [])
     kinds = {
         "studies": lambda: compendium.studies(),
-        "profiles": lambda: compendium.profiles(),
+        "profiles": lambda: compendium.known_profiles(),
         "data": data.names,
         "models": models.names,
         "filters": filters.names,

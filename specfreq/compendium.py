@@ -11,22 +11,20 @@ from typing import Any
 
 import nbformat
 import papermill
-import yaml
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
-from pydantic import TypeAdapter, ValidationError
 from traitlets import default
 
-from specfreq import experiment, storage
+from specfreq import experiment, profiles, storage
 from specfreq.naming import UserError, unknown
 from specfreq.parameters import Parameter, declared_in
+from specfreq.profiles import QUICK
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
-QUICK = "quick"  # the profile that is the notebooks' own defaults
 
 
 class StudyFailed(RuntimeError):
@@ -75,28 +73,22 @@ def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
     return declared_in(cells[0], path.name) if cells else {}
 
 
-def profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is checked.
 
     Raises:
         UserError: the file has another shape, or names what no study has.
     """
-    path = (root or experiment.root()) / "notebooks" / "profiles.yaml"
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-        shape = TypeAdapter(dict[str, dict[str, dict[str, Any] | None] | None] | None)
-        sets = {name: {k: v or {} for k, v in (of or {}).items()} for name, of in (shape.validate_python(read) or {}).items()}
-    except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{path.name} is not of the form profile: study: parameter: value ({error})") from None
-    known = studies(root)
+    sets, known = profiles.read(root), studies(root)
     for profile, of in sets.items():
-        for study, values in of.items():
+        for study in of.keys() - {profiles.TRAIN}:
             if study not in known:
-                raise unknown("study", study, known, where=f"profile {profile}", hint=path.name)
+                raise unknown("study", study, known, where=f"profile {profile}", hint="profiles.yaml")
             declared = parameters(study, root)
-            for name, value in values.items():
-                _declared(declared, name, study, f"{path.name}, {profile}").check(value, f"{study} ({path.name}, {profile})")
-    return {QUICK: {}, **sets}
+            for name, value in of[study].items():
+                where = f"profiles.yaml, {profile}"
+                _declared(declared, name, study, where).check(value, f"{study} ({where})")
+    return sets
 
 
 def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
@@ -116,7 +108,7 @@ def resolve(
     Raises:
         UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong type.
     """
-    declared, sets = parameters(study, root), profiles(root)
+    declared, sets = parameters(study, root), known_profiles(root)
     if profile not in sets:
         raise unknown("profile", profile, sets)
     name = Path(study).stem

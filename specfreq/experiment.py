@@ -148,7 +148,8 @@ class Run:
         images, spec = self.image_set("train"), filter or self.experiment.filter
         net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
         net.load_state_dict(tensors)
-        return models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(parallel.checked_device(device)).eval()
+        classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(parallel.checked_device(device))
+        return classifier.to(memory_format=torch.channels_last).eval()
 
     def measure(self, name: str, filter: str | None = None, device: str | torch.device | None = None) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.

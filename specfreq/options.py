@@ -6,16 +6,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from specfreq import Experiment
+from specfreq import Experiment, profiles
 
 
 def command(run: Callable[..., None]) -> "typer.core.TyperCommand":
     """A command that calls `run` with measure, device, checkpoint_every and the fields that were given, as text."""
 
-    def called(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
-        run(measure, device, checkpoint_every, **{k: v for k, v in fields.items() if v is not None})
+    def called(profile: str | None, measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
+        given = {k: v for k, v in fields.items() if v is not None}
+        run(measure, device, checkpoint_every, **((profiles.training(profile) if profile else {}) | given))
 
     options = [
+        _option("profile", str | None, None, "values of the options below, which go before it; those that a paper had, say"),
         _option("measure", list[str] | None, None, "see `specfreq list measures`; may be repeated [default: accuracy]"),
         _option("device", str | None, None, "cpu, cuda, cuda:1, ... [default: a GPU if there is one]"),
         _option("checkpoint_every", float, 60.0, "seconds of training that a killed process loses at most [default: 60]"),

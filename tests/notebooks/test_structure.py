@@ -127,7 +127,7 @@ def test_every_study_is_a_page_and_every_page_of_studies_a_notebook():
 
 
 def test_every_study_has_its_profiles_and_quick_is_its_own_defaults():
-    profiles = compendium.profiles(ROOT)
+    profiles = compendium.known_profiles(ROOT)
     assert {"quick", "laptop", "paper"} <= set(profiles)
     assert not any(profiles["quick"].values())
     assert set(profiles["laptop"]) == set(profiles["paper"]) == set(STUDIES)

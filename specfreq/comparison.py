@@ -1,0 +1,147 @@
+"""Arms side by side: numbers of their measures over seeds, differences paired by seed, and the intervals of both."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from specfreq import augment, records
+from specfreq.experiment import Experiment, Run
+from specfreq.naming import UserError, unknown
+from specfreq.train import progress_bar
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+Row = Mapping[str, Any]
+
+
+def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, under the name of their augmentation, and of what else is not as in the first run."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(label(run.experiment, runs[0].experiment), []).append(run)
+    return groups
+
+
+def label(experiment: Experiment, reference: Experiment) -> str:
+    """The augmentation of an experiment, and each other field but the seed in which it differs from the reference."""
+    others = {k: v for k, v in experiment if k not in ("augment", "seed") and v != getattr(reference, k)}
+    return ", ".join([experiment.augment, *(f"{k}={v}" for k, v in others.items())])
+
+
+def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, progress: bool | None = None) -> list[dict[str, Any]]:
+    """One row for each arm and quantity, with a 95 % Student-t interval over seeds.
+
+    Args:
+        runs: see `arms`.
+        quantities: name -> a measure, and the number of its result; computed where they have not been.
+        progress: a bar over networks and measures; None shows it on terminals only.
+
+    Returns:
+        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of,
+        or itself), series (corrected,
+        as published, or which quirks it has), quantity, seeds, values, mean, low, high, keys. A quantity that is null for a seed
+        has no row.
+    """
+    out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
+    with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
+        for run, measure in itertools.product(runs, needed):
+            bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {measure.partition(':')[0]}")
+            run.measure(measure)
+            bar.update()
+    for arm, group in arms(runs).items():
+        first, reference = group[0].experiment, runs[0].experiment
+        corrected = first.model_copy(update={"augment": augment.corrected(first.augment)})
+        for quantity, (measure, key) in quantities.items():
+            values = {run.experiment.seed: number(run.measure(measure), key) for run in group}
+            if None in values.values():
+                continue
+            mean, low, high = records.interval(list(values.values()))
+            out.append(
+                {
+                    "data": first.data,
+                    "arm": arm,
+                    "augment": first.augment,
+                    "stands_for": label(corrected, reference),
+                    "series": augment.series(first.augment),
+                    "quantity": quantity,
+                    "seeds": list(values),
+                    "values": list(values.values()),
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "keys": [run.key for run in group],
+                }
+            )
+    return out
+
+
+def number(result: Mapping[str, Any], key: str) -> float | None:
+    """A number of a measure's result; ``by_corruption.2`` is the third of a list.
+
+    Raises:
+        UserError: the result has none of that name.
+    """
+    value: Any = result
+    for part in key.split("."):
+        if isinstance(value, Mapping):
+            if part not in value:
+                raise unknown("number", part, value, where="the result of the measure")
+            value = value[part]
+        else:
+            value = value[int(part)]
+    if value is not None and not isinstance(value, int | float):
+        raise UserError(f"{key} is {type(value).__name__}, not a number; name one of its entries, such as {key}.0")
+    return value
+
+
+def select(found: Iterable[Row], **fields: Any) -> list[Row]:
+    """The rows whose fields have these values, or one of them where a list is given."""
+    return [r for r in found if all(r[k] in v if isinstance(v, list) else r[k] == v for k, v in fields.items())]
+
+
+def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
+    """Each row minus that of the baseline arm for the same data and quantity: paired by seed, with a 95 % interval.
+
+    Raises:
+        UserError: there is no such arm.
+    """
+    known = list(dict.fromkeys(r["arm"] for r in found))
+    if baseline not in known:
+        raise unknown("arm", baseline, known)
+    base = {(r["data"], r["quantity"]): r for r in found if r["arm"] == baseline}
+    out = []
+    for row in found:
+        other = base.get((row["data"], row["quantity"]))
+        if row["arm"] == baseline or other is None:
+            continue
+        theirs = dict(zip(other["seeds"], other["values"], strict=True))
+        pairs = {s: v - theirs[s] for s, v in zip(row["seeds"], row["values"], strict=True) if s in theirs}
+        if not pairs:
+            continue
+        mean, low, high = records.interval(list(pairs.values()))
+        out.append({**row, "seeds": list(pairs), "values": list(pairs.values()), "mean": mean, "low": low, "high": high})
+    return out
+
+
+def table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
+    """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
+    lines: dict[str, dict[str, str]] = {}
+    for row in found:
+        lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = shown(row, signed)
+    columns = list(dict.fromkeys(r["quantity"] for r in found))
+    return records.table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])
+
+
+def shown(row: Row, signed: bool = False) -> str:
+    """A row in words: ``12.3 ± 0.4``, or ``+1.2 [0.8, 1.6]`` if it is a difference."""
+    if not signed:
+        return records.measured(row)
+    bounds = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{row['mean']:+.2f}{bounds}"
+
+
+def one(found: Sequence[Row], arm: str, quantity: str, *, signed: bool = False) -> str:
+    """One number for a sentence; a dash if it is not there."""
+    matching = select(found, arm=arm, quantity=quantity)
+    return shown(matching[0], signed) if matching else "–"
