@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from specfreq.attacks.base import Levels
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -38,6 +40,14 @@ class Recipe(BaseModel):
     shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
     border: Literal["zero", "grey", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    adversary: Literal["none", "fgsm"] = Field(
+        "none", description="fgsm: train on attacked images, a random start and one signed step of the gradient"
+    )
+    eps: Levels = Field(8.0, description="fgsm: largest change of a value, in 255ths")
+    alpha: Levels = Field(10.0, description="fgsm: length of the step, in 255ths")
+    attack_mode: Literal["eval", "train"] = Field(
+        "eval", description="fgsm: the network's mode while it is attacked; train: by batch statistics, and the running ones move"
+    )
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
     compile: bool = Field(False, description="torch.compile the network: minutes at first, faster steps, other rounding")
@@ -54,6 +64,7 @@ class Recipe(BaseModel):
         idle = {"momentum", "nesterov"} if self.optimizer == "adam" else {"nesterov"} if not self.momentum else set()
         idle |= {"milestones", "decay"} if self.schedule != "step" else set()
         idle |= {"peak"} if self.schedule != "one-cycle" else set()
+        idle |= {"eps", "alpha", "attack_mode"} if self.adversary == "none" else set()
         idle |= {"shift", "border"} if self.crop != "shift" else {"border"} if not self.shift else set()
         return self.model_dump(mode="json", exclude_defaults=True, exclude=idle)
 

@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from specfreq.attacks import base as attacks
 from specfreq.augment import Augmentation
+from specfreq.augment.base import checked
 from specfreq.batches import Feed
 from specfreq.checkpoints import Checkpoints
 from specfreq.inference import autocast, exact
 from specfreq.naming import UserError
 from specfreq.parallel import Team, synchronised
-from specfreq.randomness import seed_of
+from specfreq.randomness import keyed, seed_of, uniform
 from specfreq.recipe import Recipe, learning_rate
 from specfreq.streams import Stream
 
@@ -77,10 +79,23 @@ def fit(
 
     Raises:
         Diverged: the loss became NaN or infinite; names epoch, step and learning rate.
-        UserError: a checkpoint is damaged or belongs to another recipe; the crop, the batch or the compiler does not fit.
+        UserError: a checkpoint is damaged or belongs to another recipe; the crop, the batch or the compiler does not fit; images
+            to attack are not in [0, 1].
+
+    An ``adversary`` attacks all views of a batch before the network learns from them:
+
+    .. math:: x' = \Pi\bigl(s + \alpha \operatorname{sign} \nabla_s L(s)\bigr), \quad s = \Pi(x + u), \quad
+        u \sim \mathcal{U}[-\varepsilon, \varepsilon]
+
+    where Π goes back into the ball of ε around x, then into [0, 1]; images behind an input filter are attacked there. By
+    default the attacked network is in evaluation mode: an image's attack does not depend on its batch, and batch statistics
+    move once a step. In the original program it is in training mode, and they move twice. Beware of catastrophic overfitting:
+    the accuracy of these batches says nothing of stronger attacks.
 
     What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
     depend on (seed, epoch, step, process).
+
+    Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm).
     """
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
@@ -104,6 +119,13 @@ def fit(
     def rate(epoch: int, step: int) -> float:
         return learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
 
+    def answer(views: Sequence[Tensor], y: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss of the views of a batch, and the logits (B, classes) of each."""
+        with autocast(device, recipe.precision):
+            out = forward(torch.cat(views) if len(views) > 1 else views[0])
+            logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(y))
+            return augmentation.loss(logits, y, state.criterion), logits
+
     def finite(epoch: int) -> Tensor:
         """The losses of this epoch so far, once the device has computed them."""
         losses = torch.stack(state.losses).cpu()
@@ -119,16 +141,19 @@ def fit(
             batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
             first = len(state.losses)
             mine = [batch.tensor_split(team.size)[team.rank] for batch in batches[first:]]
+            if recipe.adversary == "fgsm":
+                seeds = torch.randint(2**63 - 1, (count,), generator=keyed(recipe.seed, epoch, "adversary")).to(device)
             shown = zip(mine, batches[first:], feed.views(epoch, mine), strict=True)
             for step, (index, batch, views) in enumerate(shown, first):
                 for group in optimizer.param_groups:
                     group["lr"] = rate(epoch, step)
                 y = labels[index]
                 torch.manual_seed(seed_of(recipe.seed, epoch, step, team.rank))  # dropout draws from the global stream
-                with autocast(device, recipe.precision):
-                    out = forward(torch.cat(views) if len(views) > 1 else views[0])
-                    logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(index))
-                    loss = augmentation.loss(logits, y, state.criterion)
+                if recipe.adversary == "fgsm":
+                    model.train(recipe.attack_mode == "train")
+                    views = _attacked(views, seeds[index], recipe, lambda found, y=y: answer(found, y)[0])
+                    model.train()
+                loss, logits = answer(views, y)
                 optimizer.zero_grad(set_to_none=True)
                 share = len(index) / len(batch)
                 team.backward(loss, share)
@@ -156,6 +181,17 @@ def fit(
     return state.history
 
 
+def _attacked(
+    views: Sequence[Tensor], seeds: Tensor, recipe: Recipe, loss: Callable[[Sequence[Tensor]], Tensor]
+) -> tuple[Tensor, ...]:
+    """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the image's seed, a step."""
+    noise = uniform(seeds, len(views), *views[0].shape[1:]).unbind(1)
+    starts = [attacks.start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
+    slopes = torch.autograd.grad(loss(starts), starts)
+    moved = zip(starts, slopes, views, strict=True)
+    return tuple(attacks.climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved)
+
+
 def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
     """Refuse images (N, C, H, W) or a set that a recipe does not fit, before any work.
 
@@ -166,6 +202,9 @@ def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
     if streamed != (recipe.crop == "random-resized"):
         kind, crop = ("streamed from disk", "random-resized") if streamed else ("in memory", "shift")
         raise UserError(f"crop={recipe.crop} does not fit images that are {kind}; take crop={crop}")
+    if recipe.adversary != "none" and not streamed and images.is_floating_point():
+        for part in images.split(1000):
+            checked(part, hint="; attacked images stay in [0, 1], so leave out the filter")
     side = min(images.shape[-2:])
     if not streamed and recipe.shift >= side:
         raise UserError(f"shift={recipe.shift} moves images of {side} pixels out of sight; take a smaller one")
@@ -228,13 +267,11 @@ class _State:
             tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
         tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
         tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
-        return tensors, {"recipe": self._described(), "history": self.history, "sizes": self.sizes}
-
-    def _described(self) -> Any:
-        return [VERSION, self.recipe.model_dump(mode="json")]
+        return tensors, {"recipe": [VERSION, self.recipe.model_dump(mode="json")], "history": self.history, "sizes": self.sizes}
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
-        if meta["recipe"] != self._described():
+        version, fields = meta["recipe"]
+        if version != VERSION or type(self.recipe)(**fields) != self.recipe:  # fields newer than the checkpoint have their defaults
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
         def part(name: str) -> dict[str, Tensor]:

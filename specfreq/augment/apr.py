@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, to_bytes, to_floats
+from specfreq.augment.base import Augmentation, Criterion, EightBit, Rows, dispatch, refuse_others, to_bytes, to_floats
 from specfreq.inputs import moments
 from specfreq.naming import UserError
 
@@ -30,6 +30,7 @@ class APRPair(Augmentation):
         clip: cut x' off at 0 and 1; the original lets it leave them.
         normalised: recombine images of mean 0 and deviation 1 per channel, as the original's ImageNet program does; `fit`
             measures both. For 2-D transforms only the mean of x' is another.
+        loss: L, the ``sum`` of the two; or their ``mean``, as in the original's adversarial training.
 
     Source: Chen et al., ICCV 2021, section 3.2, and the program's training loop.
     """
@@ -44,14 +45,17 @@ class APRPair(Augmentation):
         channels: bool = False,
         clip: bool = False,
         normalised: bool = False,
+        loss: Literal["sum", "mean"] = "sum",
     ):
         super().__init__()
         self.p, self.per, self.in_batch, self.channels = probability(p), per, donor == "batch", channels
-        self.clip, self.normalised, self.donors = clip, normalised, donor == "set"
+        self.clip, self.normalised, self.donors, self.halved = clip, normalised, donor == "set", loss == "mean"
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
     def fit(self, images: Tensor) -> Self:
+        if self.clip:
+            refuse_others(images, "it cuts images off at 0 and 1")
         if self.normalised:
             self.mean, self.std = (v[:, None, None].to(images.device) for v in moments(images))
         return self
@@ -74,6 +78,10 @@ class APRPair(Augmentation):
 
     def views(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> tuple[Tensor, ...]:
         return images, self.transform(images, rows, donors)
+
+    def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:
+        total = super().loss(logits, labels, criterion)
+        return total / 2 if self.halved else total
 
 
 class APRSingle(EightBit):
@@ -122,7 +130,7 @@ class APRBoth(APRPair):
     """Both recombinations (APR-SP): APR-S before crop and flip, then APR-P among the images so made.
 
     Args:
-        p, per, donor, channels, clip, normalised: see `APRPair`; the transforms of both take ``channels``.
+        p, per, donor, channels, clip, normalised, loss: see `APRPair`; the transforms of both take ``channels``.
         single: probability that APR-S does anything to an image.
         severity, overflow: see `APRSingle`; of what APR-S makes.
 
@@ -142,8 +150,9 @@ class APRBoth(APRPair):
         single: float = 1.0,
         severity: float = 3.0,
         overflow: Overflow = "clip",
+        loss: Literal["sum", "mean"] = "sum",
     ):
-        super().__init__(p, per, donor, channels, clip, normalised)
+        super().__init__(p, per, donor, channels, clip, normalised, loss)
         self.single = APRSingle(single, severity, channels, overflow)
 
     def fit(self, images: Tensor) -> Self:

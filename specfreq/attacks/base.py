@@ -1,0 +1,89 @@
+"""What all attacks keep to: a ball of changes around each image, inside [0, 1]; what they found; how a network is asked."""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> what an attack raises (B,)
+
+
+def _levels(value: float) -> float:
+    if 0 < value < 0.5:
+        raise ValueError(f"it is counted in 255ths; for {value} of [0, 1] write {255 * value:g}")
+    return value
+
+
+# the largest change of a value, counted in 255ths as in 8/255: 0 or at least half a level, so that 0.03 is not misread
+Levels = Annotated[float, Field(ge=0, le=255), AfterValidator(_levels)]
+
+
+class Attacked(NamedTuple):
+    """Images (B, C, H, W) in the balls, and the step of the attack (B,) whose image was the first with a wrong answer, or -1.
+
+    Where no answer was wrong, the image is the one whose loss was the highest.
+    """
+
+    images: Tensor
+    step: Tensor
+
+
+def inside(images: Tensor, clean: Tensor, eps: float) -> Tensor:
+    """The nearest images that differ from the clean ones by at most eps in every value, and then lie in [0, 1]."""
+    return images.clamp(clean - eps, clean + eps).clamp_(0, 1)
+
+
+def start(clean: Tensor, noise: Tensor, eps: float) -> Tensor:
+    """A place in the ball around each clean image, chosen by noise in (0, 1) of the same shape, and cut off at 0 and 1."""
+    return (clean + eps * (2 * noise - 1).to(clean.dtype)).clamp_(0, 1)
+
+
+def climbed(images: Tensor, slope: Tensor, clean: Tensor, step: Tensor | float, eps: float) -> Tensor:
+    r"""One signed step up a slope, and back into the ball: :math:`\Pi(x + \alpha \operatorname{sign} \nabla_x L)`."""
+    return inside(images + step * slope.sign(), clean, eps)
+
+
+class Search:
+    """What an attack has found so far, and which images it is still at: one that was answered wrongly is done with.
+
+    Args:
+        images, labels: that are attacked, (B, C, H, W) and (B,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor):
+        self.found = Attacked(images.clone(), torch.full_like(labels, -1))
+        self.highest = torch.full(labels.shape, -torch.inf, dtype=torch.float64, device=labels.device)
+
+    def left(self) -> Tensor:
+        """The images that are still answered rightly, their numbers."""
+        return (self.found.step < 0).nonzero()[:, 0]
+
+    def see(self, place: Tensor, images: Tensor, loss: Tensor, wrong: Tensor, step: int) -> Tensor:
+        """Take note of images at these places and their losses; returns which of them are still to be attacked."""
+        better = wrong | (loss > self.highest[place])
+        self.found.images[place[better]] = images[better]
+        self.highest[place[better]] = loss[better]
+        self.found.step[place[wrong]] = step
+        return (~wrong).nonzero()[:, 0]
+
+
+def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+    """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W).
+
+    The loss is computed in float64: in float32 the cross-entropy of a confident answer has no slope at all.
+    """
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(images).double()
+        losses = loss(logits, labels)
+        (slope,) = torch.autograd.grad(losses.sum(), images)
+    return logits.argmax(1) != labels, losses.detach(), slope
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The highest logit of a wrong class, minus that of the right one (B,): positive where the answer is wrong."""
+    right = labels[:, None]
+    return logits.scatter(1, right, -torch.inf).amax(1) - logits.gather(1, right)[:, 0]
