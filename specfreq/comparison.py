@@ -76,6 +76,20 @@ def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, prog
     return out
 
 
+def entries(runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None) -> list[dict[str, Any]]:
+    """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of another list of it."""
+    names = runs[0].measure(measure)[named]
+    return rows(runs, {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}, progress=progress)
+
+
+def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Arm -> name -> all that a measure found of the first seed's network: for figures of curves and histograms."""
+    return {
+        arm: {name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"} for name, m in measures.items()}
+        for arm, group in arms(runs).items()
+    }
+
+
 def number(result: Mapping[str, Any], key: str) -> float | None:
     """A number of a measure's result; ``by_corruption.2`` is the third of a list.
 

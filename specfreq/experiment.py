@@ -283,6 +283,21 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
     team.told(None)  # nobody looks for the model before it is there
 
 
+def fields(recipe: Iterable[str]) -> dict[str, str]:
+    """Fields of an experiment written as on a command line, ``lr=0.1``: what a study's parameter can hold.
+
+    Raises:
+        UserError: one has no value, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for item in recipe:
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or name in found:
+            raise UserError(f"{item!r} is no field of an experiment; write each once, as in lr=0.1")
+        found[name] = value
+    return found
+
+
 def grid(**fields: Any) -> list[Experiment]:
     """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed. Repetitions count once."""
     varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Generator, Tensor
 
-from specfreq.augment.base import Augmentation, Criterion
+from specfreq.augment.base import Augmentation, Criterion, refuse_others
 from specfreq.naming import UserError
 from specfreq.randomness import uniform
 
@@ -24,7 +25,7 @@ class FourierWaves(Augmentation):
     both 0 at the centre; x' is cut off at 0 and 1. S is the side of the image, of one that is not square the longer.
 
     The original's network normalises the two views separately, with batch statistics and scales of their own; here both share
-    them.
+    them: that would be another network, not another view or loss.
 
     Args:
         strength: mean of s; 10 for ImageNet.
@@ -37,6 +38,10 @@ class FourierWaves(Augmentation):
         if not 0 <= strength < math.inf:
             raise UserError(f"strength must be a mean, at least 0, not {strength}")
         self.strength = strength
+
+    def fit(self, images: Tensor) -> Self:
+        refuse_others(images, "it cuts images off at 0 and 1")
+        return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return {"seed": torch.randint(2**63 - 1, (count,), generator=generator)}  # how many channels there are shows later

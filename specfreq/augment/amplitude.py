@@ -1,14 +1,14 @@
 """Amplitude mix: an image takes over a random share of another's amplitude spectrum (FACT)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment.apr import permutation
-from specfreq.augment.base import Augmentation, Criterion
+from specfreq.augment.base import Augmentation, Criterion, refuse_others
 from specfreq.naming import UserError
 
 
@@ -19,8 +19,8 @@ class AmplitudeMix(Augmentation):
         \, e^{i \arg \mathcal{F} x}\bigr), \quad \lambda \sim U(0, \alpha);
         \qquad L = \tfrac12 \ell(f(x), y) + \tfrac12 \ell(f(x'), y)
 
-    x' is cut off at 0 and 1. The transform is 2-D, channel by channel, as in the original. Its teacher network, whose answers
-    to one view the other is to give, is no part of this.
+    x' is cut off at 0 and 1. The transform is 2-D, channel by channel, as in the original. Its second loss, that the network should
+    say of each view what a moving average of itself says of the other, is no part of this: it needs that second network.
 
     Args:
         alpha: largest share.
@@ -37,6 +37,10 @@ class AmplitudeMix(Augmentation):
         if not 0 <= alpha <= 1:
             raise UserError(f"alpha must be a share of the donor's amplitude, in [0, 1], not {alpha}")
         self.alpha, self.swap, self.donors = alpha, swap, donor == "set"
+
+    def fit(self, images: Tensor) -> Self:
+        refuse_others(images, "it cuts images off at 0 and 1")
+        return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         share = torch.ones(count) if self.swap else self.alpha * torch.rand(count, generator=generator)

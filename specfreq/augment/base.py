@@ -57,6 +57,9 @@ class Augmentation(nn.Module):
     def forward(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Transform images (B, C, H, W) or (C, H, W) in [0, 1] by draws of its own; donors come from the batch itself.
 
+        Returns:
+            Images of the same shape and type.
+
         Raises:
             UserError: integers, values outside [0, 1] or NaN, another shape, or one image where others are needed.
         """
@@ -66,17 +69,22 @@ class Augmentation(nn.Module):
         rows = {k: v.to(batch.device) for k, v in self.draw(len(batch), generator).items()}
         batch = self.before(batch, rows)
         batch = self.transform(batch, rows, batch[rows["donor"].flatten()] if self.donors else None)
-        return batch if images.ndim != 3 else batch[0]
+        return (batch if images.ndim != 3 else batch[0]).to(images.dtype)
 
 
 class EightBit(Augmentation):
     """What works on the 256 levels of 8-bit pictures, and so needs images in [0, 1]; values between two levels are rounded."""
 
     def fit(self, images: Tensor) -> Self:
-        if images.dtype != torch.uint8:
-            for part in images.split(1000):
-                checked(part, hint="; it works on 8-bit pictures, so leave out the filter")
+        refuse_others(images, "it works on 8-bit pictures")
         return self
+
+
+def refuse_others(images: Tensor, why: str) -> None:
+    """Refuse training images (N, C, H, W) that are no pictures: floats outside [0, 1], which a filter has made."""
+    if images.dtype != torch.uint8:
+        for part in images.split(1000):
+            checked(part, hint=f"; {why}, so leave out the filter")
 
 
 def checked(images: Tensor, hint: str = "") -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from specfreq import fourier
 from specfreq.augment import operations
 from specfreq.augment.apr import APRSingle, Overflow, chain, coin_of, from_levels, parted, permutation, probability
-from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, to_bytes, to_floats
+from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, refuse_others, to_bytes, to_floats
 from specfreq.naming import UserError
 
 EDGE = math.exp(-2) / (1 + 2 * math.exp(-2))  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
@@ -109,6 +109,8 @@ class HybridAugment(Augmentation):
     def fit(self, images: Tensor) -> Self:
         if self.single:
             self.single.fit(images)
+        if self.clip:
+            refuse_others(images, "it cuts images off at 0 and 1")
         return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:

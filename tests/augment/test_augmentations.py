@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.testing import assert_close
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from specfreq import augment, experiment
@@ -12,6 +13,7 @@ from specfreq.naming import UserError
 
 PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
 SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa"]
+ALL = PAIRS + SINGLE
 OTHERS = ["apr-sp:overflow=wrap,channels=1", "augmix:consistency=0", "hybrid-augment:mode=p,plus=0", "vipaug:fractal=1,channels=0"]
 
 
@@ -76,6 +78,34 @@ def test_it_works_on_pictures_in_a_pipeline_of_torchvision(spec, mode):
     assert out.shape == (len(mode.replace("L", "1")) if mode == "RGB" else 1, 31, 20) and out.dtype == torch.float32
 
 
+@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("picture", [tv_tensors.Image, torch.as_tensor])
+def test_batches_pass_through_a_pipeline_as_through_the_transform(images, spec, picture):
+    to_floats = v2.ToDtype(torch.float32, scale=True)
+    torch.manual_seed(0)
+    out = v2.Compose([to_floats, augment.build(spec)])(picture(images))
+    torch.manual_seed(0)
+    assert torch.equal(out, augment.build(spec)(to_floats(images)))
+
+
+@pytest.mark.parametrize("spec", ALL + OTHERS)
+@pytest.mark.parametrize("shape", [(3, 3, 27, 20), (3, 1, 20, 27), (2, 1, 9, 9)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_grey_oblong_and_odd_images_keep_shape_and_type(spec, shape, dtype):
+    x = torch.rand(shape, generator=generator(), dtype=dtype)
+    before = x.clone()
+    out = augment.build(spec).fit(x)(x, generator=generator(1))
+    assert out.shape == x.shape and out.dtype == dtype and out.isfinite().all()
+    assert torch.equal(x, before)
+    strided = x.mT.contiguous().mT
+    assert_close(augment.build(spec).fit(x)(strided, generator=generator(1)), out, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("spec", SINGLE)
+def test_an_empty_batch_stays_empty(images, spec):
+    assert augment.build(spec)(images[:0] / 255).shape == (0, 3, 8, 8)
+
+
 @pytest.mark.parametrize("spec", PAIRS)
 def test_pairs_need_a_batch(images, spec):
     for alone in (images[0] / 255, images[:1] / 255):
@@ -101,13 +131,27 @@ def test_bad_images_are_refused_by_name(images, spec, spoil, message):
         augment.build(spec)(spoil(images / 255))
 
 
-@pytest.mark.parametrize("spec", ["apr-s", "apr-sp", "augmix", "hybrid-augment", "vipaug"])
-def test_training_images_that_are_not_pictures_are_refused_once(images, spec):
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        *((spec, "8-bit pictures") for spec in ("apr-s", "apr-sp", "augmix", "hybrid-augment", "vipaug")),
+        *((spec, "cuts images off") for spec in ("afa", "amplitude-mix", "apr-p:clip=1", "hybrid-augment:mode=p,clip=1")),
+    ],
+)
+def test_training_images_that_are_not_pictures_are_refused_once(images, spec, why):
     augmentation = augment.build(spec)
     assert augmentation.fit(images) is augmentation.fit(images / 255) is augmentation
-    with pytest.raises(UserError, match="8-bit pictures, so leave out the filter"):
-        augmentation.fit(images / 255 - 0.5)
-    assert augment.build("apr-p").fit(images / 255 - 0.5)
+    for wrong in (images / 255 - 0.5, (images / 255).masked_fill(images == 0, torch.nan)):
+        with pytest.raises(UserError, match=f"{why}.*, so leave out the filter"):
+            augmentation.fit(wrong)
+
+
+@pytest.mark.parametrize("spec", ["none", "apr-p", "hybrid-augment:mode=p"])
+def test_what_neither_rounds_nor_cuts_off_takes_filtered_images_too(images, spec):
+    x = images[:, :, :, 1:] / 255 - 0.5
+    augmentation = augment.build(spec)
+    rows = augmentation.fit(x).draw(60, generator())
+    assert augmentation.transform(x, rows, x.repeat(1 + ("hybrid" in spec), 1, 1, 1).flip(0)).amin() < 0
 
 
 def test_an_experiment_refuses_a_filter_whose_output_is_no_picture(tmp_path, monkeypatch):
@@ -119,12 +163,13 @@ def test_an_experiment_refuses_a_filter_whose_output_is_no_picture(tmp_path, mon
         experiment.run(point)
 
 
-@pytest.mark.parametrize("spec", ["amplitude-mix", "apr-p", "hybrid-augment:mode=p"])
-def test_donors_of_another_shape_are_refused(images, spec):
+@pytest.mark.parametrize("spec", PAIRS)
+@pytest.mark.parametrize("other", [lambda x: x[..., :-1], lambda x: x[:, :1], lambda x: x[..., :1], lambda x: x[:30]])
+def test_donors_of_another_shape_are_refused(images, spec, other):
     augmentation, x = augment.build(spec), images / 255
-    donors = (x if "hybrid" not in spec else x.repeat(2, 1, 1, 1))[..., :-1]
+    donors = x if "hybrid" not in spec else x.repeat(2, 1, 1, 1)
     with pytest.raises(ValueError, match="shape"):
-        augmentation.transform(x, augmentation.draw(60, generator()), donors)
+        augmentation.transform(x, augmentation.draw(60, generator()), other(donors))
 
 
 @pytest.mark.parametrize("spec", ["apr-s", "hybrid-augment:mode=s", "vipaug"])
