@@ -33,9 +33,10 @@ class Number(_Strict):
 
 
 class Measured(_Strict):
-    """A published number of an arm: what of, in which unit, with which network and schedule."""
+    """A published number of an arm, in %: of what, and with which network and schedule."""
 
     data: str
+    rows: str = "arms"  # which rows of the record have ours
     quantity: str
     arm: str
     published: float
@@ -48,6 +49,7 @@ class Claim(_Strict):
 
     statement: str
     data: str = ""
+    rows: str = "arms"  # which rows of the record tell
     quantity: str | None = None  # accuracy, where a study knows no other
     judge: Literal["at_chance", "falls", "rises", "within_a_point", "untestable"]
     filters: list[str] = []
@@ -141,10 +143,12 @@ def _bounds(mean: float, low: float, high: float) -> str:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _series(record: Mapping[str, Any] | None, data: str, quantity: str | None = None) -> dict[bool, dict[str, Row]]:
+def _series(
+    record: Mapping[str, Any] | None, data: str, quantity: str | None = None, content: str = "arms"
+) -> dict[bool, dict[str, Row]]:
     """The rows of a data set: corrected (False) and as published (True), under the name of the corrected filter or arm."""
     found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
-    for row in (record or {"arms": []})["arms"]:
+    for row in (record or {}).get(content, []):
         if row["data"] == data and row.get("quantity") == quantity and row["series"] in ("corrected", "as published"):
             name = row["stands_for"] if "stands_for" in row else filters.corrected(row["filter"])
             found[row["series"] == "as published"][name] = row
@@ -156,7 +160,7 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     if claim.judge == "untestable":
         return UNTESTABLE, claim.why
     names = claim.arms or [filters.normal_form(f) for f in claim.filters]
-    series = _series(record, claim.data, claim.quantity)
+    series = _series(record, claim.data, claim.quantity, claim.rows)
     if not all(n in series[False] for n in names):
         return NO_RECORD, ""
     rule = _RULES[claim.judge]
@@ -209,7 +213,7 @@ def numbers(study: str, profile: str = "laptop") -> "Styler":
     record = records.published(study, profile)
     rows = []
     for number in load(study).numbers:
-        series = _series(record, number.data, number.quantity)
+        series = _series(record, number.data, number.quantity, number.rows)
         rows.append(
             {
                 "quantity": number.quantity,
