@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from specfreq import augment, records
 from specfreq.experiment import Experiment, Run
 from specfreq.naming import UserError, unknown
@@ -38,10 +40,9 @@ def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, prog
         progress: a bar over networks and measures; None shows it on terminals only.
 
     Returns:
-        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of,
-        or itself), series (corrected,
-        as published, or which quirks it has), quantity, seeds, values, mean, low, high, keys. A quantity that is null for a seed
-        has no row.
+        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of, or itself), series
+        (corrected, as published, or which quirks it has), quantity, seeds, values, mean, low, high, chance (accuracy of
+        guessing, %), keys. A quantity that is null for a seed has no row.
     """
     out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
@@ -70,6 +71,7 @@ def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, prog
                     "mean": mean,
                     "low": low,
                     "high": high,
+                    "chance": 100 / len(group[0].image_set("test").classes),
                     "keys": [run.key for run in group],
                 }
             )
@@ -88,6 +90,16 @@ def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[
         arm: {name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"} for name, m in measures.items()}
         for arm, group in arms(runs).items()
     }
+
+
+def average(runs: Sequence[Run], measure: str, *keys: str) -> dict[str, dict[str, Any]]:
+    """Arm -> what a measure found of the first seed's network, but under these keys the mean over seeds of each number."""
+    found = {}
+    for arm, group in arms(runs).items():
+        each = [run.measure(measure) for run in group]
+        means = {key: np.mean([result[key] for result in each], axis=0).tolist() for key in keys}
+        found[arm] = {k: v for k, v in each[0].items() if k != "provenance"} | means
+    return found
 
 
 def number(result: Mapping[str, Any], key: str) -> float | None:
@@ -121,7 +133,7 @@ def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
         UserError: there is no such arm.
     """
     known = list(dict.fromkeys(r["arm"] for r in found))
-    if baseline not in known:
+    if known and baseline not in known:
         raise unknown("arm", baseline, known)
     base = {(r["data"], r["quantity"]): r for r in found if r["arm"] == baseline}
     out = []
@@ -136,6 +148,12 @@ def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
         mean, low, high = records.interval(list(pairs.values()))
         out.append({**row, "seeds": list(pairs), "values": list(pairs.values()), "mean": mean, "low": low, "high": high})
     return out
+
+
+def departures(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """Each arm that does in some respect as an original program does, minus the arm that does not, as `differences` has it."""
+    bases = dict.fromkeys(r["stands_for"] for r in found if r["arm"] != r["stands_for"])
+    return [row for base in bases for row in differences(select(found, stands_for=base), base)]
 
 
 def table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
@@ -155,7 +173,6 @@ def shown(row: Row, signed: bool = False) -> str:
     return f"{row['mean']:+.2f}{bounds}"
 
 
-def one(found: Sequence[Row], arm: str, quantity: str, *, signed: bool = False) -> str:
-    """One number for a sentence; a dash if it is not there."""
-    matching = select(found, arm=arm, quantity=quantity)
-    return shown(matching[0], signed) if matching else "–"
+def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a name in MyST.)"""
+    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}

@@ -164,10 +164,14 @@ def origin(name: str, profile: str = "laptop") -> str:
     return f"record {name}.{profile} · {origin['runs']} run{'s' * (origin['runs'] > 1)} · {device} · torch {version}"
 
 
-def published_rows(name: str, content: str, profile: str = "laptop") -> dict[str, Any]:
+def content(name: str, key: str, profile: str = "laptop") -> Any:
+    """A part of a published record; an empty one if it has not been published."""
+    return (published(name, profile) or {}).get(key, {})
+
+
+def published_rows(name: str, key: str, profile: str = "laptop") -> dict[str, Any]:
     """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been published."""
-    record = published(name, profile)
-    return {"rows": record[content] if record else [], "note": origin(name, profile)}
+    return {"rows": content(name, key, profile) or [], "note": origin(name, profile)}
 
 
 def measured(row: Mapping[str, Any] | None) -> str:

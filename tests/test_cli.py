@@ -149,7 +149,7 @@ def test_an_experiment_is_trained_once_found_by_its_key_and_measured(specfreq, r
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["--epohcs", "3"], "No such option: --epohcs (Possible options: --epochs)"),
+        (["--epohcs", "3"], "No such option: --epohcs (Possible options: --epochs"),
         (["--epochs", "3.5"], "epochs='3.5' is refused"),
         (["--model", "resnt20"], "did you mean 'resnet20'?"),
         (["--data", "digits", "--measure", "acuracy"], "did you mean 'accuracy'?"),
@@ -159,6 +159,29 @@ def test_an_impossible_experiment_is_refused(specfreq, runs, args, complaint):
     code, out, err = specfreq("train", *args)
     assert (code, out) == (2, "")
     assert err.startswith("specfreq: ") and complaint in err
+    assert not runs.exists()
+
+
+def test_a_profile_fills_in_what_the_command_line_leaves_out(specfreq, runs, root):
+    (root / "notebooks" / "profiles.yaml").write_text("mine: {train: {data: digits, train_size: 100, test_size: 50, epochs: 7}}")
+    key = specfreq("train", "--profile", "mine", "--epochs", "1")[1].split()[0]
+    assert key == specfreq("train", *SMALL)[1].split()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "complaint"),
+    [
+        ("mine: {train: {epochs: 7}}", "mien", "did you mean 'mine'?"),
+        ("mine: {study: {epochs: 7}}", "mine", "unknown profile 'mine'"),  # it has nothing for a training
+        ("mine: {train: {epohcs: 7}}", "mine", "did you mean 'epochs'?"),
+        ("mine: {train: {epochs: many}}", "mine", "epochs='many' is refused"),
+        ("mine: 7", "mine", "profile: study: parameter: value"),
+    ],
+)
+def test_an_impossible_profile_is_refused(specfreq, runs, root, text, profile, complaint):
+    (root / "notebooks" / "profiles.yaml").write_text(text)
+    code, out, err = specfreq("train", "--profile", profile)
+    assert (code, out) == (2, "") and complaint in err
     assert not runs.exists()
 
 

@@ -13,9 +13,9 @@ PAGE = Path(__file__).parents[1] / "book" / "reading-and-rerunning.md"
 
 
 def documented() -> list[str]:
-    """The options of the command on the page that trains a ResNet-50."""
+    """The options of the command on the page that trains on ImageNet."""
     blocks = re.findall(r"```console\n\$ torchrun [^\n]*? -m specfreq (train .*?)```", PAGE.read_text(), re.DOTALL)
-    (command,) = (block for block in blocks if "resnet50" in block)
+    (command,) = (block for block in blocks if "imagenet" in block)
     return shlex.split(command.replace("\\\n", " "))
 
 
@@ -28,7 +28,7 @@ def test_the_documented_recipe_runs_end_to_end(imagenet_folder, tmp_path, monkey
     assert not ended.value.code, capfd.readouterr().err
     (run,) = experiment.list_runs()
     assert isinstance(run.image_set("train"), Stream)
-    assert run.experiment.model == "resnet50" and run.experiment.augment == "apr-p:p=0.5"
+    assert run.experiment.model == "resnet50" and run.experiment.augment == "apr-sp:p=0.5"
     assert run.experiment.milestones == (0.3, 0.6, 0.9) and run.experiment.weight_decay == 1e-4
     assert run.results["accuracy"]["images"] == 14
     assert run.results["band-accuracy step=8"]["low"][-1] == run.results["accuracy"]["accuracy"]

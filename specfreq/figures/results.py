@@ -12,15 +12,15 @@ from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
 
 
 @styled
-def accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def accuracies(rows: Sequence[Mapping[str, Any]], *, marks: str = "series", label: str = "test accuracy (%)") -> Figure:
     """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
 
-    Each row has data, arm, series, values (one per seed, drawn as ticks), mean, low and high (the interval; None for one seed),
-    all in %, and chance, the accuracy of guessing.
+    Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed, drawn as ticks), mean,
+    low and high (the interval; None for one seed), all in %, and chance, the accuracy of guessing.
     """
     panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
     arms = list(dict.fromkeys(r["arm"] for r in rows))
-    series = list(dict.fromkeys(r["series"] for r in rows))
+    series = list(dict.fromkeys(r[marks] for r in rows))
     colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
     size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another: readable on a phone
     figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
@@ -28,9 +28,9 @@ def accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         drawn = [r for r in rows if r["data"] == panel]
         for r in drawn:
-            k = series.index(r["series"])
+            k = series.index(r[marks])
             y = arms.index(r["arm"]) + (-spread + 2 * spread * k / (len(series) - 1) if spread else 0)
-            colour = colours[r["series"]]
+            colour = colours[r[marks]]
             axis.plot(r["values"], [y] * len(r["values"]), "|", color=colour, ms=6, alpha=0.6)
             if r.get("low") is not None:
                 axis.plot([r["low"], r["high"]], [y, y], color=colour, lw=2)
@@ -40,7 +40,7 @@ def accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
         axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
     axes[0, 0].set_yticks(range(len(arms)), arms)
-    axes[-1, 0].set_xlabel("test accuracy (%)")
+    axes[-1, 0].set_xlabel(label)
     handles = [plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s) for k, s in enumerate(series)]
     if len(series) > 1:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)
