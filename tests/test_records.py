@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import specfreq
-from specfreq import claims, experiment, filters, records
+from specfreq import augment, claims, compendium, experiment, filters, records
+from specfreq.measures.adversarial import ATTACKS
 from specfreq.naming import UserError
 
 SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "epochs": 1, "batch": 50, "shift": 0, "flip": False}
@@ -19,7 +20,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def compendium(tmp_path, monkeypatch):
+def book(tmp_path, monkeypatch):
     """An empty compendium to publish into."""
     monkeypatch.setattr(experiment, "root", lambda: tmp_path)
     monkeypatch.setattr(claims, "root", lambda: tmp_path)
@@ -65,8 +66,8 @@ def test_spans_of_numbers_are_in_order():
     assert [records.span(v) for v in ([], [9.5], [10.25, 9.5], [9.501, 9.502])] == ["–", "9.50", "9.50 to 10.25", "9.50"]
 
 
-def test_a_published_record_is_what_was_kept(runs, compendium, monkeypatch):
-    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
     record = records.of_study("study", "laptop", {"epochs": 1}, runs, arms=records.arms(runs))
     assert record["provenance"]["runs"] == 6 and record["provenance"]["seconds"] > 0
     assert set(record["provenance"]["data"]) == {"digits (train)", "digits (test)"}
@@ -77,8 +78,8 @@ def test_a_published_record_is_what_was_kept(runs, compendium, monkeypatch):
     assert records.published_rows("study", "arms")["rows"] == record["arms"]
 
 
-def test_publishing_what_was_not_kept_names_the_command(compendium, monkeypatch):
-    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+def test_publishing_what_was_not_kept_names_the_command(book, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
     with pytest.raises(UserError, match=r"unknown record 'study\.laptop'.*specfreq run study --profile laptop"):
         records.publish("study", "laptop")
 
@@ -159,10 +160,10 @@ def test_within_a_point_looks_at_every_pair():
     assert claims.judge(claim("within_a_point", "none", "whitening", HIGH), {"arms": rows})[0] == claims.UNDECIDED
 
 
-def test_records_of_folders_stay_among_the_records(compendium, monkeypatch):
-    monkeypatch.setenv("SPECFREQ_RUNS", str(compendium / "runs"))
+def test_records_of_folders_stay_among_the_records(book, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
     records.save("spectra-folder:/../../x y", {"profile": "quick"})
-    assert [p.name for p in (compendium / "runs" / "records").iterdir()] == ["spectra-folder-..-..-x-y.quick.json"]
+    assert [p.name for p in (book / "runs" / "records").iterdir()] == ["spectra-folder-..-..-x-y.quick.json"]
     assert records.publish("spectra-folder:/../../x y", "quick") == "spectra-folder-..-..-x-y.quick.json"
 
 
@@ -170,16 +171,62 @@ def test_without_a_record_there_is_no_verdict():
     assert claims.judge(claim("falls", "none", "whitening"), None) == (claims.NO_RECORD, "")
 
 
-def test_tables_put_our_numbers_beside_the_published_ones(compendium):
-    (compendium / "book" / "claims.yaml").write_text(
+def test_tables_put_our_numbers_beside_the_published_ones(book):
+    (book / "book" / "claims.yaml").write_text(
         "s: {published: {cifar10: {'gaussian-high-pass:sigma=2': {printed: 10.0, listed: 9.5, note: zero}}}, claims: []}"
     )
     arms = [row(HIGH, [50.0, 51, 52]), row(QUIRK, [10.0, 10, 10])]
-    specfreq.storage.write_json(compendium / "book" / "results" / "s.laptop.json", {"arms": arms})
+    specfreq.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": arms})
     html = claims.comparison("s").to_html()
     cells = [c.split("<")[0] for c in html.split(">") if c.split("<")[0].strip()]
     assert cells[-7:] == ["cifar10", "high-pass σ = 2 px", "9.50", "10.00", "10.00 ± 0.00", "51.00 ± 2.48", "zero"]
     assert html == claims.comparison("s").to_html()
+
+
+# Claims about arms
+
+
+def arm(name, values, quantity="error", series="corrected", stands_for=None):
+    mean, low, high = records.interval(values)
+    same = {"data": "cifar10", "arm": name, "stands_for": stands_for or name, "series": series, "quantity": quantity}
+    return {**same, "seeds": list(range(len(values))), "values": values, "mean": mean, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(("judge", "verdict"), [("falls", claims.YES), ("rises", claims.NOT)])
+def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdict):
+    record = {
+        "arms": [arm("none", [1.0, 1, 1]), arm("apr-p", [9.0, 9, 9])],
+        "hardened": [
+            *(arm("none", [1.0, 2, 3], "other"), arm("apr-p", [7.0, 7, 7], "other")),
+            *(arm("none", [50.0, 51, 52]), arm("apr-p", [40.0, 41, 42.5])),
+        ],
+    }
+    asked = claims.Claim(statement="s", data="cifar10", rows="hardened", quantity="error", judge=judge, arms=["none", "apr-p"])
+    assert claims.judge(asked, record)[0] == verdict
+    assert claims.judge(asked.model_copy(update={"quantity": "third"}), record) == (claims.NO_RECORD, "")
+
+
+def test_an_arm_as_published_can_be_the_only_one_that_bears_a_claim_out():
+    quirk = arm("apr-s:x", [30.0, 31, 32], series="as published", stands_for="apr-s")
+    partly = arm("apr-s:y", [1.0, 1, 1], series="overflow=wrap", stands_for="apr-s")
+    record = {"arms": [arm("none", [50.0, 51, 52]), arm("apr-s", [60.0, 61, 62.5]), quirk, partly]}
+    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-s"])
+    assert claims.judge(asked, record)[0] == claims.ONLY
+
+
+def test_what_cannot_be_tested_here_says_why():
+    asked = claims.Claim(statement="s", judge="untestable", why="no such images")
+    assert claims.judge(asked, {"arms": []}) == (claims.UNTESTABLE, "no such images")
+
+
+def test_numbers_of_arms_stand_beside_the_published_ones(book):
+    (book / "book" / "claims.yaml").write_text(
+        "s: {claims: [], numbers: [{data: cifar10, quantity: error, arm: apr-s, published: 9.1, setting: W, note: n}]}"
+    )
+    rows = [arm("apr-s", [50.0, 51, 52]), arm("apr-s:x", [40.0, 40, 40], series="as published", stands_for="apr-s")]
+    specfreq.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": rows})
+    cells = [c.split("<")[0] for c in claims.numbers("s").to_html().split(">") if c.split("<")[0].strip()]
+    assert cells[-7:] == ["error", "apr-s", "9.10", "W", "40.00 ± 0.00", "51.00 ± 2.48", "n"]
 
 
 def test_the_books_claims_name_real_filters_and_rules():
@@ -189,7 +236,20 @@ def test_the_books_claims_name_real_filters_and_rules():
         assert c.data in found.published
 
 
-def test_a_misspelt_claims_file_is_refused(compendium):
-    (compendium / "book" / "claims.yaml").write_text("s: {published: {cifar10: {none: {prnted: 1}}}, claims: []}")
+@pytest.mark.parametrize("study", ["amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps"])
+def test_the_books_claims_name_arms_and_quantities_that_the_study_has(study):
+    found, root = claims.load(study), experiment.root()
+    source = (root / "notebooks" / f"{study}.ipynb").read_text(encoding="utf-8")
+    values = compendium.resolve(study, "laptop")
+    trained = {"arms": {"none", *values["augmentations"]}, "hardened": set(values.get("hardened", []))}
+    for c in found.claims:
+        assert trained[c.rows] >= set(c.arms) and set(c.arms) == {augment.normal_form(a) for a in c.arms}
+        assert bool(c.why) == (c.judge == "untestable")
+    for c in [*found.claims, *(n for n in found.numbers if n.data == "cifar10")]:
+        assert c.quantity in (None, *ATTACKS) or f'\\"{c.quantity}\\": (' in source
+
+
+def test_a_misspelt_claims_file_is_refused(book):
+    (book / "book" / "claims.yaml").write_text("s: {published: {cifar10: {none: {prnted: 1}}}, claims: []}")
     with pytest.raises(UserError, match=r"(?s)claims\.yaml.*prnted"):
         claims.load("s")
