@@ -1,4 +1,4 @@
-"""APR-S, the whole chain of operations and recombination, against the algorithm of the original program, picture by picture."""
+"""The augmentations against the original program: APR-S picture by picture, APR-P on a batch, and the bare transforms."""
 
 import random
 import statistics
@@ -11,15 +11,17 @@ import PIL
 import torch
 from PIL import Image, ImageOps
 from torch import Generator, Tensor
+from torch.fft import irfft2, rfft2
 
+from benchmarks.fourier import batched
 from benchmarks.timing import spread
 from specfreq import augment, data, fourier
 from specfreq.augment import operations
 
 BATCH, ROUNDS, AT_LEAST = 128, 30, 20
-ORIGINAL = "the original"
-SPECS = ("apr-s", "apr-s:channels=1", "apr-s:channels=1,overflow=wrap", "apr-p", "apr-sp", "augmix", "amplitude-mix")
-SPECS += ("hybrid-augment", "vipaug", "afa")
+ORIGINAL, PAIRED = "the original", "the original's APR-P"
+SPECS = ("apr-s", "apr-s:channels=1", "apr-s:channels=1,overflow=wrap", "apr-p", "apr-p:channels=1", "apr-sp", "augmix")
+SPECS += ("amplitude-mix", "hybrid-augment", "vipaug", "afa")
 
 
 def operation(picture: Image.Image) -> Image.Image:
@@ -73,7 +75,10 @@ def run() -> None:
     images = data.load("photos", "train", size=BATCH).images
     pictures, floats = [Image.fromarray(x) for x in images.permute(0, 2, 3, 1).numpy()], images / 255
     random.seed(0)
-    calls = {ORIGINAL: lambda: [single(picture) for picture in pictures]}
+    calls = {
+        ORIGINAL: lambda: [single(picture) for picture in pictures],
+        PAIRED: lambda: batched(floats[torch.randperm(BATCH)], floats),
+    }
     for spec in SPECS:
         calls[spec] = partial(augment.build(spec), floats, generator=generator)
     calls |= parts(images, generator)
@@ -83,10 +88,14 @@ def run() -> None:
     speed = BATCH / statistics.median(times[ORIGINAL] for times in rounds)
     print(f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images a second.")
     print("As many times as fast, median (quartiles):")
-    for name in list(calls)[1:]:
+    for name in list(calls)[2:]:
         times = spread([each[ORIGINAL] / each[name] for each in rounds])
         goal = f"  target >= {AT_LEAST}" if name == "apr-s" else ""
         print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f}){goal}")
+    print("APR-P of the original, full complex transforms of the batch; as many times as fast, checks and draws included:")
+    for name in ("apr-p:channels=1", "apr-p"):
+        times = spread([each[PAIRED] / each[name] for each in rounds])
+        print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f})")
 
 
 def parts(images: Tensor, generator: Generator) -> dict[str, Callable]:
@@ -99,4 +108,5 @@ def parts(images: Tensor, generator: Generator) -> dict[str, Callable]:
         "  of that, the first operation": partial(operations.apply, images, first, level),
         "  the second, of half of the images": partial(operations.apply, images[::2], second[::2], again[::2]),
         "  their recombination": partial(fourier.recombine, half, half.flip(0)),
+        "  a bare rfft2 and irfft2 of that half": lambda: irfft2(rfft2(half)),
     }

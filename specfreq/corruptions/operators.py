@@ -49,6 +49,15 @@ def zoom(size: int, factor: float) -> Tensor:
     return torch.from_numpy(matrix)
 
 
+@functools.lru_cache(maxsize=5)
+def zooms(height: int, width: int, factors: tuple[float, ...]) -> Tensor:
+    """Mean of the image and its zooms by all factors: (H W, H W), to multiply flat images with from the right."""
+    down, across = (torch.stack([zoom(n, factor) for factor in factors]).flatten(1) for n in (height, width))
+    total = (down.T @ across).view(height, height, width, width).permute(1, 3, 0, 2).reshape(height * width, -1)
+    total.diagonal().add_(1)
+    return total / (len(factors) + 1)
+
+
 @functools.lru_cache(maxsize=32)
 def boxes(size: int, reduced: int) -> Tensor:
     """Means over `reduced` boxes of a line of `size` pixels, in 22-bit fixed point as Pillow has them: float64 (reduced, size)."""

@@ -140,6 +140,24 @@ def test_alexnets_errors_are_kept_by_name():
     assert np.mean(list(ALEXNET.values())) == pytest.approx(0.78899, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", corruptions.names())
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x * 255, r"in \[0, 1\]; some values are outside"),
+        (lambda x: x - 0.5, "some values are outside"),
+        (lambda x: x.masked_fill(x == x.max(), torch.nan), "or NaN"),
+        (lambda x: x.mul(255).byte(), "not torch.uint8 values"),
+        (lambda x: x[0], r"\(N, C, H, W\)"),
+        (lambda x: x[:, :2], "C = 1 or 3"),
+        (lambda x: x[..., :7], "8 pixels a side"),
+    ],
+)
+def test_no_corruption_takes_what_is_no_image(photos, name, spoil, message):
+    with pytest.raises(UserError, match=message):
+        corrupt(spoil(photos), name, 3)
+
+
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [

@@ -43,6 +43,13 @@ def test_rows_and_columns_are_zoomed_each_by_its_own_length(images):
     assert_close(ours.flatten(0, 1), by_rows @ operators.zoom(24, 1.2).T)
 
 
+def test_all_zooms_at_once_are_the_mean_of_the_image_and_each(images):
+    factors = (1.0, 1.1, 1.25)
+    zoomed = [operators.separable(images, lambda n, factor=factor: operators.zoom(n, factor)) for factor in factors]
+    ours = (images.flatten(2) @ operators.zooms(17, 24, factors)).view_as(images)
+    assert_close(ours, (images + sum(zoomed)) / 4)
+
+
 def test_a_disk_of_less_than_a_pixel_is_its_gaussian_alone():
     bell = np.exp(-np.array([1, 0, 1]) / (2 * 0.4**2))
     assert_close(operators.disk(0.3, 0.4), torch.from_numpy(np.outer(bell, bell) / bell.sum() ** 2))

@@ -1,0 +1,45 @@
+"""The README's programs run as they stand, and do what it says of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from specfreq import data, fourier
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def said():
+    """All names that the programs define, one after the other as a reader would run them."""
+    names = {"loader": [(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4))]}
+    for program in PROGRAMS:
+        exec(program, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return Image.fromarray(data.load("photos", "test", 1).images[0].permute(1, 2, 0).numpy())
+
+
+def test_pictures_lose_the_frequencies_below_8_cycles(said, picture):
+    out = said["sharp"](picture)
+    assert out.shape == (3, 32, 32) and out.dtype == torch.float32
+    assert fourier.low_pass(out, 8).abs().max() < 1e-6 < 0.01 < out.abs().max()
+
+
+def test_pictures_are_recombined_with_themselves_before_the_crop(said, picture):
+    outs = [said["single"](picture) for _ in range(8)]
+    assert all(out.shape == (3, 32, 32) and out.dtype == torch.float32 for out in outs)
+    assert all(out.min() >= 0 and out.max() <= 1 for out in outs)
+    assert len({out.sum().item() for out in outs}) > 1
+
+
+def test_batches_are_recombined_with_one_another(said):
+    images, mixed = said["images"], said["mixed"]
+    assert mixed.shape == images.shape == (4, 3, 32, 32) and not mixed.equal(images)
