@@ -187,11 +187,14 @@ def book(profile: Profile = "quick") -> None:
 def data_list() -> None:
     """Show every image set, and for those that cannot be loaded what is missing or damaged."""
     from specfreq import data
+    from specfreq.corruptions import official
 
     rows = data.status()
     print(_table((r.name, "here" if r.present else "not here", r.what) for r in rows))
     print("\nMissing or damaged; `specfreq data get NAME` gets it:")
     print("\n".join(f"  {row.name}: {row.why}" for row in rows if row.why) or "  nothing")
+    print(f"\nCorrupted images, for corruption:source=official; unpack them in {data.root()}, from {official.SITE}:")
+    print(_table((name, "here" if there else "not here") for name, there in official.here().items()))
 
 
 @data_app.command("get")

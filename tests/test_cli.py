@@ -259,6 +259,8 @@ def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, 
     assert (code, err) == (0, "")
     assert "photos         here " in out and "cifar10        not here " in out
     assert f"cifar10: {tmp_path / 'cifar-10-batches-py'}" in out
+    (tmp_path / "CIFAR-10-C").mkdir()
+    assert "CIFAR-10-C   not here" in out and "CIFAR-10-C   here" in specfreq("data", "list")[1]
     assert specfreq("data", "get", "cifar")[0] == 2
     assert specfreq("data", "get", "digits") == (0, "digits needs no download\n", "")
 

@@ -18,6 +18,11 @@ PER_SEVERITY = 10_000  # images of CIFAR's test sets
 SITE = "https://github.com/hendrycks/robustness"
 
 
+def here() -> dict[str, bool]:
+    """The published sets, and whether their folder is below the data folder; what is in it is checked when it is read."""
+    return {name: (root() / name).is_dir() for name in (*CIFAR.values(), "ImageNet-C")}
+
+
 def name_of(images: ImageSet | Stream) -> str:
     """The published set that was made of these images: by their name, or, ImageNet-C's, by their classes (n01440764, ...).
 

@@ -68,5 +68,5 @@ def legend(figure: Figure, lines: Mapping[str, dict[str, Any]], **others: Any) -
     """Above all panels: the line of each name, and grey lines of these styles for what is the same in all."""
     handles = [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
     handles += [plt.Line2D([], [], color="#555555", lw=1, ls=style, label=name) for name, style in others.items()]
-    columns = 75 // (max(len(h.get_label()) for h in handles) + 7)
+    columns = 75 // (max((len(h.get_label()) for h in handles), default=0) + 7)
     figure.legend(handles=handles, loc="outside upper center", ncols=max(1, columns), fontsize=9)
