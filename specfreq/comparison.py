@@ -9,7 +9,7 @@ import numpy as np
 from specfreq import augment, records
 from specfreq.experiment import Experiment, Run
 from specfreq.naming import UserError, unknown
-from specfreq.train import progress_bar
+from specfreq.progress import progress_bar
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq import pictures, planted, streams
+from specfreq import arrays, pictures, planted, streams
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, parse, unknown
 from specfreq.pictures import choose
@@ -94,8 +94,8 @@ def root() -> Path:
 
 
 def names() -> list[str]:
-    """The names that `load` knows; `folder` stands for folder:PATH, and `planted` takes parameters."""
-    return [*EMBEDDED, "planted", *PUBLISHED, "folder"]
+    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, and `planted` takes parameters."""
+    return [*EMBEDDED, "planted", *PUBLISHED, "folder", "array"]
 
 
 def load(name: str, split: str = "train", size: int | None = None, seed: int = 0) -> ImageSet | streams.Stream:
@@ -103,7 +103,8 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
 
     Args:
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
-            (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`).
+            (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`);
+            `array:FILE.npz` (see `arrays.array`).
         split: "train" or "test".
         size, seed: how many images to keep, and the seed that draws them. Only those are read from disk.
 
@@ -127,7 +128,7 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
 
 
 def normal_form(name: str) -> str:
-    """The one spelling of a name: what equals its default is left out, and a folder below the working directory has its full path.
+    """The one spelling of a name: what equals its default is left out, and what lies below the working directory has its full path.
 
     Raises:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
@@ -137,6 +138,9 @@ def normal_form(name: str) -> str:
         path, mark, query = rest.partition("?")
         here = Path(path).expanduser()
         return f"folder:{here.absolute() if path and here.is_dir() else path}{mark}{query}"
+    if kind == "array":
+        here = Path(rest).expanduser()
+        return f"array:{here.absolute() if here.is_file() else rest}"
     if kind == "planted":
         return planted.normal_form(name)
     kind, parameters = parse(name)
@@ -157,7 +161,7 @@ def get(name: str) -> str:
         ConnectionError: the download failed; says how to do it by hand.
     """
     kind = name.partition(":")[0]
-    if kind == "folder":
+    if kind in ("folder", "array"):
         raise UserError(f"{name} names pictures of your own; nothing can be downloaded")
     if kind not in names():
         raise unknown("data set", name, names())
@@ -188,6 +192,7 @@ def status() -> list[Row]:
         why = "; ".join(dict.fromkeys(filter(None, problems.values())))
         rows.append(Row(name, published.what, str(root()), not all(problems.values()), why))
     rows.append(Row("folder:PATH", "pictures of your own, a sub-folder per class", "PATH", True, ""))
+    rows.append(Row("array:FILE", "pictures of your own in one .npz file of NumPy", "FILE", True, ""))
     return rows
 
 
@@ -196,6 +201,8 @@ def _source(name: str, split: str) -> pictures.Source | streams.Stream:
     if kind == "folder":  # a path is not a list of parameters
         place = pictures.place(rest, root())
         return streams.folder(place, split, name) if place.stream else pictures.folder(place, split)
+    if kind == "array":
+        return arrays.array(rest, root(), split)
     if kind == "planted":
         return planted.source(name, split)
     kind = normal_form(name)

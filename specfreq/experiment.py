@@ -24,6 +24,7 @@ from specfreq.data import ImageSet, load, normal_form
 from specfreq.inference import device_of
 from specfreq.naming import UserError, unknown
 from specfreq.parallel import Team
+from specfreq.progress import progress_bar
 from specfreq.provenance import provenance
 from specfreq.streams import Stream
 
@@ -272,7 +273,8 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
     )
     if team.rank == 0:
         text = io.StringIO()
-        writer = csv.DictWriter(text, ["epoch", "loss", "accuracy", "lr"], lineterminator="\n")
+        columns = history[0] if history else ["epoch", "loss", "accuracy", "lr"]
+        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         storage.write(path / "history.csv", text.getvalue())
@@ -310,7 +312,7 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
     experiments = list(itertools.chain(*grids))
     for e in experiments:
         check(e, parallel.join(options.get("device")).size)
-    with train.progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
+    with progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
         runs = []
         for e in experiments:
             bar.set_postfix_str(f"{e.data}, {e.filter}, seed {e.seed}")

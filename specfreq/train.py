@@ -1,7 +1,6 @@
 """The trainer: any recipe and augmentation, one process or several; never waits for the device inside an epoch; resumes exactly."""
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from specfreq.attacks import base as attacks
+from specfreq import attacks
+from specfreq.attacks.base import climbed, start
 from specfreq.augment import Augmentation
 from specfreq.augment.base import checked
 from specfreq.batches import Feed
@@ -19,31 +18,13 @@ from specfreq.checkpoints import Checkpoints
 from specfreq.inference import autocast, exact
 from specfreq.naming import UserError
 from specfreq.parallel import Team, synchronised
+from specfreq.progress import progress_bar
 from specfreq.randomness import keyed, seed_of, uniform
 from specfreq.recipe import Recipe, learning_rate
 from specfreq.streams import Stream
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
 Row = dict[str, float]
-
-
-def progress_bar(what: str, total: int, unit: str, show: bool | None = None, line: int = 0, **options: Any) -> tqdm:
-    """A bar with rate and remaining time. None shows it on terminals only: ours, or the one that $SPECFREQ_PROGRESS names.
-
-    The kernel of a study has no terminal; who started it has, and draws the progress over cells in its first line.
-    """
-    place = os.environ.get("SPECFREQ_PROGRESS")
-    file = open(place, "w") if place else None  # noqa: SIM115 - open as long as the bar
-    return tqdm(
-        desc=what,
-        total=total,
-        unit=unit,
-        file=file,
-        position=line + 1 if place else None,
-        leave=False,
-        disable=None if show is None else not show,
-        **options,
-    )
 
 
 class Diverged(RuntimeError):
@@ -75,7 +56,8 @@ def fit(
         after_step: called with the numbers of finished epochs and steps of the current one.
 
     Returns:
-        One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of the epoch).
+        One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of the epoch); with
+        an adversary robust, the accuracy (%) of its last batch, images as they are, under 10 steps of pgd.
 
     Raises:
         Diverged: the loss became NaN or infinite; names epoch, step and learning rate.
@@ -89,8 +71,8 @@ def fit(
 
     where Π goes back into the ball of ε around x, then into [0, 1]; images behind an input filter are attacked there. By
     default the attacked network is in evaluation mode: an image's attack does not depend on its batch, and batch statistics
-    move once a step. In the original program it is in training mode, and they move twice. Beware of catastrophic overfitting:
-    the accuracy of these batches says nothing of stronger attacks.
+    move once a step. In the original program it is in training mode, and they move twice. Beware of catastrophic overfitting,
+    where accuracy stays high and robust falls to 0: the network knows single steps and nothing else.
 
     What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
     depend on (seed, epoch, step, process).
@@ -125,6 +107,18 @@ def fit(
             out = forward(torch.cat(views) if len(views) > 1 else views[0])
             logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(y))
             return augmentation.loss(logits, y, state.criterion), logits
+
+    def robust(epoch: int, index: Tensor) -> float | None:
+        """Accuracy in % of what the first process had of a batch, under an attack that takes its time."""
+        if team.rank:
+            return None
+        index = index.tensor_split(team.size)[0]
+        (clean,) = feed.plain(epoch, [index])
+        model.eval()
+        with autocast(device, recipe.precision):
+            fell = attacks.pgd(model, clean, labels[index], recipe.eps / 255, seeds[index], steps=10).step >= 0
+        model.train()
+        return 100 - 100 * float(fell.double().mean())
 
     def finite(epoch: int) -> Tensor:
         """The losses of this epoch so far, once the device has computed them."""
@@ -171,7 +165,8 @@ def fit(
                     after_step(epoch, step + 1)
             losses = finite(epoch)
             mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
-            state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1))
+            more = {"robust": team.told(robust(epoch, batches[-1]))} if recipe.adversary == "fgsm" else {}
+            state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1), more)
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
     state.end()
     model.eval()
@@ -186,10 +181,10 @@ def _attacked(
 ) -> tuple[Tensor, ...]:
     """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the image's seed, a step."""
     noise = uniform(seeds, len(views), *views[0].shape[1:]).unbind(1)
-    starts = [attacks.start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
+    starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
     slopes = torch.autograd.grad(loss(starts), starts)
     moved = zip(starts, slopes, views, strict=True)
-    return tuple(attacks.climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved)
+    return tuple(climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved)
 
 
 def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
@@ -257,8 +252,8 @@ class _State:
         """Finished epochs, and finished steps of the current one."""
         return [len(self.history), len(self.losses)]
 
-    def end_epoch(self, loss: float, accuracy: float, lr: float) -> None:
-        self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr})
+    def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> None:
+        self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more})
         self._begin_epoch()
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
+TINY = torch.finfo(torch.float64).tiny
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> what an attack raises (B,)
 
 
@@ -71,16 +72,21 @@ class Search:
 
 
 def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W).
+    """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W), of any length.
 
-    The loss is computed in float64: in float32 the cross-entropy of a confident answer has no slope at all.
+    In float32 the cross-entropy of a confident answer has no slope at all: so its slope at the logits is computed in float64, and
+    brought to length 1 before it goes back to the image. What has no slope, or one that is not finite, has slope 0.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
-        logits = model(images).double()
-        losses = loss(logits, labels)
-        (slope,) = torch.autograd.grad(losses.sum(), images)
-    return logits.argmax(1) != labels, losses.detach(), slope
+        logits = model(images)
+        said = logits.detach().double().requires_grad_()
+        losses = loss(said, labels)
+        (ahead,) = torch.autograd.grad(losses.sum(), said)
+        ahead = (ahead / ahead.abs().amax(1, keepdim=True).clamp_min(TINY)).to(logits.dtype)
+        slope = torch.autograd.grad(logits, images, ahead, allow_unused=True)[0] if logits.requires_grad else None
+    slope = torch.zeros_like(images) if slope is None else slope.nan_to_num(0, 0, 0)
+    return said.argmax(1) != labels, losses.detach(), slope.detach()
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

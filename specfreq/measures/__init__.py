@@ -7,16 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from specfreq import inference
 from specfreq.measures.accuracy import accuracy
+from specfreq.measures.adversarial import adversarial
 from specfreq.measures.answers import Images
 from specfreq.measures.band_accuracy import band_accuracy
 from specfreq.measures.calibration import calibration
 from specfreq.measures.corruption import corruption
+from specfreq.measures.detection import out_of_distribution
 from specfreq.measures.discrimination import feature_discrimination
+from specfreq.measures.heatmap import fourier_heatmap
 from specfreq.measures.likelihood import nll
+from specfreq.measures.swap import amplitude_phase_swap
 from specfreq.naming import UserError, canonical, parse, resolve
 
-VERSION = 1  # of what they compute: raised whenever one would give other numbers than before
+VERSION = 2  # of what they compute: raised whenever one would give other numbers than before
 Measure = Callable[..., dict[str, Any]]
 
 
@@ -34,6 +39,10 @@ _MEASURES: dict[str, Measure] = {
     "nll": _described(nll),
     "calibration": _described(calibration),
     "corruption": _described(corruption),
+    "out-of-distribution": _described(out_of_distribution),
+    "adversarial": _described(adversarial),
+    "fourier-heatmap": _described(fourier_heatmap),
+    "amplitude-phase-swap": _described(amplitude_phase_swap),
     "band-accuracy": _described(band_accuracy),
     "feature-discrimination": _described(feature_discrimination),
 }
@@ -60,13 +69,14 @@ def normal_form(spec: str) -> str:
 
 
 def compute(
-    spec: str, model: nn.Module, images: Images, *, precision: str = "float32", batch: int = 500, **options: Any
+    spec: str, model: nn.Module, images: Images, *, precision: str = "float32", batch: int | None = None, **options: Any
 ) -> dict[str, Any]:
     """Judge a classifier (images in [0, 1] -> logits) on an image set, in memory or streamed, by the measure so described.
 
     Args:
         spec: one of `names()`, or ``name:key=value,...``.
-        precision, batch: how the network is asked, see `inference.evaluate`; the batch does not change the results.
+        precision, batch: how the network is asked, see `inference.evaluate`; the batch does not change the results. By default
+            one that fits a processor's cache, or fills a GPU.
         options: more of the measure's options, by name.
 
     Returns:
@@ -78,6 +88,7 @@ def compute(
     name, values = _resolved(spec, **options)
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
+    batch = batch or (100 if inference.device_of(model).type == "cpu" else 1000)
     return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
 
 

@@ -1,14 +1,20 @@
 """Calibration: whether the classifier is right as often as it says that it is."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from specfreq import inference
+from specfreq.corruptions import corrupt, recipe_for
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
+from specfreq.measures.corruption import GROUPS, Names, Severities
+from specfreq.naming import UserError
 
+EVERY = (1, 2, 3, 4, 5)  # severities
 NORMS = {"error": "l1", "rms": "l2", "max": "max"}  # our names of torchmetrics' norms
 
 
@@ -19,6 +25,10 @@ def calibration(
     bins: Count = 15,
     per_bin: Count = 100,
     as_published: bool = False,
+    corruptions: Names | None = None,
+    severities: Severities = EVERY,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    size: Count | None = None,
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
@@ -36,21 +46,36 @@ def calibration(
         bins: number B of the fixed bins.
         per_bin: images in an adaptive bin.
         as_published: leave the last adaptive bin, the most confident answers, out of the sums, as the original program does.
+        corruptions: ask about the images behind each of these corruptions at each severity, all answers in the same bins; names
+            as in `corruption`. By default about the images as they are.
+        severities, seed: of the corruptions, as in `corruption`, so that both meet the same images.
+        size: ask about at most so many images, as many of each class as can be.
 
     Returns:
         accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error, fixed_rms, fixed_max
         and adaptive_error, adaptive_rms, adaptive_max, in %; of either kind _accuracy and _confidence of each bin (%; null
-        where it is empty) and _count; images (how many). Null, too, are errors over no bin.
+        where it is empty) and _count; images (how many). Null, too, are errors over no bin. Of corrupted images also made (what
+        they are), corruptions and severities; the counts are those of all answers, one for each image and corruption and severity.
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not finite; severities or
+            a seed without corruptions; images that cannot be corrupted.
 
     Source: Naeini et al., AAAI 2015 (fixed bins); Hendrycks et al., ICLR 2019 (root mean square, adaptive bins of 100).
     """
     from torchmetrics.functional.classification import binary_calibration_error
 
-    confidence, given = answers.logits(model, images, precision, batch).double().softmax(1).max(1)
-    right = (given == images.labels).double()
+    if corruptions is None and (severities, seed) != (EVERY, 0):
+        raise UserError("calibration: severities and seed are those of corruptions; say which, such as corruptions=common")
+    images = answers.balanced(images, size)
+    if corruptions is None:
+        confidence, given = answers.logits(model, images, precision, batch).double().softmax(1).max(1)
+        right, made = (given == images.labels).double(), {}
+    else:
+        names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+        confidence, right = _corrupted(model, images, names, severities, seed, precision, batch)
+        recipe = f"{recipe_for(*images.shape[1:]).name}{', frost computed' * ('frost' in names)}"
+        made = {"made": f"regenerated, {recipe}", "corruptions": names, "severities": list(severities)}
     inside = confidence.clamp_max(1 - 2**-53)  # torchmetrics would give a confidence of exactly 1 a bin of its own
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
     fixed = _Bins.of(torch.bucketize(inside, edges, right=True) - 1, confidence, right, bins)
@@ -62,10 +87,27 @@ def calibration(
         "overconfidence": mean - accuracy,
         **{f"fixed_{k}": 100 * float(binary_calibration_error(inside, right.long(), bins, norm)) for k, norm in NORMS.items()},
         **{f"adaptive_{k}": v for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()},
-        "images": len(right),
+        "images": len(images),
         **_listed("fixed", fixed),
         **_listed("adaptive", adaptive),
+        **made,
     }
+
+
+def _corrupted(
+    model: nn.Module, images: Images, names: list[str], severities: tuple[int, ...], seed: int, precision: str, batch: int
+) -> tuple[Tensor, Tensor]:
+    """Confidence and rightness of the answers to all views of the images, float64 (images x corruptions x severities,)."""
+
+    def one(x: Tensor) -> Tensor:
+        confidence, given = answers.checked(model(x), images).double().softmax(1).max(1)
+        return torch.stack([1 - confidence, given], 1)  # the doubt: float32 cannot tell confidences near 1 apart
+
+    def answer(x: Tensor) -> Tensor:
+        return torch.stack([one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities], 1)
+
+    doubt, given = inference.evaluate(model, images, answer, precision=precision, batch=batch).unbind(2)
+    return 1 - doubt.double().flatten(), (given == images.labels[:, None]).double().flatten()
 
 
 class _Bins(NamedTuple):

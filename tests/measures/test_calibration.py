@@ -1,5 +1,6 @@
 """Calibration errors of classifiers whose confidence and accuracy are known."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from specfreq import ImageSet, measures
+from specfreq.corruptions import COMMON, corrupt
 from specfreq.measures import compute
+from specfreq.naming import UserError
 
 ERRORS = ["fixed_error", "fixed_rms", "fixed_max", "adaptive_error", "adaptive_rms", "adaptive_max"]
 RELIABILITY = [f"{kind}_{what}" for kind in ("fixed", "adaptive") for what in ("accuracy", "confidence", "count")]
@@ -130,3 +134,67 @@ def test_answers_of_one_confidence_may_come_in_any_order(known, shuffled):
     for result in (compute("calibration", model, shuffled(images, seed)) for seed in (0, 1)):
         for key in ERRORS + RELIABILITY:
             assert result[key] == pytest.approx(expected[key]), key
+
+
+# corrupted images
+
+
+def behind(images, name, severity, seed):
+    """The images behind a corruption, as a set of their own."""
+    pixels = (255 * corrupt(images.images / 255, name, severity, seed=seed)).round().to(torch.uint8)
+    return ImageSet(pixels, images.labels, images.classes, images.name)
+
+
+def test_answers_to_corrupted_images_share_the_bins(digits):
+    """As those of one set that holds the images behind every corruption at every severity."""
+    model, images = digits
+    parts = [behind(images, name, severity, 3) for name in ("shot_noise", "fog") for severity in (1, 4)]
+    pooled = ImageSet(torch.cat([p.images for p in parts]), images.labels.repeat(4), images.classes, images.name)
+    expected = compute("calibration:per_bin=20", model, pooled)
+    result = compute("calibration:per_bin=20,corruptions=fog+shot_noise,severities=1+4,seed=3", model, images)
+    assert (expected.pop("images"), result.pop("images")) == (244, 61)
+    assert sum(result["fixed_count"]) == sum(result["adaptive_count"]) == 244
+    for key, value in expected.items():
+        ours, theirs = ([-1 if v is None else v for v in np.atleast_1d(values)] for values in (result[key], value))
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4), key
+    assert result["made"] == "regenerated, cifar10-c"
+    assert (result["corruptions"], result["severities"]) == (["shot_noise", "fog"], [1, 4])
+
+
+def test_corrupted_images_are_those_of_the_corruption_measure(digits):
+    model, images = digits
+    options = "corruptions=common,severities=5,seed=2,size=20"
+    error, said = compute(f"corruption:{options}", model, images), compute(f"calibration:{options}", model, images)
+    assert said["accuracy"] == pytest.approx(100 - error["mean_error"])
+    assert said["corruptions"] == list(COMMON)
+    assert (said["made"], said["images"]) == (error["made"], 20)
+
+
+def test_doubts_that_float32_would_round_away_stay(digits):
+    """Logits eight times as large: of the surest answers float32 would make a confidence of 1."""
+    model, images = copy.deepcopy(digits[0]), digits[1]
+    model.net.head.requires_grad_(False).weight.mul_(8)
+    expected = compute("calibration:per_bin=5", model, behind(images, "fog", 1, 0))["adaptive_confidence"][-1]
+    assert 100 * (1 - 2**-25) < expected < 100
+    result = compute("calibration:per_bin=5,corruptions=fog,severities=1", model, images)
+    assert 100 - result["adaptive_confidence"][-1] == pytest.approx(100 - expected, rel=1e-3)
+
+
+def test_clean_calibration_is_what_it_was(digits):
+    """Options of corruption leave the description, the keys and every number of the clean measure alone."""
+    model, images = digits
+    assert measures.normal_form("calibration:severities=1+2+3+4+5,seed=0") == "calibration"
+    result = compute("calibration", model, images)
+    assert list(result) == ["accuracy", "confidence", "overconfidence", *ERRORS, "images", *RELIABILITY]
+    assert compute("calibration:size=20", model, images) == compute("calibration", model, images.subset(20))
+
+
+def test_severities_without_corruptions_are_refused(digits):
+    for spec in ("calibration:severities=5", "calibration:seed=1"):
+        with pytest.raises(UserError, match="say which, such as corruptions=common"):
+            compute(spec, *digits)
+    with pytest.raises(UserError, match="unknown corruption 'fogg'; did you mean 'fog'"):
+        measures.check("calibration:corruptions=fogg")
+    assert (
+        measures.normal_form("calibration:corruptions=snow+fog,severities=3+1") == "calibration:corruptions=snow+fog,severities=1+3"
+    )

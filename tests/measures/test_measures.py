@@ -10,7 +10,20 @@ from specfreq import ImageSet, data, measures, models
 from specfreq.naming import UserError
 
 CORRUPTION = "corruption:corruptions=shot_noise+fog+spatter,severities=1+5"
-EVERY = ["accuracy", "nll", "calibration:per_bin=20", CORRUPTION, "band-accuracy:step=3", "feature-discrimination:radii=1+2.5"]
+OTHERS = "out-of-distribution:other=uniform-noise+phase-scrambled"
+EVERY = [
+    "accuracy",
+    "nll",
+    "calibration:per_bin=20",
+    CORRUPTION,
+    OTHERS,
+    "adversarial:eps=4,curve=64,apgd_steps=4,targets=1,queries=8,steps=3",
+    "fourier-heatmap:norm=2,step=3",
+    "amplitude-phase-swap",
+    "amplitude-phase-swap:other=uniform-noise,channels=1",
+    "band-accuracy:step=3",
+    "feature-discrimination:radii=1+2.5",
+]
 
 
 def leaves(result):
@@ -28,7 +41,7 @@ def assert_same(result, expected):
 
 
 def test_every_measure_is_tested_here():
-    assert [spec.partition(":")[0] for spec in EVERY] == measures.names()
+    assert list(dict.fromkeys(spec.partition(":")[0] for spec in EVERY)) == measures.names()
 
 
 @pytest.mark.parametrize("spec", EVERY)
@@ -109,6 +122,8 @@ def test_no_images_are_refused(digits, spec):
         ("calibration:as_published=true", "calibration:as_published=True"),
         ("band-accuracy:step=2,size=500", "band-accuracy:size=500,step=2"),
         ("band-accuracy:level=set", "band-accuracy"),
+        ("fourier-heatmap:seed=0,norm=2.0,as_published=yes", "fourier-heatmap:as_published=True,norm=2"),
+        ("amplitude-phase-swap:clip=0,channels=1,other=svhn", "amplitude-phase-swap:channels=True,other=svhn"),
         ("corruption:corruptions=snow+fog+snow,severities=3+1", "corruption:corruptions=snow+fog,severities=1+3"),
         ("corruption:corruptions=extra+common,severities=5+4+3+2+1,seed=0", "corruption:corruptions=all"),
         ("feature-discrimination:radii=4.0+8+12.5", "feature-discrimination:radii=4+8+12.5"),
@@ -132,6 +147,12 @@ def test_descriptions_have_one_spelling(spec, form):
         ("band-accuracy:step=0", "step=0 is refused"),
         ("band-accuracy:level=mean", "level=mean is refused"),
         ("band-accuracy:size=-1", "size=-1 is refused"),
+        ("fourier-heatmap:norm=-1", "norm=-1 is refused"),
+        ("fourier-heatmap:norm=inf", "norm=inf is refused"),
+        ("fourier-heatmap:step=0", "step=0 is refused"),
+        ("fourier-heatmap:extent=-1", "extent=-1 is refused"),
+        ("fourier-heatmap:radius=3", "unknown parameter 'radius' for measure fourier-heatmap"),
+        ("amplitude-phase-swap:clip=maybe", "clip=maybe is refused"),
         ("corruption:corruptions=fogg", "unknown corruption 'fogg'; did you mean 'fog'"),
         ("corruption:severities=0", "severities=0 is refused"),
         ("corruption:severities=", "severities= is refused"),

@@ -1,0 +1,74 @@
+"""Figures of what tells a classifier's own images from others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from specfreq.figures.base import array, legend, lines_of, styled
+
+
+@styled
+def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Histograms of the scores, a panel for each name, of `out-of-distribution`: filled the own images, a line for each other set.
+
+    In % of each set, over bins of one width in a panel; the first and the last bin hold what lies beyond too.
+    """
+    panels, scores = max(len(results), 1), list(dict.fromkeys(r["score"] for r in results.values()))
+    figure, axes = plt.subplots(panels, squeeze=False, sharex=len(scores) < 2, figsize=(5.4, 1.75 * panels + 1.1))
+    others = _others(results)
+    lines = lines_of(dict.fromkeys(others))
+    own = sns.color_palette("colorblind")[7]
+    for axis, (name, result) in zip(axes[:, 0], results.items(), strict=False):
+        edges = array(result["edges"])
+        middle = (edges[1:] + edges[:-1]) / 2
+        axis.fill_between(edges, np.append(0, _share(result["histogram"])), step="pre", color=own, alpha=0.45, lw=0)
+        for i, (other, counts) in enumerate(zip(result["others"], result["other_histograms"], strict=True)):
+            axis.plot(middle, _share(counts), drawstyle="steps-mid", markevery=(i % 6, 6), **lines[other])
+        axis.set(title=name, ylabel="images (%)", ylim=(0, None))
+    axes[-1, 0].set_xlabel("score (" + ", ".join(scores) + ")")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=own, alpha=0.45, lw=0, label="own images")]
+    handles += [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)
+    return figure
+
+
+@styled
+def detection_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Own images kept over others kept, from one threshold to the next: all beside the rightly classified; areas AUROC and OSCR.
+
+    A row for each other set, a line for each name, of `out-of-distribution`; dashed: a score that knows nothing.
+    """
+    others = _others(results)
+    size = (5.6, 2.45 * max(len(others), 1) + 0.6)
+    figure, axes = plt.subplots(max(len(others), 1), 2, squeeze=False, sharex=True, sharey=True, figsize=size)
+    lines = lines_of(results)
+    for row, other in zip(axes, others, strict=False):
+        for axis, (key, area, what) in zip(row, (("tpr", "auroc", "all"), ("ccr", "oscr", "rightly classified")), strict=True):
+            for i, (name, result) in enumerate(results.items()):
+                if other in result["others"]:
+                    at = result["others"].index(other)
+                    label = f"{result[area][at]:.1f}"
+                    axis.plot(result["fpr"][at], result[key][at], markevery=(4 * i, 16), label=label, **lines[name])
+            axis.set(xlim=(-2, 102), ylim=(-3, 103))
+            axis.set_title(what, loc="right", fontsize=9, style="italic")
+            axis.legend(title=area.upper() + " (%)", title_fontsize=8, fontsize=8, loc="lower right")
+        row[0].plot([0, 100], [0, 100], color="#555555", lw=1, ls="--")
+        row[0].set_title(other, loc="left")
+        row[0].set_ylabel("own images kept (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel("others kept (%)")
+    legend(figure, lines, **{"no knowledge": "--"})
+    return figure
+
+
+def _others(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(other for r in results.values() for other in r["others"]))
+
+
+def _share(counts: Any) -> np.ndarray:
+    counts = array(counts)
+    return 100 * counts / counts.sum()

@@ -1,0 +1,137 @@
+"""Figures of robustness: Fourier heat maps, amplitude-phase swaps, errors by corruption."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from specfreq.figures.base import AMOUNT, array, legend, lines_of, picture, styled
+
+GROUPS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
+}
+
+
+@styled
+def heatmaps(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Fourier heat maps, two side by side, all on one scale from 0 to 100 %: a map for each name, results of `fourier-heatmap`.
+
+    The titles give the mean of the map and the error on undisturbed images.
+    """
+    columns, lines = min(2, max(1, len(results))), max(1, -(-len(results) // 2))
+    size = (2.25 * columns + 0.9, 2.2 * lines + 0.5)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=size, layout="compressed")
+    for axis in axes.flat[len(results) :]:
+        axis.set_visible(False)
+    shown = None
+    for i, (axis, (name, result)) in enumerate(zip(axes.flat, results.items(), strict=False)):
+        (left, right), (top, bottom) = (_edges(result[k]) for k in ("kx", "ky"))
+        extent = (left, right, bottom, top)
+        shown = axis.imshow(array(result["error"]), cmap=AMOUNT, vmin=0, vmax=100, extent=extent, interpolation="nearest")
+        axis.set_title(f"{name}\nmean {result['mean_error']:.0f} %, clean {result['clean_error']:.0f} %", fontsize=9)
+        axis.grid(False)
+        axis.locator_params(nbins=5, integer=True)
+        axis.set_ylabel("cycles per image" if i % columns == 0 else "")
+        axis.set_xlabel("cycles per image" if i + columns >= len(results) else "")
+    if shown is not None:
+        figure.colorbar(shown, ax=axes, shrink=0.85, label="error (%)")
+    return figure
+
+
+def _edges(frequencies: Sequence[int]) -> tuple[float, float]:
+    """Where the cells of a map begin and end, each as wide as the step between its frequencies."""
+    half = (frequencies[1] - frequencies[0]) / 2 if len(frequencies) > 1 else 0.5
+    return frequencies[0] - half, frequencies[-1] + half
+
+
+@styled
+def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Error over the frequency of the added wave, mean of each ring: a line for each name, results of `fourier-heatmap`.
+
+    Dashed: the error on undisturbed images.
+    """
+    figure, axis = plt.subplots(figsize=(5.4, 3.4))
+    lines = lines_of(results)
+    for i, (name, result) in enumerate(results.items()):
+        every = max(1, len(result["radii"]) // 8)
+        axis.axhline(result["clean_error"], color=lines[name]["color"], lw=0.9, ls="--")
+        axis.plot(result["radii"], result["by_radius"], markevery=(i % every, every), **lines[name])
+    axis.set(xlabel="frequency of the wave (cycles per image)", ylabel="error (%)", ylim=(0, 103))
+    legend(figure, lines, **{"undisturbed images": "--"})
+    return figure
+
+
+@styled
+def swaps(examples: Sequence[Any], size: float = 1.28) -> Figure:
+    """Two pictures and their two recombinations in each line, with what classifiers call them: `measures.swap.examples`.
+
+    Below each: the class and the probability, on a line for each classifier. A mixture called like the picture that gave the
+    amplitude is marked A, like the one that gave the phase φ.
+    """
+    names = list(dict.fromkeys(name for swap in examples for name in swap.answers))
+    lines, room = max(1, len(examples)), 0.075 * max(map(len, names)) if len(names) > 1 else 0
+    size = (4 * size + room + 0.2, lines * (size + 0.13 * len(names) + 0.2) + 0.3)
+    figure, axes = plt.subplots(lines, 4, squeeze=False, figsize=size)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    for axis, title in zip(axes[0], ("A", "B", "amplitude A\nphase B", "amplitude B\nphase A"), strict=True):
+        axis.set_title(title, fontsize=9)
+    beside = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (-4, -4), "ha": "right", "va": "top"}
+    for line, swap in zip(axes, examples, strict=False):
+        if len(names) > 1:
+            line[0].annotate("\n".join(names), (0, 0), fontsize=7.5, fontweight="bold", **beside)
+        donors = [(None, None), (None, None), swap.classes, swap.classes[::-1]]  # of amplitude, of phase
+        for place, (axis, image) in enumerate(zip(line, array(swap.pictures), strict=True)):
+            picture(axis, image)
+            axis.set_xlabel("\n".join(_said(*swap.answers[name][place], *donors[place]) for name in names), fontsize=7.5)
+    return figure
+
+
+def _said(named: str, sure: float, amplitude_of: str | None, phase_of: str | None) -> str:
+    return f"{named} {sure:.0f} %" + {amplitude_of: " A", phase_of: " φ"}.get(named, "")
+
+
+@styled
+def corruption_errors(
+    rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]] = (), baseline: str = "the baseline"
+) -> Figure:
+    """Errors of the arms of a study by corruption, and beside them the differences from a baseline, with their intervals.
+
+    Each row has arm, quantity (the corruption, or another name for what comes below them, such as a mean), mean, low and high
+    (the interval over seeds; None for one seed), in % and in percentage points: rows of `comparison.rows` and
+    `comparison.differences`.
+    """
+    arms = {r["arm"]: None for r in [*rows, *differences]}
+    lines, quantities = lines_of(arms), {r["quantity"] for r in rows} | {r["quantity"] for r in differences}
+    grouped = {group: [q for q in names if q in quantities] for group, names in GROUPS.items()}
+    rest = dict.fromkeys(r["quantity"] for r in [*rows, *differences] if not any(r["quantity"] in g for g in grouped.values()))
+    labels = [label for group, names in grouped.items() if names for label in (group, *names)] + list(rest)
+    place = {label: y for y, label in enumerate(labels)}
+    panels, height = 1 + bool(differences), 0.1 + 0.07 * len(arms)
+    size = (5.6, max(0.2, height) * len(labels) + 1.1)
+    figure, axes = plt.subplots(1, panels, squeeze=False, sharey=True, figsize=size)
+    for axis, shown in zip(axes[0], (rows, differences), strict=False):
+        for r in shown:
+            line, order = lines[r["arm"]], list(arms).index(r["arm"])
+            y = place[r["quantity"]] + 0.7 * ((order + 0.5) / len(arms) - 0.5)
+            if r.get("low") is not None:
+                axis.plot([r["low"], r["high"]], [y, y], color=line["color"], lw=1.6, alpha=0.7)
+            axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=4.5, mec="white", mew=0.4)
+    axes[0, 0].set(xlabel="error (%)", ylim=(len(labels) - 0.5, -0.7))
+    axes[0, 0].set_xlim(0, None)
+    axes[0, 0].set_yticks(range(len(labels)), [label if label in grouped else _pretty(label) for label in labels], fontsize=9)
+    for tick, label in zip(axes[0, 0].get_yticklabels(), labels, strict=True):
+        tick.set_fontweight("bold" if label in grouped else "normal")
+    if differences:
+        axes[0, 1].axvline(0, color="#555555", lw=1)
+        axes[0, 1].set_xlabel(f"minus {baseline} (points)")
+    legend(figure, {name: {**line, "lw": 1.6} for name, line in lines.items()})
+    return figure
+
+
+def _pretty(name: str) -> str:
+    return name.replace("_", " ").replace("gaussian", "Gaussian").replace("jpeg", "JPEG")

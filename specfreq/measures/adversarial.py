@@ -1,0 +1,220 @@
+"""Adversarial: how often the classifier stays right when images are changed to its disadvantage, and whether to believe it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import AfterValidator, BeforeValidator, Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from specfreq import attacks as kinds
+from specfreq import inference
+from specfreq.attacks import Attacked, Levels
+from specfreq.attacks.base import Model, climb
+from specfreq.attacks.gradient import cross_entropy
+from specfreq.corruptions.draws import Draws, content
+from specfreq.measures import answers
+from specfreq.measures.answers import Count, Images
+from specfreq.naming import unknown
+from specfreq.progress import progress_bar
+from specfreq.randomness import seed_of, uniform
+
+ATTACKS = ("fgsm", "pgd", "apgd-ce", "apgd-t", "square")  # the cheap ones first: what one has fooled, the next need not
+NOISE = 10  # draws of random corners of the ball
+FAR = 64.0  # eps, in 255ths, where no network is right any more, if its gradients can be followed
+SOME, MORE = 1.0, 2.0  # % of the images: more than chance would explain; more than a stronger attack may still find
+
+Attack = Callable[[Model, Tensor, Tensor, float, Tensor], Attacked]  # model, images, labels, eps, seeds
+
+
+def _one_spelling(names: str) -> str:
+    chosen = names.split("+")
+    for name in chosen:
+        if name not in ATTACKS:
+            raise unknown("attack", name, ATTACKS)
+    return "+".join(name for name in ATTACKS if name in chosen)
+
+
+# written fgsm+pgd
+Names = Annotated[str, AfterValidator(_one_spelling)]
+# written 4+8+16
+Curve = Annotated[
+    tuple[Levels, ...],
+    BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v),
+    AfterValidator(lambda v: tuple(sorted(set(v)))),
+]
+
+
+def adversarial(
+    model: nn.Module,
+    images: Images,
+    *,
+    attacks: Names = "fgsm+pgd+apgd-ce+apgd-t+square",
+    eps: Levels = 8.0,
+    curve: Curve = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    steps: Count = 20,
+    restarts: Count = 1,
+    apgd_steps: Count = 50,
+    targets: Count = 3,
+    queries: Count = 500,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    size: Count | None = None,
+    precision: str = "float32",
+    batch: int = 500,
+) -> dict[str, Any]:
+    r"""Accuracy on the worst images that attacks find within ε of each image, in every value, and in [0, 1].
+
+    .. math:: A(\varepsilon) = \tfrac{100}{N} \sum_i \bigl[\arg\max f(x) = y_i \text{ for all } x \text{ tried with }
+        \|x - x_i\|_\infty \le \varepsilon\bigr]
+
+    An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000 the last three
+    are those of AutoAttack's standard ensemble, without FAB. An image is lost only if the network errs again on what was found.
+
+    Args:
+        attacks: fgsm, pgd, apgd-ce, apgd-t (targeted), square (of answers alone), written fgsm+pgd; see `attacks`.
+        eps: ε in 255ths.
+        curve: other ε in 255ths at which pgd is tried, written 2+4+16; each on the images that are left by the smaller ones.
+        steps, restarts: of pgd; the restarts also of both apgd.
+        apgd_steps, targets: of apgd, for each target; and how many classes apgd-t aims at.
+        queries: of square.
+        seed: of the draws; an image's own depend on it and on the image's content.
+        size: ask about at most so many images, as many of each class as can be.
+
+    Returns:
+        attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack), robust (after the
+        last), alone (of fgsm and pgd by themselves; null for the others), noise_accuracy (under the worst of 10 random
+        corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd); clean_loss and attacked_loss (mean
+        cross-entropy); zero_gradients (% of the rightly answered images without any slope), late (% of the images, fooled in
+        the second half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the
+        network only hides its gradients, and is less robust than it seems:
+
+        - gradient: more than 1 % have no slope;
+        - noise: random corners fool more than pgd does, by over 1 % of the images;
+        - single-step: fgsm fools more than pgd does, by over 1 %;
+        - more-steps: apgd-ce still fools over 2 % in the second half of its steps;
+        - black-box: square fools over 2 % of the images, that gradients could not;
+        - growing-eps: over 1 % are left at the largest ε of the curve, if that is 64 or more (as they are, too, of a network
+          that has learned nothing and gives all images one class).
+
+    Raises:
+        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+
+    Source: Croce and Hein, ICML 2020 (the ensemble); Athalye et al., ICML 2018, section 3.1, and Carlini et al.,
+    arXiv 1902.06705 (what masked gradients look like).
+    """
+    images = answers.balanced(images, size)
+    names, radii = attacks.split("+"), sorted({*curve, eps})
+    auto = {"steps": apgd_steps, "restarts": restarts}
+    tried: dict[str, Attack] = {
+        "fgsm": lambda f, x, y, e, seeds: kinds.fgsm(f, x, y, e),
+        "pgd": lambda *asked: kinds.pgd(*asked, steps=steps, restarts=restarts),
+        "apgd-ce": lambda *asked: kinds.apgd(*asked, **auto),
+        "apgd-t": lambda *asked: kinds.apgd(*asked, **auto, loss="dlr-targeted", targets=targets),
+        "square": lambda *asked: kinds.square(*asked, queries=queries),
+    }
+    labels, columns = iter(images.labels.split(batch)), []
+
+    def answer(x: Tensor) -> Tensor:
+        with torch.inference_mode(False):  # there, nothing has gradients
+            suite = _Suite(model, images, x.clone(), next(labels).to(x.device), seed, tried, bar)
+            found = suite.run(names, eps, radii, apgd_steps // 2)
+        columns[:] = found
+        return torch.stack(list(found.values()), 1)
+
+    with progress_bar("attacks", len(images) * (1 + len(radii) + len({*names} - {"fgsm", "pgd"})), "img", line=1) as bar:
+        table = inference.evaluate(model, images, answer, precision=precision, batch=batch).double()
+    mean = dict(zip(columns, table.mean(0).tolist(), strict=True))
+    share = {what: 100 * value for what, value in mean.items()}
+    after = [share[f"after {name}"] for name in names]
+    alone = {"fgsm": share["fgsm"], "pgd": share[f"at {eps}"]}
+    flat = share["flat"] / mean["clean"] if mean["clean"] else None
+    lost = dict(zip(names, (b - a for b, a in zip([share["clean"], *after], after, strict=False)), strict=True))
+    reasons = {
+        "gradient": (flat or 0) > SOME,
+        "noise": share["noise"] < alone["pgd"] - SOME,
+        "single-step": share["fgsm"] < alone["pgd"] - SOME,
+        "more-steps": share["late"] > MORE,
+        "black-box": len(names) > 1 and lost.get("square", 0) > MORE,
+        "growing-eps": radii[-1] >= FAR and share[f"at {radii[-1]}"] > SOME,
+    }
+    return {
+        "attacks": names,
+        "eps": eps,
+        "accuracy": share["clean"],
+        "after": after,
+        "robust": after[-1],
+        "alone": [alone.get(name) for name in names],
+        "noise_accuracy": share["noise"],
+        "curve_eps": radii,
+        "curve_accuracy": [share[f"at {radius}"] for radius in radii],
+        "clean_loss": mean["clean loss"],
+        "attacked_loss": mean["attacked loss"],
+        "zero_gradients": flat,
+        "late": share["late"] if "apgd-ce" in names else None,
+        "masked": [reason for reason, holds in reasons.items() if holds],
+        "images": len(images),
+    }
+
+
+class _Suite:
+    """All that is tried on one batch of images (B, C, H, W); what is asked about an image depends on it alone."""
+
+    def __init__(self, model: nn.Module, images: Images, x: Tensor, y: Tensor, seed: int, tried: Mapping[str, Attack], bar: tqdm):
+        self.ask = lambda x: answers.checked(model(x), images)
+        self.x, self.y, self.seed, self.tried, self.bar = x, y, seed, tried, bar
+        self.content = content((255 * x).round())
+        self.loss, self.right = self._judged(x, y)
+
+    def run(self, names: Sequence[str], eps: float, radii: Sequence[float], half: int) -> dict[str, Tensor]:
+        """What holds of each image (B,): it is answered rightly, clean and after each attack; and so on."""
+        found = {"clean": self.right, "clean loss": self.loss.clone(), "noise": self._under_noise(eps)}
+        found["flat"] = self.right & (climb(self.ask, self.x, self.y, cross_entropy)[2] == 0).flatten(1).all(1)
+        found["fgsm"], _ = self._left("fgsm", eps, self.right, counts="fgsm" in names)
+        held, found["late"] = self.right, torch.zeros_like(self.right)
+        for radius in radii:
+            held, _ = self._left("pgd", radius, held, counts=radius <= eps and "pgd" in names)
+            found[f"at {radius}"] = held
+        alone, held = {"fgsm": found["fgsm"], "pgd": found[f"at {eps}"]}, self.right
+        for name in names:
+            if name in alone:
+                held = held & alone[name]
+            else:
+                held, fell = self._left(name, eps, held)
+                found["late"] = fell > half if name == "apgd-ce" else found["late"]
+            found[f"after {name}"] = held
+        return found | {"attacked loss": self.loss}
+
+    def _left(self, name: str, eps: float, of: Tensor, counts: bool = True) -> tuple[Tensor, Tensor]:
+        """Which of those images (B,) stay right under an attack, and at which of its steps the others fell, else -1.
+
+        With `counts`, what is found counts for the highest loss of each image.
+        """
+        (place,), held, fell = of.nonzero(as_tuple=True), of.clone(), torch.full_like(self.y, -1)
+        if len(place):
+            clean, y, largest = self.x[place], self.y[place], eps / 255
+            found, step = self.tried[name](self.ask, clean, y, largest, self._seeds(name)[place])
+            if not ((found - clean).abs().max() <= largest + 1e-6 and found.min() >= 0 and found.max() <= 1):
+                raise RuntimeError(f"{name} left the ball of {eps:g}/255, or [0, 1]")
+            loss, right = self._judged(found, y)
+            held[place], fell[place] = right, torch.where(right, -1, step)
+            if counts:
+                self.loss[place] = torch.maximum(self.loss[place], loss)
+        self.bar.update(len(self.x))
+        return held, fell
+
+    def _under_noise(self, eps: float) -> Tensor:
+        held = self.right
+        for draw in range(NOISE):
+            corner = self.x + eps / 255 * (uniform(self._seeds("noise") + draw, *self.x.shape[1:]) - 0.5).sign()
+            held = held & self._judged(corner.clamp(0, 1), self.y)[1]
+        return held
+
+    def _seeds(self, what: str) -> Tensor:
+        return Draws(self.content, seed_of(self.seed, "adversarial", what)).bits(1)[:, 0]
+
+    def _judged(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (B,), and which answers are right (B,)."""
+        with torch.no_grad():
+            logits = self.ask(x).double()
+        return cross_entropy(logits, y), logits.argmax(1) == y

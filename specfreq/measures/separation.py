@@ -1,0 +1,105 @@
+"""How well scores tell two sets apart, at every threshold: of images that a classifier knows, and of others."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+POINTS = 100  # of a curve that is drawn
+BINS = 40  # of a histogram
+TAILS = 0.005  # share of the scores below the first and above the last edge of a histogram
+
+
+class Thresholds(NamedTuple):
+    """How many images have a score of t or more, for each distinct score t from the largest down: int64 (T + 1,), 0 first.
+
+    Of the known images (positive), of the known ones that are classified rightly, and of the others. Equal scores pass a
+    threshold together, so neither the order of the images nor how ties are sorted matters, and any strictly increasing
+    function of the scores gives the same counts.
+    """
+
+    known: Tensor
+    right: Tensor
+    other: Tensor
+
+    @classmethod
+    def of(cls, known: Tensor, other: Tensor, right: Tensor) -> "Thresholds":
+        """Counts for scores (N,) of known images, true in `right` (N,) where classified rightly, and (M,) of others."""
+        values, places = torch.cat([known, other]).unique(return_inverse=True)
+        parts = (places[: len(known)], places[: len(known)][right], places[len(known) :])
+        return cls(*(_from_above(part.bincount(minlength=len(values))) for part in parts))
+
+
+def _from_above(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.flip(0).cumsum(0)])
+
+
+def numbers(counts: Thresholds) -> dict[str, float]:
+    r"""What is said of two sets of scores, in %; known images are the positive ones.
+
+    .. math:: \mathrm{TPR}(t) = \tfrac1N |\{i: s_i \ge t\}|, \quad \mathrm{FPR}(t) = \tfrac1M |\{j: s'_j \ge t\}|, \quad
+        \mathrm{CCR}(t) = \tfrac1N |\{i: s_i \ge t, i \text{ right}\}|
+
+    Returns:
+        auroc: the area under TPR over FPR, which is the probability that a known image scores higher, ties counting half.
+        tnr95: 1 - FPR where TPR is nearest to 95 %; of two as near the larger TPR, of equal TPR the smallest FPR.
+        detection_accuracy: the largest (TPR + 1 - FPR) / 2, at least 50.
+        auin, auout: average precision (sum of precision times step of recall, nothing interpolated) with the known images,
+        and with the others, as what is to be found; a score that knows nothing has the share of those.
+        oscr: the area under CCR over FPR; at most auroc, and at most the accuracy.
+
+    Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et al., NeurIPS 2018
+    (CCR). The areas are sums of trapezoids over all distinct scores, in whole numbers but for one division.
+    """
+    known, right, other = counts
+    n, m = int(known[-1]), int(other[-1])
+    distance = (20 * known - 19 * n).abs()  # from TPR 95 %, in 1/20 images
+    near = known[distance == distance.min()].max()
+    at = int((known == near).nonzero()[0])
+    return {
+        "auroc": 100 * _doubled_area(other, known) / (2 * n * m),
+        "tnr95": 100 * (m - int(other[at])) / m,
+        "detection_accuracy": 100 * (n * m + int((known * m - other * n).max())) / (2 * n * m),
+        "auin": _average_precision(known.diff(), other.diff()),
+        "auout": _average_precision(other.diff().flip(0), known.diff().flip(0)),
+        "oscr": 100 * _doubled_area(other, right) / (2 * n * m),
+    }
+
+
+def _doubled_area(x: Tensor, y: Tensor) -> int:
+    return int((x.diff() * (y[1:] + y[:-1])).sum())
+
+
+def _average_precision(wanted: Tensor, unwanted: Tensor) -> float:
+    """In %, from how many of either kind each distinct score has, the best score first."""
+    found = wanted.cumsum(0)
+    parts = wanted * found.double() / (found + unwanted.cumsum(0))
+    return 100 * math.fsum(parts.tolist()) / int(found[-1])
+
+
+def curve(counts: Thresholds) -> dict[str, list[float]]:
+    """At most `POINTS` points of the curves from (0, 0) on, evenly along TPR + FPR: lists fpr, tpr and ccr, in %."""
+    n, m = int(counts.known[-1]), int(counts.other[-1])
+    along = (counts.known.double() / n + counts.other.double() / m).contiguous()
+    places = torch.searchsorted(along, torch.linspace(0, 2, POINTS, dtype=torch.float64)).clamp_max(len(along) - 1).unique()
+    shares = {"fpr": (counts.other, m), "tpr": (counts.known, n), "ccr": (counts.right, n)}
+    return {name: (100 * count[places].double() / total).tolist() for name, (count, total) in shares.items()}
+
+
+def histograms(scores: Sequence[Tensor]) -> tuple[list[float], list[list[int]]]:
+    """Edges (`BINS` + 1) shared by all sets of scores, and how many of each set lie between them.
+
+    The edges go from the 0.5 % to the 99.5 % quantile of all scores together; what lies beyond is in the first and the last bin.
+    """
+    every = torch.cat(list(scores)).sort().values
+    ends = [float(every[round(q * (len(every) - 1))]) for q in (TAILS, 1 - TAILS)]
+    low, high = ends if ends[0] < ends[1] else (ends[0] - 0.5, ends[1] + 0.5)
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64)
+    return edges.tolist(), [torch.bucketize(part, edges[1:-1], right=True).bincount(minlength=BINS).tolist() for part in scores]
+
+
+def means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each number over several rows."""
+    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}

@@ -1,0 +1,186 @@
+"""Attacks against networks whose robust accuracy is known in closed form, and against what they promise of each image."""
+
+import pytest
+import torch
+from torch import nn
+
+from specfreq import attacks
+from specfreq.attacks import base, gradient
+
+EPS = 8 / 255
+EVERY = {
+    "fgsm": lambda f, x, y, eps, seeds: attacks.fgsm(f, x, y, eps),
+    "pgd": lambda *asked: attacks.pgd(*asked, steps=10, restarts=2),
+    "apgd-ce": lambda *asked: attacks.apgd(*asked, steps=30),
+    "apgd-t": lambda *asked: attacks.apgd(*asked, steps=30, loss="dlr-targeted", targets=3),
+    "square": lambda *asked: attacks.square(*asked, queries=300),
+}
+
+
+def linear(classes, scale=1.0, size=27, seed=0):
+    """Logits W x + b of images (N, 3, 3, 3), centred: a robust accuracy is then a matter of norms."""
+    g = torch.Generator().manual_seed(seed)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(size, classes))
+    net[1].weight.data = scale * torch.randn(classes, size, generator=g)
+    net[1].bias.data = -net[1].weight.data.sum(1) / 2
+    return net
+
+
+def images(net, count=200, low=0.3, high=0.7, seed=1):
+    """Images far from 0 and 1, with the labels that the network gives them, and a seed for each."""
+    x = torch.rand(count, 3, 3, 3, generator=torch.Generator().manual_seed(seed)) * (high - low) + low
+    return x, net(x).argmax(1).detach(), torch.arange(count) * 1_000_003
+
+
+def robust(net, x, y, eps):
+    """Which images no change within eps can move: of each wrong class, the margin exceeds eps times the 1-norm of w_y - w_j."""
+    weight, logits = net[1].weight.detach(), net(x).detach()
+    margin = logits.gather(1, y[:, None]) - logits
+    reach = eps * (weight[y][:, None] - weight[None]).abs().sum(2)
+    return ((margin > reach) | (torch.arange(len(weight)) == y[:, None])).all(1)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd-ce", "apgd-t"])
+@pytest.mark.parametrize("eps", [0.0, 0.5 / 255, 2 / 255, 8 / 255, 20 / 255])
+def test_of_two_classes_exactly_those_images_are_lost_that_can_be(name, eps):
+    """The slope of a linear network is the same everywhere, so even one step is the best there is."""
+    net = linear(2)
+    x, y, seeds = images(net)
+    found = EVERY[name](net, x, y, eps, seeds)
+    assert torch.equal(net(found.images).argmax(1) == y, robust(net, x, y, eps))
+    assert torch.equal(found.step < 0, robust(net, x, y, eps))
+
+
+def test_targeted_apgd_finds_whichever_of_many_classes_is_in_reach():
+    net, eps = linear(6), 3 / 255
+    x, y, seeds = images(net)
+    held = robust(net, x, y, eps)
+    assert 0.2 < held.float().mean() < 0.8
+    found = attacks.apgd(net, x, y, eps, seeds, steps=30, loss="dlr-targeted", targets=5)
+    assert torch.equal(found.step < 0, held)
+    fewer = attacks.apgd(net, x, y, eps, seeds, steps=30, loss="dlr-targeted", targets=1)
+    assert (fewer.step < 0).sum() > held.sum() and not ((fewer.step > 0) & held).any()
+
+
+def test_square_finds_most_of_what_there_is_without_a_slope():
+    net = linear(2)
+    x, y, seeds = images(net)
+    with torch.inference_mode():
+        found = attacks.square(net, x, y, EPS, seeds, queries=1000)
+    held = robust(net, x, y, EPS)
+    assert not ((found.step >= 0) & held).any()
+    assert ((found.step >= 0) & ~held).sum() > 0.9 * (~held).sum()
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """A small network with curved answers, and images of which an attack at 8/255 loses some, some of them white and black."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(72, 5)).eval()
+    net[3].weight.data *= 4
+    return net, *images(net, 60, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_found_is_inside_the_ball_and_the_box_and_as_wrong_as_said(curved, name):
+    net, x, y, seeds = curved
+    x = x.clone()
+    x[:20] = x[:20].round()
+    y = net(x).argmax(1).detach()
+    found, step = EVERY[name](net, x, y, EPS, seeds)
+    assert (found - x).abs().max() <= EPS + 1e-7 and found.min() >= 0 and found.max() <= 1
+    assert torch.equal(net(found).argmax(1) != y, step >= 0)
+    assert 0 < (step >= 0).sum() < 60
+    assert not found.requires_grad and x.grad is None
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_image_is_attacked_alike_in_any_company(curved, name):
+    """In float64, where rounding does not decide; the others are easier, harder, and elsewhere in the batch."""
+    net, x, y, seeds = curved
+    net, x = net.double(), x.double()
+    together = EVERY[name](net, x, y, EPS, seeds)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(5))
+    for part in (order[:7], order[7:40], order[40:]):
+        alone = EVERY[name](net, x[part], y[part], EPS, seeds[part])
+        assert torch.equal(alone.step, together.step[part])
+        torch.testing.assert_close(alone.images, together.images[part], rtol=0, atol=1e-12)
+    net.float()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_change_allowed_is_no_change(curved, name):
+    net, x, y, seeds = curved
+    found, step = EVERY[name](net, x, y, 0.0, seeds)
+    assert torch.equal(found, x) and (step == -1).all()
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce", "apgd-t", "square"])
+def test_another_seed_is_another_attempt(curved, name):
+    net, x, y, seeds = curved
+    assert not torch.equal(EVERY[name](net, x, y, EPS, seeds).images, EVERY[name](net, x, y, EPS, seeds + 10**9).images)
+
+
+def test_restarts_only_add():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(27, 40), nn.Tanh(), nn.Linear(40, 4))
+    for layer in (net[1], net[3]):
+        layer.weight.data = 3 * torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(4))
+    x, y, seeds = images(net, 300)
+    once, often = (attacks.pgd(net, x, y, 4 / 255, seeds, steps=3, restarts=n).step >= 0 for n in (1, 6))
+    assert (often | ~once).all() and often.sum() > once.sum()
+
+
+def test_a_confident_network_has_a_slope_all_the_same():
+    """Its cross-entropy is 0 in float32, and so is the slope; these answers too can be moved."""
+    net = linear(2, scale=100)
+    x, y, _ = images(net)
+    plain = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(gradient.cross_entropy(net(plain), y).sum(), plain)
+    flat, eps = (slope == 0).flatten(1).all(1), 60 / 255
+    assert flat.sum() > 20 and not robust(net, x, y, eps)[flat].all()
+    assert torch.equal(attacks.fgsm(net, x, y, eps).step < 0, robust(net, x, y, eps))
+
+
+def test_a_network_without_slope_is_not_harmed_by_following_it(curved):
+    _, x, y, seeds = curved
+    classes = torch.eye(5)
+
+    def blind(images):
+        return classes[y[: len(images)]] + 0 * images.detach().mean((1, 2, 3))[:, None]
+
+    for name in ("fgsm", "apgd-ce"):
+        assert (EVERY[name](blind, x, y, EPS, seeds).step == -1).all()
+
+
+def test_the_scale_of_the_logits_does_not_matter_to_the_targeted_loss():
+    logits = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0]]).double()
+    loss = gradient._towards(torch.tensor([1]))
+    assert loss(logits, torch.tensor([0])) == pytest.approx((1 - 3) / (3 - (0.5 - 1) / 2))
+    assert loss(1000 * logits, torch.tensor([0])) == pytest.approx(loss(logits, torch.tensor([0])))
+    assert loss(logits[:, :3], torch.tensor([0])) == -2
+
+
+def test_lengths_are_looked_at_where_the_paper_does():
+    assert list(gradient._checkpoints(100))[:8] == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_lengths_are_halved_for_the_images_that_swing_about_and_for_no_others():
+    """On a slope without end every step rises; in a narrow valley steps of 2 eps rise half of the time, until they are short."""
+    seen = []
+
+    def valley(x):
+        seen.append(x.detach().clone())
+        steep, narrow = x[:, 0, 0, 0], -1e3 * (x[:, 0, 0, 0] - 0.5) ** 2
+        return torch.stack([10 - torch.where(swings[: len(x)], narrow, steep), torch.zeros(len(x), dtype=x.dtype)], 1)
+
+    swings = torch.tensor([True, False])
+    x = torch.full((2, 1, 1, 1), 0.5, dtype=torch.float64)
+    attacks.apgd(valley, x, torch.zeros(2, dtype=torch.int64), 0.1, torch.tensor([1, 2]), steps=100)
+    swinging, climbing = torch.stack(seen)[:, :, 0, 0, 0].unbind(1)
+    assert climbing[-1] == pytest.approx(0.6) and (climbing[5:] == climbing[-1]).all()
+    assert (swinging[-1] - 0.5).abs() < 0.01 < (swinging[:10] - 0.5).abs().max()
+
+
+def test_a_place_outside_the_ball_goes_to_its_border_and_into_the_box():
+    clean = torch.tensor([0.0, 0.5, 1.0, 1.2])
+    assert base.inside(torch.tensor([-1.0, 0.9, 0.97, 1.15]), clean, 0.1).tolist() == pytest.approx([0, 0.6, 0.97, 1])
