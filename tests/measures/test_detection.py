@@ -288,6 +288,13 @@ def test_of_larger_pictures_the_middle_is_scaled_down(place):
     torch.testing.assert_close(seen[:, :, [0, 1, 2, 5, 6, 7]], small[:, :, [0, 1, 2, 5, 6, 7]] / 255)
 
 
+def test_what_the_smaller_grid_cannot_show_is_averaged_away(place):
+    """Stripes of 4 pixels' period, scaled down to a quarter: grey, not what lies in the middle of every four pixels."""
+    stripes = torch.tensor([255, 0, 0, 255], dtype=torch.uint8).repeat(8).expand(1, 3, 32, 32)
+    seen, _ = found(store(place, stripes.numpy()), colours())
+    assert (seen[..., 1:-1] - 0.5).abs().max() < 0.1
+
+
 @pytest.mark.parametrize(("count", "side", "channels"), [(1, 7, 3), (2, 8, 1)])
 def test_what_does_not_fit_is_refused_by_name(place, count, side, channels):
     known = colours() if side < 8 else colours(channels=2)
