@@ -160,8 +160,8 @@ class Run:
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
         stem = (name if filter == self.experiment.filter else f"{name}@{filter}").replace(":", " ")
-        if len(stem) > LONGEST:
-            stem = f"{stem[: LONGEST - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+        if len(stem) > LONGEST or "/" in stem:
+            stem = f"{stem.replace('/', ' ')[: LONGEST - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
         path = self.path / "results" / f"{stem}.json"
         if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != measures.VERSION:
             model = self.classifier(filter, device)

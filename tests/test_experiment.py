@@ -114,6 +114,12 @@ def test_a_long_description_is_a_short_file():
     assert max(len(name) for name in run.results) == experiment.LONGEST
 
 
+def test_a_measure_that_names_a_path_is_found_again(imagenet_folder, tmp_path):
+    run, folder = specfreq.run(Experiment(**SMALL)), imagenet_folder(tmp_path / "others")
+    run.measure(f"out-of-distribution:other=folder:{folder}?size=8,size=10")
+    assert [name.split()[0] for name in run.results] == ["accuracy", "out-of-distribution"]
+
+
 def test_a_run_that_cannot_be_read_is_left_out_by_name(caplog):
     run = specfreq.run(Experiment(**SMALL))
     newer = experiment.runs_dir() / "0123456789abcdef"

@@ -47,7 +47,8 @@ def numbers(counts: Thresholds) -> dict[str, float]:
         tnr95: 1 - FPR where TPR is nearest to 95 %; of two as near the larger TPR, of equal TPR the smallest FPR.
         detection_accuracy: the largest (TPR + 1 - FPR) / 2, at least 50.
         auin, auout: average precision (sum of precision times step of recall, nothing interpolated) with the known images,
-        and with the others, as what is to be found; a score that knows nothing has the share of those.
+        and with the others, as what is to be found; a score that knows nothing has the share of those, so both depend on how
+        many images either set has.
         oscr: the area under CCR over FPR; at most auroc, and at most the accuracy.
 
     Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et al., NeurIPS 2018
