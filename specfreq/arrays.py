@@ -50,7 +50,7 @@ def array(path: str, root: Path, split: str) -> Source:
     whole = np.issubdtype(given.dtype, np.integer) and given.shape in ((len(images),), (len(images), 1))
     if not whole or (given.size and given.min() < 0):
         raise UserError(f"{file}: {labels} must be {len(images)} whole numbers from 0, not {given.dtype} {given.shape}")
-    every = [held[name].max() for name in held if name.endswith("labels") and held[name].size]
+    every = [v.max() for name, v in held.items() if name.endswith("labels") and v.size and np.issubdtype(v.dtype, np.integer)]
     return from_array(images, given.reshape(-1), map(str, range(int(max(every)) + 1)))
 
 

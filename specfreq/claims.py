@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from specfreq import filters, records
+from specfreq import augment, filters, records
 from specfreq.experiment import root
 from specfreq.naming import UserError, unknown
 
@@ -45,16 +45,29 @@ class Measured(_Strict):
 
 
 class Claim(_Strict):
-    """A statement about some filters or arms, and the rule that judges it; or why nothing here can."""
+    """A statement about some filters or arms, or quantities of one, and the rule that judges it; or why nothing here can."""
 
     statement: str
+    source: str = ""  # where the original says so
     data: str = ""
     rows: str = "arms"  # which rows of the record tell
-    quantity: str | None = None  # accuracy, where a study knows no other
+    quantity: str | list[str] | None = None  # accuracy, where a study knows no other
     judge: Literal["at_chance", "falls", "rises", "within_a_point", "untestable"]
     filters: list[str] = []
     arms: list[str] = []
     why: str = ""
+
+    @model_validator(mode="after")
+    def _compares(self) -> "Claim":
+        """A fall from one number to none would always be found."""
+        if self.judge != "untestable":
+            wanted = 1 if self.judge == "at_chance" else 2
+            quantities = len(self.quantity) if isinstance(self.quantity, list) else 1
+            if len(self.arms or self.filters) * quantities < wanted:
+                raise ValueError(f"{self.judge} compares at least {wanted}: name so many filters or arms")
+        elif not self.why:
+            raise ValueError("untestable says why")
+        return self
 
 
 class Claims(_Strict):
@@ -127,6 +140,8 @@ _VERDICTS = {True: YES, False: NOT, None: UNDECIDED}
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
     seeds = [s for s in a["seeds"] if s in b["seeds"]]
     pairs = [a["values"][a["seeds"].index(s)] - b["values"][b["seeds"].index(s)] for s in seeds]
+    if not pairs:
+        return a["mean"] - b["mean"], float("-inf"), float("inf")
     mean, low, high = records.interval(pairs)
     # one seed proves no difference: its interval is unbounded
     return mean, float("-inf") if low is None else low, float("inf") if high is None else high
@@ -159,15 +174,20 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and evidence for a claim from a study's record."""
     if claim.judge == "untestable":
         return UNTESTABLE, claim.why
-    names = claim.arms or [filters.normal_form(f) for f in claim.filters]
-    series = _series(record, claim.data, claim.quantity, claim.rows)
+    quantities = claim.quantity if isinstance(claim.quantity, list) else [claim.quantity]
+    names = [(n, q) for n in claim.arms or [filters.normal_form(f) for f in claim.filters] for q in quantities]
+    series: dict[bool, dict[tuple[str, str | None], Row]] = {False: {}, True: {}}
+    for quantity in quantities:
+        for defect, found in _series(record, claim.data, quantity, claim.rows).items():
+            series[defect] |= {(name, quantity): row for name, row in found.items()}
     if not all(n in series[False] for n in names):
         return NO_RECORD, ""
     rule = _RULES[claim.judge]
     holds, evidence = rule([series[False][n] for n in names])
-    if not any(n in series[True] for n in names):
+    # what the original got right stands for itself; of what it got wrong, every arm must have been trained that way
+    wrong = [n for n in names if n in series[True] or (claim.arms and augment.as_published(n[0]) != n[0])]
+    if not wrong or not all(n in series[True] for n in wrong):
         return _VERDICTS[holds], evidence
-    # what the original got right stands for itself
     published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
     evidence = f"corrected: {evidence}. As published: {quirk}"
     if holds is False:
@@ -181,7 +201,8 @@ def verdicts(study: str, profile: str = "laptop") -> "Styler":
     rows = []
     for claim in load(study).claims:
         verdict, evidence = judge(claim, record)
-        rows.append({"claimed": claim.statement, "verdict": verdict, "evidence": evidence})
+        claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
+        rows.append({"claimed": claimed, "verdict": verdict, "evidence": evidence})
     return records.table(rows)
 
 

@@ -114,10 +114,15 @@ def number(result: Mapping[str, Any], key: str) -> float | None:
             if part not in value:
                 raise unknown("number", part, value, where="the result of the measure")
             value = value[part]
-        else:
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
+        else:
+            has = f"a list of {len(value)}" if isinstance(value, list) else f"{value!r} there"
+            raise UserError(f"the result of the measure has no {key}, but {has}")
+    if isinstance(value, list):
+        raise UserError(f"{key} is a list, not a number; name one of its entries, such as {key}.0")
     if value is not None and not isinstance(value, int | float):
-        raise UserError(f"{key} is {type(value).__name__}, not a number; name one of its entries, such as {key}.0")
+        raise UserError(f"{key} is {value!r}, not a number")
     return value
 
 
@@ -160,7 +165,8 @@ def table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
     """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = shown(row, signed)
+        text = shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")  # neither is broken in a narrow column
+        lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
     return records.table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])
 

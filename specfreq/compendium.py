@@ -25,6 +25,7 @@ from specfreq.parameters import Parameter, declared_in
 from specfreq.profiles import QUICK
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
+WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
 
 
 class StudyFailed(RuntimeError):
@@ -173,7 +174,7 @@ def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Para
 
 
 def _scrubbed(notebook: NotebookNode) -> NotebookNode:
-    """Without what differs from run to run: papermill's paths and times, and addresses as in ``<Styler at 0x7ff9deabc910>``."""
+    """Without what differs from run to run: papermill's paths and times, who waited for whom, ``<Styler at 0x7ff9deabc910>``."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
@@ -182,7 +183,9 @@ def _scrubbed(notebook: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             for place, key in ((output, "text"), (output.get("data", {}), "text/plain")):
                 if key in place:
-                    place[key] = ADDRESS.sub(">", place[key])
+                    place[key] = ADDRESS.sub(">", WAITED.sub("", place[key]))
+        if "outputs" in cell:
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("text") != ""]
     return notebook
 
 

@@ -29,7 +29,7 @@ from specfreq.provenance import provenance
 from specfreq.streams import Stream
 
 log = logging.getLogger(__name__)
-LONGEST = 120  # characters of a result's name; file systems take 255 bytes
+LONGEST = 120  # bytes of a result's name; file systems take 255
 
 
 def root() -> Path:
@@ -160,13 +160,14 @@ class Run:
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
         stem = (name if filter == self.experiment.filter else f"{name}@{filter}").replace(":", " ")
-        if len(stem) > LONGEST or "/" in stem:
-            stem = f"{stem.replace('/', ' ')[: LONGEST - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+        if len(stem.encode()) > LONGEST or "/" in stem:
+            start = stem.replace("/", " ").encode()[: LONGEST - 9].decode(errors="ignore")
+            stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
         path = self.path / "results" / f"{stem}.json"
         if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != measures.VERSION:
             model = self.classifier(filter, device)
             result = measures.compute(name, model, self.image_set("test"))
-            origin = {"measures": measures.VERSION, **provenance(device_of(model))}
+            origin = {"measure": name, "measures": measures.VERSION, **provenance(device_of(model))}
             storage.write_json(path, {**result, "provenance": origin})
         return storage.read_json(path)
 

@@ -57,7 +57,8 @@ def fit(
 
     Returns:
         One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of the epoch); with
-        an adversary robust, the accuracy (%) of its last batch, images as they are, under 10 steps of pgd.
+        an adversary robust, the accuracy (%) of its last batch under 10 steps of pgd, the images cropped and mirrored and, as
+        with apr-s, behind what the augmentation does before that.
 
     Raises:
         Diverged: the loss became NaN or infinite; names epoch, step and learning rate.

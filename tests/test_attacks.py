@@ -1,5 +1,7 @@
 """Attacks against networks whose robust accuracy is known in closed form, and against what they promise of each image."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -179,6 +181,98 @@ def test_lengths_are_halved_for_the_images_that_swing_about_and_for_no_others():
     swinging, climbing = torch.stack(seen)[:, :, 0, 0, 0].unbind(1)
     assert climbing[-1] == pytest.approx(0.6) and (climbing[5:] == climbing[-1]).all()
     assert (swinging[-1] - 0.5).abs() < 0.01 < (swinging[:10] - 0.5).abs().max()
+
+
+class Cliffs(nn.Module):
+    """Two classes, the first one always ahead: uphill on long ramps, each of which ends in a fall, and no end to an attack."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+        self.direction = torch.randn(27, 1, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+    def forward(self, images):
+        self.shown.append(images.detach().clone())
+        along = (images.flatten(1) @ self.direction)[:, 0]
+        height = along - along.detach().floor()
+        return torch.stack([5 + height, -height], 1)
+
+
+def climbed_as_in_the_paper(net, clean, eps, begun, steps):
+    """Algorithm 1 of the paper, for one image (1, 3, 3, 3): its places, and how often it goes back to the best."""
+
+    def value_and_sign(x):
+        x = x.clone().requires_grad_()
+        value = nn.functional.cross_entropy(net(x), torch.tensor([0]))
+        return float(value.detach()), torch.autograd.grad(value, x)[0].sign()
+
+    def projected(x):
+        return torch.minimum(torch.maximum(x, clean - eps), clean + eps).clamp(0, 1)
+
+    shares = [0, 22]
+    while shares[-1] <= 100:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 3, 6))
+    checkpoints = [math.ceil(share * steps / 100) for share in shares if share <= 100]
+    length, before, x, places, returns = 2 * eps, begun, begun, [begun], {"few rose": 0, "no better": 0}
+    value, sign = value_and_sign(x)
+    values, best = [value], (value, x, sign)
+    looked, best_then, halved = 0, value, True
+    for k in range(1, steps + 1):
+        aim = projected(x + length * sign)
+        new = aim if k == 1 else projected(x + 0.75 * (aim - x) + 0.25 * (x - before))
+        before, x = x, new
+        value, sign = value_and_sign(x)
+        places.append(x)
+        values.append(value)
+        best = (value, x, sign) if value > best[0] else best
+        if k in checkpoints[1:]:
+            few = sum(values[i + 1] > values[i] for i in range(looked, k)) < 0.75 * (k - looked)
+            same = not halved and best[0] == best_then
+            returns["few rose"] += few
+            returns["no better"] += same and not few
+            halved = few or same
+            if halved:
+                length, (_, x, sign) = length / 2, best
+            looked, best_then = k, best[0]
+    return torch.cat(places), returns
+
+
+def test_auto_pgd_goes_where_the_papers_algorithm_goes():
+    net, eps, returns = Cliffs(), 0.1, {"few rose": 0, "no better": 0}
+    x = torch.rand(8, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for image in x.split(1):
+        net.shown.clear()
+        assert attacks.apgd(net, image, torch.tensor([0]), eps, torch.tensor([5]), steps=60).step == -1
+        mine = torch.cat(net.shown)
+        theirs, counts = climbed_as_in_the_paper(net, image, eps, mine[:1], 60)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+        returns = {why: n + counts[why] for why, n in returns.items()}
+    assert min(returns.values()) > 0
+
+
+def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
+    """In the middle of the box all that is ever shown is a corner; the first has stripes from top to bottom."""
+    shown, weight = [], torch.randn(3, 10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def never_wrong(images):
+        shown.append(images.clone())
+        along = (images * weight).sum((1, 2, 3))
+        return torch.stack([100 + along, -along], 1)
+
+    clean = torch.full((1, 3, 10, 10), 0.5, dtype=torch.float64)
+    attacks.square(never_wrong, clean, torch.tensor([0]), 0.125, torch.tensor([9]), queries=1000)
+    corners = (torch.cat(shown) - clean) / 0.125
+    assert len(corners) == 1001 and (corners.abs() - 1).abs().max() < 1e-12
+    assert (corners[0] == corners[0, :, :1]).all() and len(corners[0, :, 0].unique()) == 2
+    margins, best, sides = -2 * (corners * weight).sum((1, 2, 3)), 0, []
+    for query in range(1, 1001):
+        changed = (corners[query] - corners[best]).abs().amax(0).nonzero()
+        sides.append(int((changed.amax(0) - changed.amin(0)).max()) + 1 if len(changed) else 0)
+        best = query if margins[query] > margins[best] else best
+    published = {1: 9, 5: 6, 20: 4, 50: 3, 100: 2, 200: 2, 400: 1, 1000: 1}  # sides of squares of 80, 40, 20, ... %
+    for (first, _), (last, side) in zip([(0, 0), *published.items()], published.items(), strict=False):
+        assert max(sides[first:last]) <= side, (first, last)
+    assert max(sides[20:50]) == 3 and margins[best] > 0.9 * 2 * weight.abs().sum()
 
 
 def test_a_place_outside_the_ball_goes_to_its_border_and_into_the_box():

@@ -87,7 +87,16 @@ def test_words_say_sign_and_interval():
 
 
 def test_what_is_no_number_is_refused(runs):
-    for key, complaint in (("acuracy", "did you mean 'accuracy'"), ("per_class", "per_class.0")):
+    complaints = {
+        "acuracy": "did you mean 'accuracy'",
+        "per_class": r"a list, not a number; .* per_class\.0",
+        "per_class.10": r"no per_class\.10, but a list of 10",
+        "per_class.-1": "but a list of 10",
+        "per_class.first": "but a list of 10",
+        "accuracy.0": r"no accuracy\.0, but \d",
+        "provenance.torch": "not a number",
+    }
+    for key, complaint in complaints.items():
         with pytest.raises(UserError, match=complaint):
             comparison.rows(runs[:1], {"x": ("accuracy", key)})
     with pytest.raises(UserError, match="unknown arm"):

@@ -1,6 +1,7 @@
 """Studies: strict parameters and profiles; an executed notebook is whole, the same each time, or absent."""
 
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -103,6 +104,33 @@ def test_two_runs_give_the_same_bytes_and_no_trace_of_time_or_place(root, tmp_pa
     assert "image/png" in notebook["cells"][-1]["outputs"][0]["data"]
     assert "papermill" not in first.read_text() and str(tmp_path) not in first.read_text()
     assert "execution" not in notebook["cells"][2]["metadata"] and "iopub" not in first.read_text()
+
+
+HELD = """
+import threading, time
+from filelock import FileLock
+from specfreq import experiment
+asked, held = experiment.Experiment(data="digits", epochs=0), threading.Event()
+path = experiment.runs_dir() / asked.key
+path.mkdir(parents=True)
+def hold():
+    with FileLock(path / "lock"):
+        held.set()
+        time.sleep(1)
+threading.Thread(target=hold).start()
+held.wait()
+"""
+
+
+def test_a_study_that_waited_for_another_keeps_no_trace_of_it(root, tmp_path, add_study, monkeypatch):
+    add_study(root, "study", HELD, "run = experiment.run(asked)")
+    said = []
+    for name, pattern in (("scrubbed", compendium.WAITED), ("as it was", re.compile("(?!)"))):
+        monkeypatch.setattr(compendium, "WAITED", pattern)
+        told = {"SPECFREQ_RUNS": str(tmp_path / name)}
+        out = compendium.execute("study", tmp_path / f"{name}.ipynb", root=root, environment=told)
+        said.append(nbformat.read(out, as_version=4).cells[-1].outputs)
+    assert said[0] == [] and "waiting for it" in said[1][0].text
 
 
 def test_parameters_reach_the_notebook_with_their_types(root, tmp_path, add_study):

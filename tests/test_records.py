@@ -214,6 +214,28 @@ def test_an_arm_as_published_can_be_the_only_one_that_bears_a_claim_out():
     assert claims.judge(asked, record)[0] == claims.ONLY
 
 
+def test_an_arm_that_was_not_trained_as_published_lends_its_corrected_form_to_no_verdict():
+    """APR-SP's own defect was not tried: APR-P's says nothing of what the two programs would give."""
+    defect = arm("apr-p:x", [90.0, 91, 92], series="as published", stands_for="apr-p")
+    record = {"arms": [arm("apr-p", [50.0, 51, 52]), arm("apr-sp", [60.0, 61, 62.5]), defect]}
+    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge="falls", arms=["apr-p", "apr-sp"])
+    verdict, evidence = claims.judge(asked, record)
+    assert verdict == claims.NOT and "As published" not in evidence
+
+
+@pytest.mark.parametrize(("order", "verdict"), [(["low", "high"], claims.YES), (["high", "low"], claims.NOT)])
+def test_a_claim_can_compare_quantities_of_one_arm(order, verdict):
+    rows = [arm("none", [10.0, 20, 30], "low"), arm("none", [12.0, 22, 32.5], "high"), arm("apr-p", [0.0, 0, 0], "high")]
+    asked = claims.Claim(statement="s", data="cifar10", quantity=order, judge="rises", arms=["none"])
+    assert claims.judge(asked, {"arms": rows})[0] == verdict
+    assert claims.judge(asked, {"arms": rows[:1]}) == (claims.NO_RECORD, "")
+
+
+def test_a_claim_says_where_it_was_made(book):
+    (book / "book" / "claims.yaml").write_text("s: {claims: [{statement: It falls., source: abstract, judge: untestable, why: w}]}")
+    assert "It falls. (abstract)" in claims.verdicts("s").to_html()
+
+
 def test_what_cannot_be_tested_here_says_why():
     asked = claims.Claim(statement="s", judge="untestable", why="no such images")
     assert claims.judge(asked, {"arms": []}) == (claims.UNTESTABLE, "no such images")
@@ -244,12 +266,24 @@ def test_the_books_claims_name_arms_and_quantities_that_the_study_has(study):
     trained = {"arms": {"none", *values["augmentations"]}, "hardened": set(values.get("hardened", []))}
     for c in found.claims:
         assert trained[c.rows] >= set(c.arms) and set(c.arms) == {augment.normal_form(a) for a in c.arms}
-        assert bool(c.why) == (c.judge == "untestable")
+        assert bool(c.why) == (c.judge == "untestable") and c.source
     for c in [*found.claims, *(n for n in found.numbers if n.data == "cifar10")]:
-        assert c.quantity in (None, *ATTACKS) or f'\\"{c.quantity}\\": (' in source
+        for quantity in c.quantity if isinstance(c.quantity, list) else [c.quantity]:
+            assert quantity in (None, *ATTACKS) or f'\\"{quantity}\\": (' in source
 
 
 def test_a_misspelt_claims_file_is_refused(book):
     (book / "book" / "claims.yaml").write_text("s: {published: {cifar10: {none: {prnted: 1}}}, claims: []}")
     with pytest.raises(UserError, match=r"(?s)claims\.yaml.*prnted"):
         claims.load("s")
+
+
+def test_rows_without_a_common_seed_prove_nothing():
+    record = {"arms": [row("none", [80.0, 81]), {**row("whitening", [10.0, 11]), "seeds": [5, 6]}]}
+    assert claims.judge(claim("falls", "none", "whitening"), record)[0] == claims.UNDECIDED
+
+
+@pytest.mark.parametrize("fields", [{"judge": "falls", "arms": ["none"]}, {"judge": "at_chance"}, {"judge": "untestable"}])
+def test_a_claim_that_could_only_come_true_is_refused(fields):
+    with pytest.raises(ValueError, match="compares at least|says why"):
+        claims.Claim(statement="s", **fields)

@@ -66,7 +66,7 @@ def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def swaps(examples: Sequence[Any], size: float = 1.28) -> Figure:
+def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
     """Two pictures and their two recombinations in each line, with what classifiers call them: `measures.swap.examples`.
 
     Below each: the class and the probability, on a line for each classifier. A mixture called like the picture that gave the

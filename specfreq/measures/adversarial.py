@@ -83,17 +83,17 @@ def adversarial(
 
     Returns:
         attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack), robust (after the
-        last), alone (of fgsm and pgd by themselves; null for the others), noise_accuracy (under the worst of 10 random
-        corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd); clean_loss and attacked_loss (mean
-        cross-entropy); zero_gradients (% of the rightly answered images without any slope), late (% of the images, fooled in
-        the second half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the
-        network only hides its gradients, and is less robust than it seems:
+        last), alone (of fgsm by itself, and of pgd, which tries the smaller ε of the curve too; null for the others),
+        noise_accuracy (under the worst of 10 random corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd);
+        clean_loss and attacked_loss (mean cross-entropy); zero_gradients (% of the rightly answered images without any
+        slope), late (% of the images, fooled in the second half of apgd-ce's steps; null without it), images (how many), and
+        masked: the reasons to think that the network only hides its gradients, and is less robust than it seems:
 
         - gradient: more than 1 % have no slope;
         - noise: random corners fool more than pgd does, by over 1 % of the images;
         - single-step: fgsm fools more than pgd does, by over 1 %;
         - more-steps: apgd-ce still fools over 2 % in the second half of its steps;
-        - black-box: square fools over 2 % of the images, that gradients could not;
+        - black-box: square fools over 2 % of the images, that pgd or apgd could not;
         - growing-eps: over 1 % are left at the largest ε of the curve, if that is 64 or more (as they are, too, of a network
           that has learned nothing and gives all images one class).
 
@@ -104,7 +104,8 @@ def adversarial(
     arXiv 1902.06705 (what masked gradients look like).
     """
     images = answers.balanced(images, size)
-    names, radii = attacks.split("+"), sorted({*curve, eps})
+    eps, names = float(eps), attacks.split("+")  # 8 and 8.0 name the same column
+    radii = sorted({*map(float, curve), eps})
     auto = {"steps": apgd_steps, "restarts": restarts}
     tried: dict[str, Attack] = {
         "fgsm": lambda f, x, y, e, seeds: kinds.fgsm(f, x, y, e),
@@ -135,7 +136,7 @@ def adversarial(
         "noise": share["noise"] < alone["pgd"] - SOME,
         "single-step": share["fgsm"] < alone["pgd"] - SOME,
         "more-steps": share["late"] > MORE,
-        "black-box": len(names) > 1 and lost.get("square", 0) > MORE,
+        "black-box": bool({*names} - {"fgsm", "square"}) and lost.get("square", 0) > MORE,
         "growing-eps": radii[-1] >= FAR and share[f"at {radii[-1]}"] > SOME,
     }
     return {

@@ -13,6 +13,7 @@ from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
 from specfreq.measures.corruption import GROUPS, Names, Severities
 from specfreq.naming import UserError
+from specfreq.progress import progress_bar
 
 EVERY = (1, 2, 3, 4, 5)  # severities
 NORMS = {"error": "l1", "rms": "l2", "max": "max"}  # our names of torchmetrics' norms
@@ -104,9 +105,12 @@ def _corrupted(
         return torch.stack([1 - confidence, given], 1)  # the doubt: float32 cannot tell confidences near 1 apart
 
     def answer(x: Tensor) -> Tensor:
-        return torch.stack([one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities], 1)
+        views = [one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities]
+        bar.update(len(x) * len(views))
+        return torch.stack(views, 1)
 
-    doubt, given = inference.evaluate(model, images, answer, precision=precision, batch=batch).unbind(2)
+    with progress_bar("corruptions", len(images) * len(names) * len(severities), "img", line=1, unit_scale=True) as bar:
+        doubt, given = inference.evaluate(model, images, answer, precision=precision, batch=batch).unbind(2)
     return 1 - doubt.double().flatten(), (given == images.labels[:, None]).double().flatten()
 
 

@@ -1,5 +1,6 @@
 """Corruption: how often the classifier is wrong on corrupted images, by corruption and severity."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,8 +14,9 @@ from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, reci
 from specfreq.data import root
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import unknown
+from specfreq.naming import UserError, unknown
 from specfreq.pictures import choose
+from specfreq.progress import progress_bar
 
 GROUPS = {"common": COMMON, "extra": EXTRA, "all": COMMON + EXTRA}
 PHOTOGRAPHS = "frost"  # the folder below the data folder that may hold the generators' pictures of frost
@@ -65,8 +67,8 @@ def corruption(
         severities: 1 to 5, written 1+3+5.
         source: regenerated: the recipe is applied to the images, see `corruptions.corrupt`. official: the published set that
             was made of them, from the data folder, see `corruptions.official`.
-        recipe: whose constants; by default those of the size.
-        frost: the regenerated frost is a computed texture, or the generators' photographs in the data folder's `frost/`.
+        recipe: whose constants; by default those of the size. This and the next two are of regenerated images only.
+        frost: a computed texture, or the generators' photographs in the data folder's `frost/`.
         seed: of the draws; an image's own depend on it and on the image's content.
         size: ask about at most so many images, as many of each class as can be.
 
@@ -78,13 +80,15 @@ def corruption(
 
     Raises:
         UserError: the classifier has another number of outputs than the set has classes, or some are not finite; images that
-            cannot be corrupted; a published set that is not there.
+            cannot be corrupted; a published set that is not there, or options that it does not have.
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.
     """
     names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
     clean = answers.balanced(images, size)
     if source == "official":
+        if (recipe, frost, seed) != (None, "computed", 0):
+            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
         made = official.name_of(images)
         error = _official(model, images, names, severities, size, precision, batch)
         (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
@@ -121,16 +125,25 @@ def _errors(
 ) -> list[float]:
     """Errors in % on several views of the images, which are read once."""
 
-    def answer(x: Tensor) -> Tensor:
-        return torch.stack([answers.checked(model(view(x)), images).argmax(1) for view in views], 1)
+    def one(view: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        given = answers.checked(model(view(x)), images).argmax(1)
+        bar.update(len(x))
+        return given
 
-    given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
+    def answer(x: Tensor) -> Tensor:
+        return torch.stack([one(view, x) for view in views], 1)
+
+    with progress_bar("corruptions", len(images) * len(views), "img", line=1, unit_scale=True) as bar:
+        given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
     return [100 - accuracy for accuracy in answers.accuracies(given, images.labels)]
 
 
 def _official(
     model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
 ) -> list[list[float]]:
+    for name, severity in itertools.product(names, severities):
+        official.source(images, name, severity)  # so that what is missing is missed before any work
+
     def one(name: str, severity: int) -> float:
         found = official.source(images, name, severity)
         kept = np.arange(len(found.labels))
@@ -141,10 +154,13 @@ def _official(
             for start in range(0, len(kept), batch):
                 part = torch.from_numpy(found.read(kept[start : start + batch]))
                 yield answers.checked(inference.logits(model, part, precision, batch), images).argmax(1)
+                bar.update(len(part))
 
         return 100 * float((torch.cat(list(parts())) != torch.from_numpy(found.labels[kept])).double().mean())
 
-    return [[one(name, severity) for severity in severities] for name in names]
+    total = len(names) * len(severities) * (len(images) if size is None else min(size, len(images)))
+    with progress_bar("corruptions", total, "img", line=1, unit_scale=True) as bar:
+        return [[one(name, severity) for severity in severities] for name in names]
 
 
 def _mean(values: Sequence[float]) -> float | None:

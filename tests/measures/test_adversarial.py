@@ -7,6 +7,7 @@ from torch import nn
 from specfreq import ImageSet, attacks
 from specfreq.attacks import Attacked
 from specfreq.measures import compute, normal_form
+from specfreq.measures.adversarial import adversarial
 from specfreq.naming import UserError
 
 QUICK = "adversarial:apgd_steps=10,targets=2,queries=60,steps=10"
@@ -121,6 +122,23 @@ def test_what_only_single_steps_cannot_harm_shows_in_the_accuracies_alone():
     images = ImageSet(pixels, torch.zeros(20, dtype=torch.int64), ("low", "high"), "planted")
     fgsm, pgd, *_ = compute(QUICK, Hopping(), images)["alone"]
     assert (fgsm, pgd) == (100, 0)
+
+
+def test_squares_that_find_more_than_one_step_did_are_no_sign_of_hidden_gradients(digits):
+    """Many steps find as much as they do."""
+    reasons = {}
+    for names in ("fgsm+square", "fgsm+pgd+square"):
+        result = compute(f"adversarial:attacks={names},eps=24,queries=200,curve=24", *digits)
+        reasons[names] = result["masked"]
+        if names == "fgsm+square":
+            assert result["after"][0] - result["after"][1] > 5
+    assert reasons == {"fgsm+square": [], "fgsm+pgd+square": []}
+
+
+def test_whole_numbers_of_eps_are_as_good_as_any(pixels):
+    """Called by itself, where no description has been read."""
+    net, options = Linear(), {"attacks": "fgsm+pgd", "steps": 2, "curve": (2, 4.0)}
+    assert adversarial(net, of(net, pixels), eps=4, **options) == adversarial(net, of(net, pixels), eps=4.0, **options)
 
 
 def test_an_attack_that_leaves_the_ball_is_no_result(pixels, monkeypatch):

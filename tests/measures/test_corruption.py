@@ -128,9 +128,31 @@ def test_the_published_set_is_measured_as_it_is(published):
     assert few["error"][0][0] in (pytest.approx(200 / 3), 100)
 
 
+class Watched(White):
+    """Keeps the sizes of the batches that it is asked about."""
+
+    def __init__(self, asked):
+        super().__init__(2, 0)
+        self.asked = asked
+
+    def forward(self, images):
+        self.asked.append(len(images))
+        return super().forward(images)
+
+
+def test_options_of_regenerated_images_are_refused_with_the_published_set(published):
+    for option in ("seed=1", "recipe=imagenet-c", "frost=photographs"):
+        with pytest.raises(UserError, match="recipe, frost and seed are of regenerated images"):
+            compute(f"corruption:source=official,corruptions=fog,{option}", White(2, 0), published)
+
+
 def test_a_published_set_that_is_not_there_is_said_to_be_missing(published, digits):
     with pytest.raises(UserError, match=r"snow\.npy is missing"):
         compute("corruption:source=official,corruptions=snow", White(2, 0), published)
+    asked = []
+    with pytest.raises(UserError, match=r"brightness\.npy is missing"):  # after fog, but before any work
+        compute("corruption:source=official,corruptions=fog+brightness", Watched(asked), published)
+    assert not asked
     with pytest.raises(UserError, match="no corrupted set was published for digits"):
         compute("corruption:source=official", *digits)
 
