@@ -276,7 +276,8 @@ def test_two_processes_that_want_one_run_train_it_once():
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0][0] == said[1][0], "each took its own time"
-    assert sum("another process trains run" in errors for _, errors in said) == 1
+    waited = sum("another process trains run" in errors for _, errors in said)
+    assert waited <= 1  # on a busy machine the second may come when all is done
 
 
 def test_a_damaged_model_is_refused_by_name():
