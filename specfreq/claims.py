@@ -240,10 +240,9 @@ def numbers(study: str, profile: str = "laptop") -> "Styler":
                 "quantity": number.quantity,
                 "arm": number.arm,
                 "published": _percent(number.published),
-                "with": number.setting,
                 "as published, here": records.measured(series[True].get(number.arm)),
                 "corrected, here": records.measured(series[False].get(number.arm)),
-                "remark": number.note,
+                "remark": "; ".join(filter(None, [number.setting, number.note])),
             }
         )
     return records.table(rows)

@@ -15,6 +15,7 @@ from specfreq.experiment import Run, runs_dir
 from specfreq.naming import unknown
 
 RUN = "run"  # the profile of a record that holds one run
+BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -212,5 +213,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
     """Rows as a table for a page: no index column, and the same bytes each time."""
     import pandas as pd
 
-    style = pd.DataFrame(rows).style.hide(axis="index").format(precision=2)
+    cells = [{k: BREAK.sub(r"\1<wbr>", v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    style = pd.DataFrame(cells).style.hide(axis="index").format(precision=2)
     return style.set_uuid("table").set_table_attributes('class="dataframe"')
