@@ -99,7 +99,10 @@ def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
 
 def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], **content: Any) -> dict[str, Any]:
     """The record of a study: its parameters, its content, and where its runs were computed."""
-    origins = [r.provenance for r in runs]
+    origins, images = [r.provenance for r in runs], {}
+    for run in runs:  # of one set, subsets of several sizes
+        for split, digest in run.provenance["data"].items():
+            images.setdefault(f"{run.experiment.data} ({split})", set()).add(digest)
     return {
         "study": study,
         "profile": profile,
@@ -109,7 +112,7 @@ def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequ
             **{k: sorted({o[k] or "unrecorded" for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
             "seconds": round(math.fsum(o["seconds"] for o in origins), 3),
             "runs": len(runs),
-            "data": {f"{r.experiment.data} ({s})": d for r in runs for s, d in r.provenance["data"].items()},
+            "data": {name: ", ".join(sorted(digests)) for name, digests in images.items()},
         },
     }
 

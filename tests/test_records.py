@@ -78,6 +78,13 @@ def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
     assert records.published_rows("study", "arms")["rows"] == record["arms"]
 
 
+def test_a_record_names_the_images_of_every_run(runs):
+    """Of one set, but of subsets of two sizes."""
+    larger = specfreq.run(experiment.Experiment(**{**SMALL, "train_size": 110}))
+    names = records.of_study("study", "laptop", {}, [*runs, larger])["provenance"]["data"]["digits (train)"]
+    assert names.split(", ") == sorted({runs[0].provenance["data"]["train"], larger.provenance["data"]["train"]})
+
+
 def test_publishing_what_was_not_kept_names_the_command(book, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
     with pytest.raises(UserError, match=r"unknown record 'study\.laptop'.*specfreq run study --profile laptop"):
