@@ -274,8 +274,9 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
     )
     if team.rank == 0:
         text = io.StringIO()
-        columns = history[0] if history else ["epoch", "loss", "accuracy", "lr"]
-        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+        first = ["epoch", "loss", "accuracy", "lr"]
+        columns = [*first, *sorted({name for row in history for name in row} - {*first})]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         storage.write(path / "history.csv", text.getvalue())

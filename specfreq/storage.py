@@ -54,8 +54,11 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed processes have left of their writing in a folder, at a time when nobody else writes there."""
-    for part in folder.rglob(".*.*"):
+    """Remove what killed processes have left of their writing in a folder, at a time when nobody else writes there.
+
+    Not below it: a run's results are written without its lock.
+    """
+    for part in folder.glob(".*.*"):
         part.unlink(missing_ok=True)
 
 

@@ -129,6 +129,16 @@ def test_a_run_that_cannot_be_read_is_left_out_by_name(caplog):
     assert "run 0123456789abcdef is left out: unknown field 'colour'" in caplog.text
 
 
+def test_who_waited_for_a_training_leaves_the_results_being_written_alone():
+    """The first to come measures when the second gets the lock."""
+    run = specfreq.run(Experiment(**SMALL))
+    part = run.path / "results" / ".accuracy.json.1f2e3d4c"
+    part.write_bytes(b"half a result")
+    (run.path / "checkpoint.safetensors").write_bytes(b"left over")  # so that the lock is taken
+    specfreq.run(Experiment(**SMALL))
+    assert part.exists()
+
+
 def test_what_a_killed_process_has_left_is_removed():
     """Half a checkpoint in a hidden file; a whole one beside the model, when the end came in between."""
     run = specfreq.run(Experiment(**SMALL))
