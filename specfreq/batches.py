@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from specfreq.augment import Augmentation
 from specfreq.inference import unit
+from specfreq.naming import UserError
 from specfreq.randomness import keyed
 from specfreq.streams import Stream
 
@@ -59,7 +60,15 @@ class Feed:
         self.images = images if isinstance(images, Stream) else images.to(device)
         self.augmentation, self.device = augmentation, device
         self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
+        self.companions = self._joined()
         self._table = lru_cache(maxsize=1)(self._drawn)
+
+    def _joined(self) -> Tensor | None:
+        """What the augmentation keeps of each image, on the device."""
+        companions = self.augmentation.companions
+        if companions is not None and (isinstance(self.images, Stream) or len(companions) != len(self.images)):
+            raise UserError(f"the augmentation was fitted on {len(companions)} other images; fit it on those to train on")
+        return companions if companions is None else companions.to(self.device)
 
     def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """One table per epoch for all images, so that batches, processes and devices cannot change what an image meets."""
@@ -93,9 +102,13 @@ class Feed:
 
     def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
-        rows, donors = self._table(epoch)[3], itertools.repeat(None)
+        _, moves, flips, rows = self._table(epoch)
+        donors = itertools.repeat(None)
         if self.augmentation.donors:
             donors = self.plain(epoch, [rows["donor"][part].flatten() for part in parts])
+        elif self.companions is not None:
+            border = "reflect" if self.border == "reflect" else "zero"  # nothing, where an image is mirrored what belongs to it
+            donors = (shifted(self.companions, part, *moves[:, part], flips[part], border) for part in parts)
         for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
             yield self.augmentation.views(images, _of(rows, part), donor)
 

@@ -52,7 +52,9 @@ class Claim(_Strict):
     data: str = ""
     rows: str = "arms"  # which rows of the record tell
     quantity: str | list[str] | None = None  # accuracy, where a study knows no other
-    judge: Literal["at_chance", "falls", "rises", "within_a_point", "untestable"]
+    judge: Literal["at_chance", "falls", "rises", "within_a_point", "at_most", "untestable"]
+    limit: float | None = None  # of at_most
+    unit: str = " %"
     filters: list[str] = []
     arms: list[str] = []
     why: str = ""
@@ -61,10 +63,12 @@ class Claim(_Strict):
     def _compares(self) -> "Claim":
         """A fall from one number to none would always be found."""
         if self.judge != "untestable":
-            wanted = 1 if self.judge == "at_chance" else 2
+            wanted = 1 if self.judge in ("at_chance", "at_most") else 2
             quantities = len(self.quantity) if isinstance(self.quantity, list) else 1
             if len(self.arms or self.filters) * quantities < wanted:
                 raise ValueError(f"{self.judge} compares at least {wanted}: name so many filters or arms")
+            if (self.judge == "at_most") != (self.limit is not None):
+                raise ValueError("at_most has a limit, and nothing else has")
         elif not self.why:
             raise ValueError("untestable says why")
         return self
@@ -94,13 +98,13 @@ def load(study: str) -> Claims:
     return studies[study]
 
 
-# -- rules: rows of one series, in the order of the claim -> True, False, or None if the seeds cannot tell; and the evidence --
+# -- rules: a claim and the rows of one series, in its order -> True, False, or None if the samples cannot tell; the evidence --
 
 
-def at_chance(rows: Sequence[Row]) -> tuple[bool | None, str]:
+def at_chance(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
     """Every interval over seeds lies within a point of the accuracy of guessing. False if one does not hold it."""
     chance = rows[0]["chance"]
-    evidence = f"{_list(rows)} % against {chance:.2f} % by guessing"
+    evidence = f"{_list(claim, rows)} against {chance:.2f} % by guessing"
     if any(r["low"] is None for r in rows):
         return None, evidence
     if all(chance - 1 <= r["low"] and r["high"] <= chance + 1 for r in rows):
@@ -108,38 +112,44 @@ def at_chance(rows: Sequence[Row]) -> tuple[bool | None, str]:
     return None if all(r["low"] <= chance <= r["high"] for r in rows) else False, evidence
 
 
-def falls(rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Each is lower than the one before: the interval of the difference, paired by seed, lies above 0. False if one lies below."""
-    return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower")
+def falls(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
+    """Each is below the one before: the interval of the difference, paired by sample, lies above 0; False if one lies below."""
+    return _steps(claim, rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower")
 
 
-def rises(rows: Sequence[Row]) -> tuple[bool | None, str]:
+def rises(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
     """Each is higher than the one before, as `falls` has it."""
-    return _steps(rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher")
+    return _steps(claim, rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher")
 
 
-def _steps(rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str) -> tuple[bool | None, str]:
+def _steps(claim: Claim, rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str) -> tuple[bool | None, str]:
     holds = True if all(low > 0 for _, low, _ in steps) else False if any(high <= 0 for _, _, high in steps) else None
-    return holds, f"{_list(rows)} %; {word} by {'; '.join(_bounds(*s) for s in steps)}"
+    return holds, f"{_list(claim, rows)}; {word} by {'; '.join(_bounds(*s) for s in steps)}"
 
 
-def within_a_point(rows: Sequence[Row]) -> tuple[bool | None, str]:
+def within_a_point(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
     """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False if one lies outside."""
     pairs = [_difference(a, b) for a, b in itertools.combinations(sorted(rows, key=lambda r: -r["mean"]), 2)]
     within, outside = all(low >= -1 and high <= 1 for _, low, high in pairs), any(low > 1 for _, low, _ in pairs)
     holds = True if within else False if outside else None
-    return holds, f"{_list(rows)} %; largest difference {_bounds(*max(pairs))}"
+    return holds, f"{_list(claim, rows)}; largest difference {_bounds(*max(pairs))}"
 
 
-_RULES: dict[str, Callable[[Sequence[Row]], tuple[bool | None, str]]] = {
-    f.__name__: f for f in (at_chance, falls, rises, within_a_point)
+def at_most(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
+    """No sample is larger than the limit. False if one is: the statement is about each."""
+    largest = max(max(r["values"]) for r in rows)
+    return largest <= claim.limit, f"{_list(claim, rows)}; largest of {len(rows[0]['values'])}: {_short(largest)}{claim.unit}"
+
+
+_RULES: dict[str, Callable[[Claim, Sequence[Row]], tuple[bool | None, str]]] = {
+    f.__name__: f for f in (at_chance, falls, rises, within_a_point, at_most)
 }
 _VERDICTS = {True: YES, False: NOT, None: UNDECIDED}
 
 
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
-    seeds = [s for s in a["seeds"] if s in b["seeds"]]
-    pairs = [a["values"][a["seeds"].index(s)] - b["values"][b["seeds"].index(s)] for s in seeds]
+    theirs = dict(zip(b["seeds"], b["values"], strict=True))
+    pairs = [v - theirs[s] for s, v in zip(a["seeds"], a["values"], strict=True) if s in theirs]
     if not pairs:
         return a["mean"] - b["mean"], float("-inf"), float("inf")
     mean, low, high = records.interval(pairs)
@@ -147,8 +157,13 @@ def _difference(a: Row, b: Row) -> tuple[float, float, float]:
     return mean, float("-inf") if low is None else low, float("inf") if high is None else high
 
 
-def _list(rows: Sequence[Row]) -> str:
-    return ", ".join(f"{r['mean']:.2f}" for r in rows)
+def _list(claim: Claim, rows: Sequence[Row]) -> str:
+    return ", ".join(_short(r["mean"]) for r in rows) + claim.unit
+
+
+def _short(value: float) -> str:
+    """Two decimals, or two digits of what would be zero then."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
 
 
 def _bounds(mean: float, low: float, high: float) -> str:
@@ -183,16 +198,21 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     if not all(n in series[False] for n in names):
         return NO_RECORD, ""
     rule = _RULES[claim.judge]
-    holds, evidence = rule([series[False][n] for n in names])
+    holds, evidence = rule(claim, [series[False][n] for n in names])
     # what the original got right stands for itself; of what it got wrong, every arm must have been trained that way
-    wrong = [n for n in names if n in series[True] or (claim.arms and augment.as_published(n[0]) != n[0])]
+    wrong = [n for n in names if n in series[True] or (claim.arms and _has_defects(n[0]))]
     if not wrong or not all(n in series[True] for n in wrong):
         return _VERDICTS[holds], evidence
-    published, quirk = rule([series[True].get(n, series[False][n]) for n in names])
+    published, quirk = rule(claim, [series[True].get(n, series[False][n]) for n in names])
     evidence = f"corrected: {evidence}. As published: {quirk}"
     if holds is False:
         return {True: ONLY, False: NOT, None: UNDECIDED}[published], evidence
     return _VERDICTS[holds], evidence
+
+
+def _has_defects(arm: str) -> bool:
+    """Whether the original program trains this augmentation otherwise; what is no augmentation has no program of its own."""
+    return arm.partition(":")[0] in augment.names() and augment.as_published(arm) != arm
 
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":

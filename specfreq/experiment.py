@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,21 +25,12 @@ from specfreq.naming import UserError, unknown
 from specfreq.parallel import Team
 from specfreq.progress import progress_bar
 from specfreq.provenance import provenance
+from specfreq.storage import root as root
+from specfreq.storage import runs_dir
 from specfreq.streams import Stream
 
 log = logging.getLogger(__name__)
 LONGEST = 120  # bytes of a result's name; file systems take 255
-
-
-def root() -> Path:
-    """The compendium: the folder with `_toc.yml` that this package lies in, else the working directory."""
-    checkout = Path(__file__).resolve().parent.parent
-    return checkout if (checkout / "_toc.yml").exists() else Path.cwd()
-
-
-def runs_dir() -> Path:
-    """Where runs are kept: $SPECFREQ_RUNS, else `runs` in the compendium."""
-    return Path(os.environ.get("SPECFREQ_RUNS") or root() / "runs")
 
 
 class Experiment(train.Recipe):
@@ -228,7 +218,10 @@ def check(experiment: Experiment, processes: int = 1) -> None:
     if len(training.classes) < 2:
         raise UserError(f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more")
     inputs.check(experiment.filter, training)
-    train.check(experiment, training if isinstance(training, Stream) else training.images, processes)
+    streamed = isinstance(training, Stream)
+    train.check(experiment, training if streamed else training.images, processes)
+    if streamed and augment.build(experiment.augment).accompanied:
+        raise UserError(f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}")
 
 
 @contextlib.contextmanager
@@ -258,6 +251,8 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
     channels, streamed = images.shape[0], isinstance(images, Stream)
     mean, std = inputs.moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
+    augmentation = augment.build(experiment.augment)
+    augmentation.fit(pixels.to(team.device) if augmentation.accompanied else pixels)  # work on every image is worth the way
     # images of a streamed set are filtered when they come
     classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
     if team.rank == 0:
@@ -267,7 +262,7 @@ def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoi
         images if streamed else pixels,
         images.labels,
         experiment,
-        augmentation=augment.build(experiment.augment).fit(pixels).to(team.device),
+        augmentation=augmentation.to(team.device),
         checkpoints=checkpoints,
         team=team,
         progress=progress,

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from scipy import stats
 
 from specfreq import experiment, filters, storage
 from specfreq.data import ImageSet
 from specfreq.experiment import Run, runs_dir
 from specfreq.naming import unknown
+from specfreq.provenance import provenance
 
 RUN = "run"  # the profile of a record that holds one run
 BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
@@ -97,9 +99,32 @@ def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
     return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
 
 
-def of_study(study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], **content: Any) -> dict[str, Any]:
-    """The record of a study: its parameters, its content, and where its runs were computed."""
-    origins, images = [r.provenance for r in runs], {}
+def of_images(
+    data: str, arm: str, quantity: str, values: Iterable[float], *, stands_for: str | None = None, series: str = "corrected"
+) -> dict[str, Any]:
+    """A row of one arm and quantity whose samples are images, by their number in the set, instead of trained networks."""
+    values = [float(v) for v in values]
+    mean, low, high = interval(values)
+    return {
+        "data": data,
+        "arm": arm,
+        "stands_for": stands_for or arm,
+        "series": series,
+        "quantity": quantity,
+        "seeds": list(range(len(values))),
+        "values": [float(f"{v:.6g}") for v in values],
+        "mean": mean,
+        "low": low,
+        "high": high,
+    }
+
+
+def of_study(
+    study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], *, sets: Iterable[ImageSet] = (), **content: Any
+) -> dict[str, Any]:
+    """The record of a study: its parameters, its content, and where its runs were computed; without runs, where it was itself."""
+    origins = [r.provenance for r in runs] or [{**provenance(torch.device("cpu")), "seconds": 0}]
+    images = {i.name: {i.digest} for i in sets}
     for run in runs:  # of one set, subsets of several sizes
         for split, digest in run.provenance["data"].items():
             images.setdefault(f"{run.experiment.data} ({split})", set()).add(digest)
@@ -165,7 +190,8 @@ def origin(name: str, profile: str = "laptop") -> str:
         return f"no published record {name}.{profile}"
     origin = record["provenance"]
     device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
-    return f"record {name}.{profile} · {origin['runs']} run{'s' * (origin['runs'] > 1)} · {device} · torch {version}"
+    runs = f" · {origin['runs']} run{'s' * (origin['runs'] > 1)}" if origin["runs"] else ""
+    return f"record {name}.{profile}{runs} · {device} · torch {version}"
 
 
 def content(name: str, key: str, profile: str = "laptop") -> Any:
@@ -207,7 +233,8 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
         origin = record["provenance"]
         for setting, value in {**record["parameters"], "profile": profile}.items():
             rows.append({"setting": setting, "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value)})
-        cost = f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on {', '.join(origin['device'])}"
+        cost = f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on " if origin["runs"] else ""
+        cost += ", ".join(origin["device"])
         rows.append({"setting": "computed", "value": f"{cost}; {', '.join(origin['date'])}"})
     return table(rows)
 

@@ -17,6 +17,17 @@ from torch import Tensor
 from specfreq.naming import UserError
 
 
+def root() -> Path:
+    """The compendium: the folder with `_toc.yml` that this package lies in, else the working directory."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "_toc.yml").exists() else Path.cwd()
+
+
+def runs_dir() -> Path:
+    """Where runs are kept: $SPECFREQ_RUNS, else `runs` in the compendium."""
+    return Path(os.environ.get("SPECFREQ_RUNS") or root() / "runs")
+
+
 class Damaged(UserError):
     """A file is not what was written. The message names it."""
 

@@ -295,7 +295,32 @@ def test_rows_without_a_common_seed_prove_nothing():
     assert claims.judge(claim("falls", "none", "whitening"), record)[0] == claims.UNDECIDED
 
 
-@pytest.mark.parametrize("fields", [{"judge": "falls", "arms": ["none"]}, {"judge": "at_chance"}, {"judge": "untestable"}])
+def test_a_limit_holds_for_every_sample():
+    limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=2.0, unit=" px", arms=["ours"])
+    good = records.of_images("set", "ours", "q", [0.5, 1.9, 0.001])
+    assert claims.judge(limit, {"arms": [good]}) == (claims.YES, "0.80 px; largest of 3: 1.90 px")
+    bad = records.of_images("set", "ours", "q", [0.5, 2.1])
+    assert claims.judge(limit, {"arms": [bad]})[0] == claims.NOT
+    quirk = records.of_images("set", "program", "q", [1.0, 1.0], stands_for="ours", series="as published")
+    assert claims.judge(limit, {"arms": [bad, quirk]})[0] == claims.ONLY
+    assert claims.judge(limit, {"arms": []})[0] == claims.NO_RECORD
+
+
+def test_small_numbers_of_a_claim_are_not_written_as_zero():
+    limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=1.0, arms=["ours"])
+    assert claims.judge(limit, {"arms": [records.of_images("set", "ours", "q", [2e-7])]})[1].startswith("2.0e-07 %")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"judge": "falls", "arms": ["none"]},
+        {"judge": "at_chance"},
+        {"judge": "untestable"},
+        {"judge": "at_most", "arms": ["none"]},
+        {"judge": "falls", "arms": ["none", "apr-p"], "limit": 1.0},
+    ],
+)
 def test_a_claim_that_could_only_come_true_is_refused(fields):
-    with pytest.raises(ValueError, match=r"compares at least|says why"):
+    with pytest.raises(ValueError, match=r"compares at least|says why|has a limit"):
         claims.Claim(statement="s", **fields)

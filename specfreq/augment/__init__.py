@@ -8,6 +8,7 @@ from specfreq.augment.apr import APRBoth, APRPair, APRSingle
 from specfreq.augment.augmix import AugMix
 from specfreq.augment.base import Augmentation
 from specfreq.augment.hybrid import HybridAugment
+from specfreq.augment.tv import TVBands
 from specfreq.augment.vipaug import VIPAug
 from specfreq.naming import resolve, shortest
 
@@ -20,6 +21,7 @@ __all__ = [
     "Augmentation",
     "FourierWaves",
     "HybridAugment",
+    "TVBands",
     "VIPAug",
     "as_published",
     "build",
@@ -39,6 +41,7 @@ _AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "hybrid-augment": HybridAugment,
     "vipaug": VIPAug,
     "afa": FourierWaves,
+    "tv": TVBands,
 }
 
 
@@ -63,8 +66,9 @@ def normal_form(spec: str) -> str:
     return shortest(name, values, _AUGMENTATIONS[name])
 
 
-# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and donors from the batch
-_QUIRKS = {"overflow": "wrap", "channels": True, "per": "batch", "donor": "batch"}
+# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and donors from the batch,
+# whole numbers alone for gains
+_QUIRKS = {"overflow": "wrap", "channels": True, "per": "batch", "donor": "batch", "gains": "integers"}
 
 
 def as_published(spec: str) -> str:

@@ -23,6 +23,8 @@ class Augmentation(nn.Module):
     early = False  # whether `before` does anything
     pairs = False  # whether images meet others
     donors = False  # whether those come from the whole data set: row "donor" of the table, an index or several
+    accompanied = False  # whether `fit` keeps something of every image, and so needs all of them in memory
+    companions: Tensor | None = None  # that: (N, K, H, W), cropped and mirrored as the images are, 0 beyond the border
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
@@ -42,7 +44,8 @@ class Augmentation(nn.Module):
     def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
         """What happens after crop and flip: images (B, C, H, W) in [0, 1], their rows of the table, and their donors -> images.
 
-        The donors, (B, C, H, W) or k in a row for each image (B k, C, H, W), went through `before`, crop and flip as well.
+        The donors, (B, C, H, W) or k in a row for each image (B k, C, H, W), went through `before`, crop and flip as well. In
+        their place come the companions (B, K, H, W), cropped and mirrored, of an augmentation that has some.
         """
         return images
 

@@ -5,23 +5,33 @@ from specfreq.figures.detection import detection_curves, detection_scores
 from specfreq.figures.results import accuracies, band_accuracy, costs, discrimination, reliability
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, swaps
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
+from specfreq.figures.variation import bands, disc_flow, gaps, invariances, panels, profile, spectrum, time_to_accuracy, weights
 
 __all__ = [
     "accuracies",
     "attacked_pictures",
     "band_accuracy",
+    "bands",
     "centroids",
     "class_spectra",
     "corruption_errors",
     "costs",
     "detection_curves",
     "detection_scores",
+    "disc_flow",
     "discrimination",
+    "gaps",
     "heatmap_profiles",
     "heatmaps",
+    "invariances",
+    "panels",
     "pictures",
+    "profile",
     "radial_profiles",
     "reliability",
+    "spectrum",
     "swaps",
+    "time_to_accuracy",
     "under_attack",
+    "weights",
 ]

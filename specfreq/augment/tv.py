@@ -1,0 +1,169 @@
+"""Total variation bands amplified: the fine scales of an image louder (the dissertation's augmentation), computed once."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+from torch import Generator, Tensor
+
+from specfreq import storage, tv
+from specfreq.augment.base import Augmentation, Criterion, Rows, refuse_others
+from specfreq.inference import unit
+from specfreq.naming import UserError
+from specfreq.progress import progress_bar
+
+log = logging.getLogger(__name__)
+VERSION = 1  # of what the files of bands hold
+STEP, TOL = 1 / 14, 1e-4  # of the flow; the bands of 32x32 photographs are then right to half a percent
+AT_ONCE = 2**22  # values of images whose bands are computed at a time, and lie in one file: seconds of work on a processor
+
+
+def _in_order(bands: str) -> str:
+    """Numbers of bands in ascending order, each once: 1+2."""
+    numbers = [part.strip() for part in bands.split("+")]
+    if not all(n.isdecimal() and int(n) >= 1 for n in numbers):
+        raise PydanticCustomError("bands", "write numbers from 1 on with + between them, as in bands=1+2")
+    return "+".join(map(str, sorted({int(n) for n in numbers})))
+
+
+class TVBands(Augmentation):
+    r"""Amplify bands of the spectral total variation transform, by default the two finest: stronger texture, same shapes.
+
+    .. math:: w = f + \sum_{j \in \text{bands}} (g_j - 1) \, \phi_j, \quad g_j \sim U[\text{low}, \text{high}];
+        \qquad L = \tfrac12 \ell(f, y) + \tfrac12 \ell(w, y)
+
+    with φ of `tv.transform`, of scale j dt, dt = 1/14. With gains of 1 the second view is the image again: the arm to compare
+    with, as it makes as many steps on batches of the same size from the same images.
+
+    A band depends on its image alone: `fit` computes those of all training images once, keeps them on disk below the folder of
+    runs, and Feed crops and mirrors them with the images. They are float16: rounding is at most 2^-12 of values below 1, a tenth of
+    what the tolerance of the transform leaves. They hold as many values in memory as images times bands. `forward`, and `views` of
+    what has not been fitted, compute the bands of the batch they see, which takes milliseconds for an image of 32 pixels.
+
+    Args:
+        bands: which, numbers from 1 on with + between them. The dissertation's are the components 1 and 2.
+        low, high: range of the gains; 1 leaves a band as it is, 0 removes it.
+        gains: ``continuous``, or whole numbers alone, ``integers``, as in the original.
+        per: gains for each image, or one for each band and ``batch``, as in the original: what happens to an image then depends
+            on its batch.
+        joint: one gradient length over all channels, so that their edges are shared; else channel by channel. The original knows
+            grey images alone.
+        clip: cut w off at 0 and 1. The original lets it leave them, and so no band is lost at bright and dark places.
+        loss: L, the ``mean`` of the two, as of the original's doubled batch; or their ``sum``.
+
+    Its solver is none of its quirks here: it stops a batch at once, so that no band would be an image's own; see
+    `specfreq.tv.published`.
+
+    Source: the dissertation's program, spectral().
+    """
+
+    def __init__(
+        self,
+        bands: Annotated[str, AfterValidator(_in_order)] = "1+2",
+        low: float = 3.0,
+        high: float = 4.0,
+        gains: Literal["continuous", "integers"] = "continuous",
+        per: Literal["image", "batch"] = "image",
+        joint: bool = False,
+        clip: bool = False,
+        loss: Literal["mean", "sum"] = "mean",
+    ):
+        super().__init__()
+        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high):
+            raise UserError(f"gains must be finite and 0 <= low <= high, not from {low} to {high}")
+        if gains == "integers" and not (low.is_integer() and high.is_integer()):
+            raise UserError(f"gains=integers needs whole numbers for low and high, not {low} and {high}")
+        self.bands = tuple(map(int, bands.split("+")))
+        self.low, self.high, self.whole, self.per = low, high, gains == "integers", per
+        self.joint, self.clip, self.halved = joint, clip, loss == "mean"
+        self.accompanied = not low == high == 1
+
+    def fit(self, images: Tensor) -> Self:
+        if self.clip:
+            refuse_others(images, "it cuts images off at 0 and 1")
+        self.companions = self._kept(images) if self.accompanied else None
+        return self
+
+    def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
+        shape = count, len(self.bands)
+        if self.whole:
+            return {"gain": torch.randint(int(self.low), int(self.high) + 1, shape, generator=generator).float()}
+        return {"gain": torch.rand(shape, generator=generator) * (self.high - self.low) + self.low}
+
+    def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W), their gains, and their bands (B, bands C, H, W), computed if not given -> images."""
+        if not self.accompanied:
+            return images
+        phi = self._computed(images) if donors is None else donors
+        gain = rows["gain"][:1] if self.per == "batch" else rows["gain"]
+        louder = (gain.to(images.dtype) - 1)[:, :, None, None, None] * phi.to(images.dtype).unflatten(1, (len(self.bands), -1))
+        mixed = images + louder.sum(1)
+        return mixed.clamp(0, 1) if self.clip else mixed
+
+    def views(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> tuple[Tensor, ...]:
+        return images, self.transform(images, rows, donors)
+
+    def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:
+        total = super().loss(logits, labels, criterion)
+        return total / 2 if self.halved else total
+
+    def _computed(self, images: Tensor) -> Tensor:
+        """The bands of images, bytes or floats (B, C, H, W): float16 (B, bands C, H, W)."""
+        try:
+            channels = "joint" if self.joint else "separate"
+            phi = tv.transform(unit(images).float(), self.bands[-1], STEP, TOL, channels=channels).phi
+        except ValueError as error:
+            raise UserError(f"these images have no bands of total variation: {error}") from None
+        return torch.cat([phi[band - 1] for band in self.bands], 1).half()
+
+    def _kept(self, images: Tensor) -> Tensor:
+        """The bands of a set (N, C, H, W), read from their files or computed and written, part by part, and so resumed."""
+        folder = self._folder(images)
+        with storage.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.warning("specfreq: another process computes the bands of these images; waiting for it")
+                lock.acquire()
+        try:
+            storage.tidy(folder)
+            count, channels, *size = images.shape
+            kept = torch.empty(count, len(self.bands) * channels, *size, dtype=torch.float16, device=images.device)
+            parts = torch.arange(count).split(max(1, AT_ONCE // images[0].numel()))
+            with progress_bar("bands", count, "img", line=1, unit_scale=True) as bar:
+                for number, part in enumerate(parts):
+                    own = slice(int(part[0]), int(part[-1]) + 1)
+                    kept[own] = _held(folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own]))
+                    bar.update(len(part))
+        finally:
+            lock.release()
+        return kept
+
+    def _folder(self, images: Tensor) -> Path:
+        """Where the bands of these images lie: named after all that they depend on."""
+        how = f"{VERSION} {self.bands} {self.joint} {STEP} {TOL} {images.dtype} {tuple(images.shape)}"
+        digest = hashlib.sha256(how.encode())
+        for part in images.split(1000):
+            digest.update(part.cpu().contiguous().numpy())
+        return storage.runs_dir() / "bands" / digest.hexdigest()[:16]
+
+
+def _held(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """What a file of bands holds; computed and written if it is not there, and again if it is damaged."""
+    if path.exists():
+        try:
+            return storage.read_tensors(path)[0]["bands"]
+        except storage.Damaged as error:
+            log.warning("specfreq: %s; it is computed again", str(error).partition(";")[0])
+    bands = compute()
+    storage.write_tensors(path, {"bands": bands})
+    return bands

@@ -1,0 +1,210 @@
+"""ROF denoising: the image that total variation and fidelity agree on, with the proof of how close it is."""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from specfreq.tv import published, steps
+from specfreq.tv.gradients import pull_back
+from specfreq.tv.minimise import minimise
+from specfreq.tv.operators import total
+
+Channels = Literal["separate", "joint"]
+Algorithm = Literal["condat", "chambolle-pock-1", "chambolle-pock-2", "fgp"]
+Engine = Literal["auto", "fused", "plain"]
+FINEST = {torch.float32: 1e-5, torch.float64: 1e-12}  # the smallest tol; below it rounding decides
+AT_ONCE = 2**20  # pixels that a CPU works on at a time, about, so that memory stays bounded
+
+
+class Denoised(NamedTuple):
+    """Images (..., C, H, W); of each the relative gap (...), float64, and the iterations (...), int64."""
+
+    image: Tensor
+    gap: Tensor
+    iterations: Tensor
+
+
+class Solution(NamedTuple):
+    """As `Denoised`, and the dual fields (..., C, 2, H, W), from which a similar problem may start."""
+
+    image: Tensor
+    gap: Tensor
+    iterations: Tensor
+    dual: Tensor
+
+
+def denoise(
+    f: Tensor,
+    weight: float | Tensor,
+    tol: float = 1e-4,
+    *,
+    channels: Channels = "separate",
+    algorithm: Algorithm = "condat",
+    start: Tensor | None = None,
+    engine: Engine = "auto",
+    as_published: bool = False,
+) -> Denoised:
+    r"""Denoise images by total variation (Rudin, Osher and Fatemi), each to a certified accuracy.
+
+    .. math:: u = \arg\min_u E(u), \quad E(u) = \mathrm{TV}(u) + \frac{1}{2 \, \mathrm{weight}} |u - f|^2
+
+    with isotropic total variation, forward differences, nothing across the border. `gap` is (E(u) - D(p)) / E(u) for the image and
+    the dual field p that prove it: E(u) is at most gap E(u) above its minimum, and |u - exact|² <= 2 weight gap E(u).
+
+    Args:
+        f: images (..., C, H, W), or one grey image (H, W); float32 or float64, any range, any device. Integers: take x / 255.
+        weight: > 0, a number or a tensor that broadcasts to (...), one weight for each image. In the sense of
+            `skimage.restoration.denoise_tv_chambolle`; f -> a f and weight -> a weight give u -> a u.
+        tol: the largest relative gap; 1e-5 or more for float32, 1e-12 or more for float64.
+        channels: "separate": each channel by itself; "joint": one gradient length over all channels, so that edges are shared.
+        algorithm: "condat": over-relaxed primal-dual; "chambolle-pock-1" and "-2": their algorithms 1 and 2; "fgp": fast gradient
+            projection. They differ in time alone.
+        start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are shrunk.
+        engine: "fused": compiled image by image, on a CPU; "plain": torch operations; "auto": fused where there is a CPU and numba.
+            They agree within the gap, not to the bit.
+        as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and stopping rule, whatever tol,
+            channels, algorithm and engine are; see `specfreq.tv.published`. `gap` shows how far it is from what it should be.
+
+    Returns:
+        image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do not depend on its batch.
+        A constant image has gap 0. Differentiable once, in f and weight: the derivative of the exact minimiser, as far as `tol`
+        lets its edges be told; for finite differences to agree take float64 and a small tol.
+
+    Raises:
+        TypeError: f is neither float32 nor float64.
+        ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
+            precision can reach, or turns out to be for these images: of little contrast on a large offset, say.
+
+    Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
+    and 2; Beck and Teboulle, IEEE TIP 2009.
+    """
+    options = {"channels": channels, "algorithm": algorithm, "start": start, "engine": engine, "as_published": as_published}
+    return Denoised(*solve(f, weight, tol, **options)[:3])
+
+
+@torch.compiler.disable
+def solve(
+    f: Tensor,
+    weight: float | Tensor,
+    tol: float = 1e-4,
+    *,
+    channels: Channels = "separate",
+    algorithm: Algorithm = "condat",
+    start: Tensor | None = None,
+    engine: Engine = "auto",
+    as_published: bool = False,
+) -> Solution:
+    """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p within the gap."""
+    weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
+    images = f if f.ndim > 2 else f[None]
+    field = (*images.shape[:-2], 2, *images.shape[-2:])
+    if start is None:
+        start = f.new_zeros(field)
+    elif start.numel() != math.prod(field) or start.shape[-3:] != field[-3:] or not start.isfinite().all():
+        raise ValueError(f"start must be finite dual fields of shape {field}; got {tuple(start.shape)}")
+    weight = weight.to(f.device, torch.float64).expand(images.shape[:-3])
+    start = start.detach().to(f).reshape(field)
+    if as_published:
+        return _published(f, images, weight, start)
+    image, gap, iterations, dual = _Minimiser.apply(images, weight, start, tol, channels == "joint", algorithm, engine)
+    return Solution(image.reshape(f.shape), gap, iterations, dual if f.ndim > 2 else dual[0])
+
+
+def check(
+    f: Tensor,
+    weight: float | Tensor,
+    tol: float = 1e-4,
+    *,
+    channels: str = "separate",
+    algorithm: str = "condat",
+    engine: str = "auto",
+) -> Tensor:
+    """The weight as a tensor, or an error that says what is wrong."""
+    if not isinstance(f, Tensor) or f.dtype not in FINEST:
+        what = f"{f.dtype} values (of uint8 images take x / 255)" if isinstance(f, Tensor) else type(f).__name__
+        raise TypeError(f"expected a float32 or float64 tensor (..., C, H, W); got {what}")
+    if f.ndim < 2 or 0 in f.shape[-3:][-2:]:
+        raise ValueError(f"expected a tensor (..., C, H, W); got shape {tuple(f.shape)}")
+    if not f.isfinite().all():
+        raise ValueError("the images hold values that are not finite")
+    for name, value, known in (
+        ("channels", channels, ("separate", "joint")),
+        ("algorithm", algorithm, steps.ALGORITHMS),
+        ("engine", engine, ("auto", "fused", "plain")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+    if not FINEST[f.dtype] <= tol < 1:
+        hint = "; float64 images reach 1e-12" if f.dtype == torch.float32 else ""
+        raise ValueError(f"tol must be at least {FINEST[f.dtype]:g} for {f.dtype}, and below 1; got {tol}{hint}")
+    weight = torch.as_tensor(weight, dtype=torch.float64) if not isinstance(weight, Tensor) else weight
+    if weight.is_complex() or not (weight.isfinite() & (weight > 0)).all():
+        raise ValueError(f"weight must be positive and finite; got {weight.tolist()}")
+    try:
+        weight.expand(f.shape[:-3])
+    except RuntimeError:
+        raise ValueError(f"weight must be a number or broadcast to {tuple(f.shape[:-3])}; got {tuple(weight.shape)}") from None
+    return weight
+
+
+def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor) -> Solution:
+    """The dissertation's solver on a batch of one weight."""
+    if weight.unique().numel() > 1 or not f.numel():
+        raise ValueError("as_published takes one or more images, and one weight for all")
+    shape = (-1, *images.shape[-3:])
+    weight, start = weight.flatten()[0].item(), start.reshape(-1, *start.shape[-4:])
+    image, gap, iterations, dual = published.minimise(images.reshape(shape), weight, start)
+    gap = gap.reshape(images.shape[:-3])
+    return Solution(
+        image.reshape(f.shape), gap, torch.full_like(gap, iterations).long(), dual.reshape(*f.shape[:-2], 2, *f.shape[-2:])
+    )
+
+
+class _Minimiser(torch.autograd.Function):
+    """(images (..., C, H, W), weight (...)) -> image, gap, iterations, dual fields."""
+
+    @staticmethod
+    def forward(ctx, images: Tensor, weight: Tensor, start: Tensor, tol: float, joint: bool, algorithm: str, engine: str):
+        batch = images.shape[:-3]
+        if not images.numel():
+            none = images.new_zeros(batch)
+            return images.clone(), none.double(), none.long(), start.clone()
+        f, weights = _groups(images, weight, joint)
+        start = start.reshape(*f.shape[:2], 2, *f.shape[2:])
+        together = len(f) if f.is_cuda else max(1, AT_ONCE // f[0].numel())
+        parts = zip(*(t.split(together) for t in (f, weights, start)), strict=True)
+        results = zip(*(minimise(*part, tol, algorithm, engine) for part in parts), strict=True)
+        image, dual, primal, gap, iterations = map(torch.cat, results)
+        primal, gap = (total(energy.view(*batch, -1), 1) for energy in (primal, gap))
+        gap = gap / primal.masked_fill(primal == 0, 1)
+        if not (gap <= tol).all():
+            worst = [f"{n}: {gap.flatten()[n]:.1e}" for n in (gap.flatten() > tol).nonzero().flatten()[:5].tolist()]
+            raise ValueError(
+                f"tol={tol:g} is beyond {f.dtype} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
+                "take a larger tol, or float64"
+            )
+        iterations = iterations.view(*batch, -1).amax(-1)
+        image, dual = image.view(images.shape), dual.view(*images.shape[:-2], 2, *images.shape[-2:])
+        ctx.joint = joint
+        ctx.save_for_backward(images, image, dual, weight)
+        ctx.mark_non_differentiable(gap, iterations, dual)
+        return image, gap, iterations, dual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor, *_):
+        images, image, dual, weight = ctx.saved_tensors
+        f, weights = _groups(images, weight, ctx.joint)
+        upstream, image = (t.reshape(f.shape) for t in (upstream, image))
+        along, slope = pull_back(upstream, image, f, dual.reshape(*f.shape[:2], 2, *f.shape[2:]), weights)
+        return along.reshape(images.shape), slope.reshape(*weight.shape, -1).sum(-1), None, None, None, None, None
+
+
+def _groups(images: Tensor, weight: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
+    """What is minimised by itself: images (B, C, H, W) if joint, channels (B, 1, H, W) otherwise; and the weights (B,)."""
+    if not joint:
+        images, weight = images[..., None, :, :], weight[..., None].expand(images.shape[:-2])
+    return images.detach().reshape(-1, *images.shape[-3:]).contiguous(), weight.detach().reshape(-1).contiguous()
