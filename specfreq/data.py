@@ -14,7 +14,7 @@ from torch import Tensor
 from specfreq import arrays, pictures, planted, streams
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, parse, unknown
-from specfreq.pictures import choose
+from specfreq.pictures import Draw, choose
 from specfreq.sources import PUBLISHED, SPLITS
 
 
@@ -70,15 +70,15 @@ class ImageSet:
                 digest.update(array.data)
         return digest.hexdigest()
 
-    def subset(self, size: int, seed: int = 0) -> "ImageSet":
-        """`size` of the images, drawn by `seed`: as many of each class as can be, in their old order.
+    def subset(self, size: int, seed: int = 0, draw: Draw = "balanced") -> "ImageSet":
+        """`size` of the images, drawn by `seed`: as many of each class as can be, in their old order; or the `first` ones.
 
         The draw is the same on every machine, and with one seed a smaller subset lies inside a larger one.
 
         Raises:
             UserError: `size` is below 1 or above the number of images.
         """
-        kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name))
+        kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name, draw))
         boxes = None if self.boxes is None else self.boxes[kept]
         return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes)
 
@@ -98,15 +98,17 @@ def names() -> list[str]:
     return [*EMBEDDED, "planted", *PUBLISHED, "folder", "array"]
 
 
-def load(name: str, split: str = "train", size: int | None = None, seed: int = 0) -> ImageSet | streams.Stream:
-    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed)` would give.
+def load(
+    name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced"
+) -> ImageSet | streams.Stream:
+    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
 
     Args:
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
             (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`);
             `array:FILE.npz` (see `arrays.array`).
         split: "train" or "test".
-        size, seed: how many images to keep, and the seed that draws them. Only those are read from disk.
+        size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from disk.
 
     Raises:
         UserError: unknown name, split or parameter; data missing or damaged (names the file and the command
@@ -116,8 +118,8 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
         raise unknown("split", split, SPLITS, name)
     source = _source(name, split)
     if isinstance(source, streams.Stream):
-        return source if size is None else source.subset(size, seed)
-    kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})")
+        return source if size is None else source.subset(size, seed, draw)
+    kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})", draw)
     return ImageSet(
         images=torch.from_numpy(source.read(kept)),
         labels=torch.from_numpy(source.labels[kept]),

@@ -23,6 +23,7 @@ from specfreq.data import ImageSet, load, normal_form
 from specfreq.inference import device_of
 from specfreq.naming import UserError, unknown
 from specfreq.parallel import Team
+from specfreq.pictures import Draw
 from specfreq.progress import progress_bar
 from specfreq.provenance import provenance
 from specfreq.storage import root as root
@@ -38,6 +39,7 @@ class Experiment(train.Recipe):
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
     train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
+    train_draw: Draw = Field("balanced", description="which: balanced over the classes, or the first, whatever their classes")
     test_size: int | None = Field(None, ge=1, description="test images, a balanced subset; all if not given")
     filter: str = Field("none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2")
     augment: str = Field("none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`")
@@ -77,7 +79,13 @@ class Experiment(train.Recipe):
 
     def image_set(self, split: str) -> ImageSet | Stream:
         """The training or test images of this experiment; the subset is the same for every seed."""
-        return _load(self.data, split, self.train_size if split == "train" else self.test_size)
+        if split == "train":
+            return _load(self.data, split, self.train_size, draw=self.train_draw)
+        return _load(self.data, split, self.test_size)
+
+    def effective(self) -> dict[str, Any]:
+        idle = {"train_draw"} if self.train_size is None else set()
+        return {k: v for k, v in super().effective().items() if k not in idle}
 
     @property
     def key(self) -> str:

@@ -2,16 +2,16 @@
 
 import functools
 import hashlib
-import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from specfreq import data, experiment, fourier, gan, generation, records, storage, tv
+from specfreq import components, experiment, fourier, records, storage, tv
+from specfreq.features import Network
 from specfreq.gan import Recipe
 from specfreq.generation import Run
 from specfreq.inference import evaluate
@@ -20,92 +20,6 @@ from specfreq.progress import progress_bar
 from specfreq.randomness import keyed, seed_of
 
 VERSION = 1  # of these numbers: raised whenever one would come out otherwise than before
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # the name ends in the first digits of the content's SHA-256
-INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
-
-
-class Network(nn.Module):
-    """Whose features count: images (N, 1 or 3, H, W) in [0, 1] -> (N, D). Grey images are shown in as many channels as it takes.
-
-    Args:
-        name: what a page calls it.
-        key: by which its features are known again: of the run, or of the weights.
-        of: the network itself, and how many channels it takes.
-    """
-
-    def __init__(self, name: str, key: str, of: nn.Module, channels: int = 3):
-        super().__init__()
-        self.name, self.key, self.of, self.channels = name, key, of, channels
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.shape[1] == self.channels:
-            return self.of(images)
-        if self.channels == 1:
-            return self.of(generation.luminance(images))
-        return self.of(images.expand(-1, self.channels, -1, -1))
-
-
-class _Penultimate(nn.Module):
-    def __init__(self, classifier: nn.Module):
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.classifier.features(images)
-
-
-class _Inception(nn.Module):
-    """torch-fidelity's port of the network by which FID was defined: bytes -> 2048 features."""
-
-    def __init__(self, extractor: nn.Module):
-        super().__init__()
-        self.extractor = extractor
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.extractor((images.clamp(0, 1) * 255).round().byte())[0]
-
-
-def trained(run: experiment.Run, device: str | None = None) -> Network:
-    """The features that a classifier of ours has learned: what its linear layer sees."""
-    name = f"{run.experiment.model}, trained on {run.experiment.data}"
-    return Network(name, run.key, _Penultimate(run.classifier(device=device)), run.image_set("train").shape[0]).eval()
-
-
-def inception(path: Path | None = None, device: str | None = None) -> Network:
-    """Inception-v3 as FID was defined with, its weights read from a file without executing anything of it.
-
-    Args:
-        path: the file; `INCEPTION` below `data.root()` if not given.
-        device: where it runs.
-
-    Raises:
-        UserError: the file is missing (names the command that gets it) or is not that file.
-
-    Source: Heusel et al., NeurIPS 2017; Obukhov et al., torch-fidelity.
-    """
-    path = path or data.root() / INCEPTION
-    if not path.is_file():
-        raise UserError(f"{path} is missing; get it with `curl -L -o '{path}' {INCEPTION_URL}`, or judge by a network trained here")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not digest.startswith(INCEPTION[-12:-4]):
-        raise UserError(f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}; delete it and get it again")
-    return Network("Inception-v3", digest[:16], _Inception(_extractor(path)).to(experiment.parallel.checked_device(device))).eval()
-
-
-def _extractor(path: Path) -> nn.Module:
-    """torch-fidelity's network with these weights. It would unpickle whatever the file holds, so it gets a copy of the tensors."""
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises what it likes
-        raise UserError(
-            f"{path} holds more than tensors, or is damaged ({type(error).__name__}); delete it and get it again"
-        ) from None
-    copy = io.BytesIO()
-    torch.save(weights, copy)
-    copy.seek(0)
-    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], copy)
 
 
 def fid(real: Tensor, made: Tensor) -> float:
@@ -148,8 +62,6 @@ def kid(real: Tensor, made: Tensor, blocks: int = 10) -> tuple[float, float | No
 
     Source: Bińkowski et al., ICLR 2018, section 3.
     """
-    import warnings
-
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(len(real), len(made)) // blocks
@@ -186,27 +98,27 @@ class Judge:
 
     Args:
         recipe: of a training; its data, bands and dt count.
-        network: see `trained` and `inception`.
+        network: see `specfreq.features`.
         count: how many images are generated.
         blocks: of KID.
-        scales: bands of the spectrum of total variation, of `dt` each; over at most 500 images.
-        images: for spectra, at most so many images of a kind.
+        scales: bands of the spectrum of total variation, of `dt` each.
+        spectral: for spectra, at most so many images of a kind.
     """
 
     def __init__(
-        self, recipe: Recipe, network: Network, count: int = 5000, *, blocks: int = 10, scales: int = 12, images: int = 500
+        self, recipe: Recipe, network: Network, count: int = 5000, *, blocks: int = 10, scales: int = 12, spectral: int = 500
     ):
         self.recipe = recipe.model_copy(update={"parts": "bands"})
-        self.network, self.count, self.blocks, self.scales, self.spectral = network, count, blocks, scales, images
-        self.real = generation.real(recipe)
-        prepared = generation.prepared(self.recipe)
+        self.network, self.count, self.blocks, self.scales, self.spectral = network, count, blocks, scales, spectral
+        self.real = components.real(recipe)
+        prepared = components.prepared(self.recipe)
         self.names, self.bands, self.scale, self.centre = prepared.names, prepared.values, prepared.scale, prepared.centre
 
     def key(self, *more: Any) -> str:
         """By which numbers of this judge are known again."""
         r = self.recipe
         what = [VERSION, self.network.key, self.count, self.blocks, self.scales, self.spectral, r.bands, r.dt, r.grey]
-        text = json.dumps([*what, generation.digest(r), *more])
+        text = json.dumps([*what, components.digest(r), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def features(self, images: Tensor) -> Tensor:
@@ -217,9 +129,17 @@ class Judge:
         """A band or the residual (N, C, H, W) as pictures: grey for the centre, black and white for the ends of the range."""
         return ((part - self.centre[place]) / self.scale[place] / 2 + 0.5).clamp(0, 1)
 
+    def pictures(self, parts: Tensor) -> Tensor:
+        """Parts (P, N, C, H, W) as `shown`, and last their sum: (P + 1, N, C, H, W)."""
+        return torch.stack([*(self.shown(part, i) for i, part in enumerate(parts)), parts.sum(0).clamp(0, 1)])
+
     @functools.cached_property
     def _of_real(self) -> tuple[Tensor, list[Tensor]]:
         return self.features(self.real), [self.features(self.shown(band, i)) for i, band in enumerate(self.bands)]
+
+    def distance(self, images: Tensor) -> float:
+        """FID of images (N, C, H, W) in [0, 1] against the real ones."""
+        return fid(self._of_real[0], self.features(images))
 
     def compare(self, images: Tensor) -> dict[str, Any]:
         """Images (N, C, H, W) in [0, 1] against the real ones.
@@ -231,14 +151,14 @@ class Judge:
         real, real_bands = self._of_real
         features = self.features(images)
         found = dict(zip(("kid", "kid_low", "kid_high"), kid(real, features, self.blocks), strict=True))
-        parts = generation.split_up(images, self.recipe)
+        parts = components.split_up(images, self.recipe)
         by_part = [fid(real_bands[i], self.features(self.shown(part, i))) for i, part in enumerate(parts)]
         return {"images": len(images), "fid": fid(real, features), **found, "names": self.names, "by_part": by_part} | self.spectra(
             images
         )
 
     def spectra(self, images: Tensor) -> dict[str, list[float]]:
-        """Means over the first images: power (per ring of the Fourier transform, radius 0, 1, ...), variation (Σ|phi_n| per pixel)."""
+        """Means over the first images: power on rings of the Fourier plane, and variation, Σ|phi_n| per pixel."""
         few = images[: self.spectral]
         power = fourier.radial_profile(fourier.power_spectrum(few.double()).mean((0, 1)))
         spectrum = tv.transform(few, self.scales, self.recipe.dt).spectrum / few[0].numel()
@@ -248,61 +168,53 @@ class Judge:
         """`compare` for what a run generates, once; apart: with latents of its own for each generator, so that none is shared."""
         path = run.path / "results" / f"fidelity-{self.key(apart, seed)}.json"
         if not path.exists():
-            each = [generation.latents(self.count, run.recipe.latent, seed, *([i] if apart else [])) for i in range(run.generators)]
-            found = self.compare(run.images(each))
+            found = self.compare(run.images(run.latents(self.count, seed, apart)))
             storage.write_json(path, {**found, "network": self.network.name, "features": self.network.key})
         return storage.read_json(path)
 
-    def of_real(self) -> dict[str, dict[str, Any]]:
+    def of_real(self) -> dict[str, Any]:
         """`compare` for what no generator made, once.
 
         Returns:
             ``unseen``: the test images. ``mixed``: bands of real images, of another image each, added up: what generators of bands
-            that are each perfect, and know nothing of one another, would make.
+            that are each perfect, and know nothing of one another, would make. ``real``: the spectra of the training images.
+            ``halves``: fid and kid of one half of the training images against the other.
         """
         path = experiment.runs_dir() / "gan" / "real" / f"fidelity-{self.key()}.json"
         if not path.exists():
             orders = [torch.randperm(len(self.real), generator=keyed("mixed", i)) for i in range(len(self.bands))]
             mixed = torch.stack([band[order] for band, order in zip(self.bands, orders, strict=True)]).sum(0).clamp(0, 1)
-            unseen = generation.real(self.recipe, "test")
+            unseen = components.real(self.recipe, "test", self.count)
+            one, other = self._of_real[0][torch.randperm(len(self.real), generator=keyed("halves"))].chunk(2)
             found = {"unseen": self.compare(unseen), "mixed": self.compare(mixed), "real": self.spectra(self.real)}
-            storage.write_json(path, found)
+            storage.write_json(path, {**found, "halves": {"fid": fid(one, other), "kid": kid(one, other, self.blocks)[0]}})
         return storage.read_json(path)
+
+
+UNSEEN, MIXED, APART = "unseen images", "real bands mixed", "bands, latents apart"
 
 
 def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> list[dict[str, Any]]:
     """One row for each arm and quantity, with a 95 % Student-t interval over seeds, as `comparison.rows` has them.
 
-    Arms: the `parts` of the recipes, and ``bands, latents apart``. Quantities: FID, KID x 1000, and FID of each part.
+    Arms: the `parts` of the recipes; `APART`, where each generator of a band gets a latent of its own; and without generators
+    `UNSEEN` and `MIXED`, see `Judge.of_real`. Quantities: FID, KID x 1000, and FID of each part.
     """
-    groups: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
     with progress_bar("fidelity", len(runs), "run", progress) as bar:
         for run in runs:
-            bar.set_postfix_str(f"{run.recipe.parts}, seed {run.recipe.seed}")
-            groups.setdefault(run.recipe.parts, []).append((run, judge.of_run(run)))
-            if run.recipe.parts == "bands":
-                groups.setdefault("bands, latents apart", []).append((run, judge.of_run(run, apart=True)))
+            bar.set_postfix_str(f"{run.experiment.parts}, seed {run.experiment.seed}")
+            groups.setdefault(run.experiment.parts, {})[run.experiment.seed] = judge.of_run(run)
+            if run.experiment.parts == "bands":
+                groups.setdefault(APART, {})[run.experiment.seed] = judge.of_run(run, apart=True)
             bar.update()
+    groups |= {arm: {0: judge.of_real()[name]} for arm, name in {UNSEEN: "unseen", MIXED: "mixed"}.items()}
     out = []
     for arm, group in groups.items():
-        each = {run.recipe.seed: numbers(found) for run, found in group}
-        for quantity in numbers(group[0][1]):
-            mean, low, high = records.interval([each[seed][quantity] for seed in each])
-            out.append(
-                {
-                    "data": judge.recipe.data,
-                    "arm": arm,
-                    "stands_for": arm,
-                    "series": "corrected",
-                    "quantity": quantity,
-                    "seeds": list(each),
-                    "values": [each[seed][quantity] for seed in each],
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "keys": [run.key for run, _ in group],
-                }
-            )
+        each = {seed: numbers(found) for seed, found in group.items()}
+        for quantity in next(iter(each.values())):
+            row = records.of_images(judge.recipe.data, arm, quantity, [found[quantity] for found in each.values()])
+            out.append({**row, "seeds": list(each)})
     return out
 
 
@@ -310,3 +222,41 @@ def numbers(found: Mapping[str, Any]) -> dict[str, float]:
     """What `Judge.compare` found, as the numbers of a table."""
     whole = {"FID": found["fid"], "KID x 1000": 1000 * found["kid"]}
     return whole | {f"FID, {name}": value for name, value in zip(found["names"], found["by_part"], strict=True)}
+
+
+def kernel_distances(judge: Judge, runs: Sequence[Run]) -> list[dict[str, str]]:
+    """KID x 1000 of each arm's first run, and of real images, with the 95 % interval over images, as lines of a table."""
+    first = {run.experiment.parts: judge.of_run(run) for run in reversed(runs)}
+    found = {arm: first[arm] for arm in dict.fromkeys(run.experiment.parts for run in runs)}
+    found |= {UNSEEN: judge.of_real()["unseen"], MIXED: judge.of_real()["mixed"]}
+    ends = {arm: [1000 * f[key] for key in ("kid", "kid_low", "kid_high")] for arm, f in found.items()}
+    return [{"arm": arm, "KID x 1000": f"{kid:.2f} [{low:.2f}, {high:.2f}]"} for arm, (kid, low, high) in ends.items()]
+
+
+def spectra(judge: Judge, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """What `figures.against_real` draws, of each arm's first run and of unseen images; under ``real``, of the training images."""
+    found = {UNSEEN: judge.of_real()["unseen"]} | {run.experiment.parts: judge.of_run(run) for run in reversed(runs)}
+    order = [*dict.fromkeys(run.experiment.parts for run in runs), UNSEEN]
+    return {**{arm: {k: found[arm][k] for k in ("power", "variation")} for arm in order}, "real": judge.of_real()["real"]}
+
+
+def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[str, Any]]:
+    """How the dissertation's reconstruction φ_1 + r of generated flow images differs from the image of generator 0.
+
+    Args:
+        judge: see there.
+        cases: name -> a run of `flow`, and whether each generator gets a latent of its own.
+
+    Returns:
+        Rows as `rows` has them, an arm for each case: ``difference``, each image's largest, in % of the range; ``FID of u_0``;
+        and ``FID of the reconstruction``.
+    """
+    out = []
+    for name, (run, apart) in cases.items():
+        made = run.parts(run.latents(judge.count, apart=apart))
+        back = components.recomposed(made, 1)
+        found = {"difference": 100 * (back - made[0]).abs().flatten(1).max(1).values.double()}
+        for quantity, images in {"FID of u_0": made[0], "FID of the reconstruction": back}.items():
+            found[quantity] = [judge.distance(images.clamp(0, 1))]
+        out += [records.of_images(judge.recipe.data, name, quantity, values) for quantity, values in found.items()]
+    return out

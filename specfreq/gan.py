@@ -1,5 +1,6 @@
 """Generators of images and of their bands of total variation, trained against discriminators: what is trained, and how."""
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -116,7 +117,12 @@ def matched(recipe: Recipe, channels: int, side: int) -> int:
     goal = cost(recipe.latent, channels, recipe.width, side)
     if (count, deep) == (1, channels):
         return recipe.width
-    return min(range(1, recipe.width + 1), key=lambda w: abs(math.log(count * cost(recipe.latent, deep, w, side) / goal)))
+
+    def ratio(width: int) -> float:
+        return count * cost(recipe.latent, deep, width, side) / goal
+
+    above = bisect.bisect_left(range(1, recipe.width), 1, key=ratio) + 1  # the narrowest that needs no less
+    return min((w for w in (above - 1, above) if w), key=lambda w: abs(math.log(ratio(w))))
 
 
 @functools.lru_cache(maxsize=1000)

@@ -1,129 +1,34 @@
-"""Trained generators: their images prepared, each training in a directory of its own, and what they generate."""
+"""Trained generators: each training in a directory of its own, and what it generates."""
 
+import base64
 import csv
 import functools
 import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq import gan, parallel, storage, tv
+from specfreq import gan, parallel, storage
 from specfreq.checkpoints import Checkpoints
-from specfreq.data import ImageSet, load
+from specfreq.components import digest, prepared, restored, sum_up
 from specfreq.experiment import _alone, finished, runs_dir
 from specfreq.gan import Recipe
-from specfreq.inference import exact, unit
-from specfreq.models.dcgan import stages
+from specfreq.inference import exact
 from specfreq.naming import UserError
 from specfreq.parallel import Team
 from specfreq.progress import progress_bar
 from specfreq.provenance import provenance
 from specfreq.randomness import keyed, normal
-from specfreq.streams import Stream
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-REACH = 0.999  # of the values of a part, the share within the generator's range
 CHUNK = 100  # images that are generated at a time, always: their bits do not depend on how many are asked for
 GRID = 64  # images of a sample sheet
-
-
-class Parts(NamedTuple):
-    """What is generated: names, values (P, N, C, H, W), and for each part the centre and the scale of the generator's range."""
-
-    names: tuple[str, ...]
-    values: Tensor
-    centre: Tensor
-    scale: Tensor
-
-    @property
-    def ranged(self) -> Tensor:
-        """The values in the generator's range, [-1, 1]; what lies beyond is cut off."""
-        return ((self.values - _column(self.centre)) / _column(self.scale)).clamp(-1, 1)
-
-    @property
-    def lost(self) -> list[float]:
-        """The root mean square of what `ranged` cuts off, for each part, in units of the images."""
-        kept = self.ranged * _column(self.scale) + _column(self.centre)
-        return (self.values - kept).double().square().mean((1, 2, 3, 4)).sqrt().tolist()
-
-
-def _column(numbers: Tensor) -> Tensor:
-    return numbers.view(-1, 1, 1, 1, 1)
-
-
-def _restored(made: Sequence[Tensor], centre: Tensor, scale: Tensor) -> Tensor:
-    """What generators made, a part (N, C, H, W) each or one all parts, in units of the images: (P, N, C, H, W)."""
-    values = torch.cat(list(made), 1).unflatten(1, (len(centre), -1)).transpose(0, 1)
-    return values * _column(scale) + _column(centre)
-
-
-def luminance(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) -> (N, 1, H, W): the weighted mean of red, green and blue, .299, .587, .114; grey ones as they are."""
-    return images if images.shape[1] == 1 else (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-
-
-def real(recipe: Recipe, split: str = "train") -> Tensor:
-    """The images (N, C, side, side) of a recipe, float32 in [0, 1]; those for testing are all that there are."""
-    images = unit(_images(recipe, split).images)
-    return luminance(images) if recipe.grey else images
-
-
-def _images(recipe: Recipe, split: str) -> ImageSet:
-    images = _load(recipe.data, split, recipe.train_size if split == "train" else None)
-    channels, height, width = images.shape
-    if isinstance(images, Stream):
-        raise UserError(f"{recipe.data}: generators learn from images in memory; leave out stream=1")
-    if height != width:
-        raise UserError(f"{recipe.data}: generators make squares, not {height}x{width}; take folder:PATH?size=64")
-    if recipe.grey and channels not in (1, 3):
-        raise UserError(f"{recipe.data} has {channels} channels; only three can be made grey, so say grey=False")
-    stages(width)
-    return images
-
-
-_load = functools.lru_cache(maxsize=4)(load)
-
-
-def split_up(images: Tensor, recipe: Recipe) -> Tensor:
-    """Images (N, C, H, W) -> their parts (P, N, C, H, W): the images; bands and residual; or the images of the flow."""
-    if recipe.parts == "image":
-        return images[None]
-    done = []
-    for chunk in images.split(500):
-        if recipe.parts == "flow":
-            done.append(tv.flow(chunk, recipe.bands, recipe.dt))
-        else:
-            found = tv.transform(chunk, recipe.bands, recipe.dt)
-            done.append(torch.cat([found.phi, found.residual[None]]))
-    return torch.cat(done, 1)
-
-
-def sum_up(parts: Tensor, recipe: Recipe) -> Tensor:
-    """Parts (P, N, C, H, W) -> images (N, C, H, W): their sum; of the flow, u_0."""
-    return parts[0] if recipe.parts == "flow" else parts.sum(0)
-
-
-def prepared(recipe: Recipe) -> Parts:
-    """The parts of the training images, centred on 0.5 where they carry the mean and on 0 where they do not.
-
-    The scale is the least that leaves 99.9 % of all values of a part within [-1, 1].
-    """
-    values = split_up(real(recipe), recipe)
-    centre = torch.tensor([0.0 if name.startswith("band") else 0.5 for name in recipe.names])
-    distance = (values - _column(centre)).abs().flatten(1)
-    scale = distance.kthvalue(max(1, int(REACH * distance.shape[1])), dim=1).values
-    return Parts(recipe.names, values, centre, scale.clamp(min=1e-6))
-
-
-def digest(recipe: Recipe) -> str:
-    """SHA-256 of the training images of a recipe."""
-    return _images(recipe, "train").digest
 
 
 def key_of(recipe: Recipe) -> str:
@@ -133,13 +38,16 @@ def key_of(recipe: Recipe) -> str:
 
 
 class Run:
-    """A finished training in its directory: `recipe.json`, `history.csv`, `model.safetensors`, sample sheets in `samples`."""
+    """A finished training in its directory: `recipe.json`, `history.csv`, `model.safetensors`, sample sheets in `samples`.
+
+    Its recipe is called `experiment`, as in `experiment.Run`: records take both.
+    """
 
     def __init__(self, path: Path, device: str | None = None):
         self.path = path
         if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; train it with generation.run")
-        self.recipe = Recipe(**storage.read_json(path / "recipe.json"))
+        self.experiment = Recipe(**storage.read_json(path / "recipe.json"))
         self.provenance: dict[str, Any] = storage.read_json(path / "provenance.json")
         self.device = parallel.checked_device(device)
 
@@ -161,7 +69,7 @@ class Run:
     def _trained(self) -> tuple[torch.nn.ModuleList, Tensor, Tensor]:
         """The averaged generators, and centre and scale of each part."""
         tensors, (_, channels, side) = storage.read_tensors(self.path / "model.safetensors")
-        generators = torch.nn.ModuleList(pair.generator for pair in gan.networks(self.recipe, channels, side))
+        generators = torch.nn.ModuleList(pair.generator for pair in gan.networks(self.experiment, channels, side))
         generators.load_state_dict({k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")})
         return generators.to(self.device).eval(), tensors["centre"], tensors["scale"]
 
@@ -173,21 +81,42 @@ class Run:
         generators, centre, scale = self._trained
         shared = [latents] * len(generators) if isinstance(latents, Tensor) else list(latents)
         made = [_generated(g, z.to(self.device)) for g, z in zip(generators, shared, strict=True)]
-        return _restored(made, centre, scale)
+        return restored(made, centre, scale)
 
     def images(self, latents: Tensor | Sequence[Tensor]) -> Tensor:
         """What the parts of these latents add up to (of the flow: u_0), (N, C, H, W), cut off at 0 and 1."""
-        return sum_up(self.parts(latents), self.recipe).clamp(0, 1)
+        return sum_up(self.parts(latents), self.experiment).clamp(0, 1)
 
-    def latents(self, count: int, seed: int = 0) -> Tensor:
-        """Latents (count, latent) of which each depends on the seed and its place alone."""
-        return latents(count, self.recipe.latent, seed)
+    def latents(self, count: int, seed: int = 0, apart: bool = False) -> list[Tensor]:
+        """Latents (count, latent) for each generator, of which each depends on the seed and its place alone.
+
+        All generators have the same; apart: each has its own, so that none is shared.
+        """
+        places: list[tuple[int, ...]] = [(i,) if apart else () for i in range(self.generators)]
+        return [latents(count, self.experiment.latent, seed, *place) for place in places]
+
+    def walks(self, count: int, steps: int, seed: int = 0) -> Tensor:
+        """Images (count, steps, C, H, W) on the way from one latent to another, along great circles."""
+        ends = latents(2 * count, self.experiment.latent, seed, "walks")
+        way = between(ends[:count], ends[count:], steps)
+        return self.images(way.flatten(0, 1)).unflatten(0, (count, steps))
 
 
 def latents(count: int, size: int, *key: object) -> Tensor:
     """Standard normal latents (count, size); row i depends on the key and on i alone."""
     seeds = torch.randint(2**63 - 1, (count,), generator=keyed("latents", *key))
     return normal(seeds, size)
+
+
+def between(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    r"""Latents (N, steps, latent) from one to another (N, latent) each, on the arc where normal latents are as likely all along.
+
+    .. math:: z_t = \frac{\sin((1 - t) \omega)}{\sin \omega} z_0 + \frac{\sin(t \omega)}{\sin \omega} z_1, \quad
+        \cos \omega = \frac{z_0 \cdot z_1}{|z_0| |z_1|}
+    """
+    angle = torch.nn.functional.cosine_similarity(first, last, dim=1).clamp(-1, 1).acos().clamp(min=1e-4)[:, None, None]
+    t = torch.linspace(0, 1, steps)[:, None]
+    return (((1 - t) * angle).sin() * first[:, None] + (t * angle).sin() * last[:, None]) / angle.sin()
 
 
 def _generated(generator: torch.nn.Module, latent: Tensor) -> Tensor:
@@ -234,7 +163,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         """What becomes of the same latents, as a grid of pictures: after 1, 2, 5, 10, 20, 50, ... epochs and the last."""
         if epoch != recipe.epochs and epoch not in {m * 10**k for m in (1, 2, 5) for k in range(9)}:
             return
-        whole = sum_up(_restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
+        whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
     history = gan.fit(
@@ -266,12 +195,30 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
     storage.write_tensors(path / "model.safetensors", weights, [key_of(recipe), channels, side])
 
 
-def png(images: Tensor, columns: int = 8) -> bytes:
-    """Images (N, C, H, W) in [0, 1], what lies beyond cut off, as one PNG picture: rows of `columns`."""
+def packed(images: Tensor) -> dict[str, Any]:
+    """Images (..., C, H, W) in [0, 1], of one channel or three, as a record can hold them: rounded to bytes, in one PNG."""
+    flat = images.flatten(0, -4)
+    return {"shape": list(images.shape), "png": base64.b64encode(png(flat, columns=1, between=0)).decode()}
+
+
+def unpacked(content: Mapping[str, Any]) -> Tensor:
+    """What `packed` kept, float32 (..., C, H, W) in [0, 1]; an empty record gives no images."""
+    from PIL import Image
+
+    if not content:
+        return torch.zeros(0, 1, 1, 1)
+    channels, height, width = content["shape"][-3:]
+    with Image.open(io.BytesIO(base64.b64decode(content["png"]))) as picture:
+        pixels = torch.from_numpy(np.array(picture)).view(-1, height, width, 3).permute(0, 3, 1, 2)[:, :channels]
+    return (pixels.float() / 255).reshape(content["shape"])
+
+
+def png(images: Tensor, columns: int = 8, between: int = 1) -> bytes:
+    """Images (N, C, H, W) in [0, 1], what lies beyond cut off, as one PNG picture: rows of `columns`, white pixels between."""
     from PIL import Image
     from torchvision.utils import make_grid
 
-    grid = make_grid(images.clamp(0, 1), nrow=columns, padding=1, pad_value=1.0)
+    grid = make_grid(images.clamp(0, 1), nrow=columns, padding=between, pad_value=1.0)
     data = io.BytesIO()
     Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).numpy()).save(data, "PNG")
     return data.getvalue()

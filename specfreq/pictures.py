@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from specfreq.naming import UserError, unknown
 
+Draw = Literal["balanced", "first"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val")}  # of two, the first that is there
 GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes of 8 bits
@@ -53,16 +54,19 @@ def from_files(files: list[Path], labels: Iterable[int], classes: Iterable[str],
     return Source(np.asarray(labels, np.int64), tuple(classes), read, boxes)
 
 
-def choose(labels: np.ndarray, size: int, seed: int, what: str) -> np.ndarray:
+def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "balanced") -> np.ndarray:
     """Indices of `size` images drawn by `seed`, as many of each class as can be, in ascending order.
 
-    Every class is shuffled; then the classes take turns. So classes differ by one image at most unless one runs out.
+    Every class is shuffled; then the classes take turns. So classes differ by one image at most unless one runs out. Or the
+    `first` ones: of a set that is sorted by class, those of the first classes alone.
 
     Raises:
         UserError: `size` is below 1 or above the number of images.
     """
     if not 1 <= size <= len(labels):
         raise UserError(f"{what} has {len(labels)} images; cannot take {size}")
+    if draw == "first":
+        return np.arange(size)
     random = np.random.RandomState(seed)  # unlike default_rng, its stream is frozen for good
     shuffled = random.permutation(len(labels))
     drawn = labels[shuffled]

@@ -40,11 +40,6 @@ def disc_peak(side: int, radius: float, dt: float, height: float = 1.0) -> Peak:
     return Peak(times, spectrum, float(time), float(spectrum[near].sum() / spectrum.sum()), theory)
 
 
-def two_discs(side: int, radii: tuple[float, float], height: float = 1.0) -> Tensor:
-    """Two discs side by side in a rectangle (1, side, 2 side), each in a square of its own."""
-    return torch.cat([disc(side, radius, height) for radius in radii], dim=-1)
-
-
 class Scales(NamedTuple):
     """Of each class: mean spectrum per pixel and channel (classes, bands), and at which times (bands,)."""
 
@@ -79,15 +74,15 @@ def exchange(pictures: Tensor, cut: int, bands: int, dt: float) -> Tensor:
 
 
 def filters(parts: tv.Transform, cut: int, gain: float = 3.0) -> dict[str, Tensor]:
-    """The filters of the package at a cut, by name: pictures of an image that was transformed."""
-    bands = len(parts.phi)
+    """The filters of the package, by name, with bands 1 to `cut` for texture: pictures of an image that was transformed."""
+    last = min(2 * cut, len(parts.phi))
     return {
-        f"low pass: without bands 1 to {cut}": tv.low_pass(parts, cut),
-        f"high pass: bands 1 to {cut}": tv.high_pass(parts, cut),
-        f"band pass: {cut + 1} to {2 * cut}": tv.band_pass(parts, cut + 1, min(2 * cut, bands)),
-        f"band stop: {cut + 1} to {2 * cut}": tv.band_stop(parts, cut + 1, min(2 * cut, bands)),
-        f"bands 1 to {cut}, times {gain:g}": tv.amplify(parts, 1, cut, gain),
-        "each band by 1/n": tv.combine(parts, lambda n: 1 / n),
+        "low pass": tv.low_pass(parts, cut),
+        "high pass": tv.high_pass(parts, cut),
+        "band pass": tv.band_pass(parts, cut + 1, last),
+        "band stop": tv.band_stop(parts, cut + 1, last),
+        "amplified": tv.amplify(parts, 1, cut, gain),
+        "bands by 1/n": tv.combine(parts, lambda n: 1 / n),
     }
 
 

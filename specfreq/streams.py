@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from specfreq.naming import UserError
-from specfreq.pictures import Place, choose, listing, upright
+from specfreq.pictures import Draw, Place, choose, listing, upright
 from specfreq.randomness import keyed
 
 Crop = Literal["centre"] | tuple[Literal["random-resized"], int, int]
@@ -79,13 +79,13 @@ class Stream:
             digest.update(b"%b\0%d\0%d\0" % (file, size, label))
         return digest.hexdigest()
 
-    def subset(self, size: int, seed: int = 0) -> "Stream":
+    def subset(self, size: int, seed: int = 0, draw: Draw = "balanced") -> "Stream":
         """`size` of the images, drawn by `seed` as `ImageSet.subset` draws them.
 
         Raises:
             UserError: `size` is below 1 or above the number of images.
         """
-        kept = choose(self.labels.numpy(), size, seed, self.name)
+        kept = choose(self.labels.numpy(), size, seed, self.name, draw)
         return replace(self, files=self.files[kept], labels=self.labels[torch.from_numpy(kept)])
 
     def batches(self, parts: Sequence[Tensor], crop: Crop = "centre") -> Iterator[Tensor]:

@@ -111,6 +111,16 @@ def test_a_smaller_subset_lies_in_a_larger_one():
     assert small < large
 
 
+def test_the_first_of_a_sorted_set_are_of_its_first_classes():
+    """The photos are sorted by class, 500 of each."""
+    half = data.load("photos", size=1000, draw="first")
+    everything = data.load("photos")
+    assert torch.equal(half.images, everything.images[:1000]) and half.labels.unique().tolist() == [0, 1]
+    assert half.classes == everything.classes and half.digest == everything.subset(1000, draw="first").digest
+    with pytest.raises(UserError, match="cannot take 3501"):
+        everything.subset(3501, draw="first")
+
+
 @pytest.mark.parametrize("size", [0, -1, 4])
 def test_a_subset_larger_than_the_set_or_empty_is_refused(size):
     with pytest.raises(UserError, match="pets has 3 images"):

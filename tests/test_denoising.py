@@ -68,20 +68,20 @@ def test_the_energy_is_that_which_the_solver_minimises(small):
 def test_the_program_is_further_from_the_minimiser_and_loses_the_mean(small):
     found = denoising.faithfulness(small.images[:4].float() / 255, 1 / 14)
     ours, program = found["ours"], found["program"]
-    assert (ours["excess energy"] <= 0.01).all() and (ours["drift of the mean"] <= 1e-4).all()
-    assert (program["distance"] > 10 * ours["distance"]).all()
-    assert (program["drift of the mean"] > 0.01).all() and (program["excess energy"] > ours["excess energy"]).all()
+    assert (ours["excess energy (%)"] <= 0.01).all() and (ours["drift of the mean (%)"] <= 1e-4).all()
+    assert (program["distance (%)"] > 10 * ours["distance (%)"]).all()
+    assert (program["drift of the mean (%)"] > 0.01).all() and (program["excess energy (%)"] > ours["excess energy (%)"]).all()
 
 
 def test_flat_images_have_no_energy_to_compare(small):
     flat = torch.cat([torch.full((1, 3, 32, 32), 0.4), small.images[:2].float() / 255])
-    assert len(denoising.faithfulness(flat, 0.1)["ours"]["distance"]) == 2
+    assert len(denoising.faithfulness(flat, 0.1)["ours"]["distance (%)"]) == 2
 
 
 def test_a_disc_loses_height_at_the_speed_of_theory():
     flow = denoising.disc_flow(32, 8.0, 0.25, 16)
     speed = (flow.found[0] - flow.found[4]) / flow.times[4]
-    assert float(speed * flow.extinction) == pytest.approx(1, abs=0.08)
+    assert float(speed * flow.extinction) == pytest.approx(1.05, abs=0.06)  # the border of a disc of pixels is longer
     assert abs(float(flow.found[-1])) < 1e-6
 
 
@@ -92,5 +92,6 @@ def test_rows_of_the_record_pair_images(small):
     assert all(row["seeds"] == list(range(7)) for row in psnr.values())
     assert psnr["total-variation:by-discrepancy"]["mean"] <= psnr["total-variation"]["mean"]
     assert {r["arm"] for r in rows if r["quantity"] == "iterations" and r["stands_for"] != "ours"} == set(tv.ALGORITHMS)
+    assert {r["arm"] for r in rows if r["stands_for"] == "ours"} == {"ours", "program", *(f"{q} alone" for q in tv.QUIRKS)}
     program = [row for row in rows if row["arm"] == "program"]
     assert program and all(row["series"] == "as published" and row["stands_for"] == "ours" for row in program)

@@ -68,6 +68,14 @@ def test_two_spellings_are_one_experiment_and_every_field_matters():
     assert len(keys) == len(others) and base.key not in keys
 
 
+def test_the_first_images_of_a_list_are_another_experiment_than_a_balanced_draw():
+    drawn, first = (Experiment(**SMALL, train_draw=draw) for draw in ("balanced", "first"))
+    assert drawn.key == Experiment(**SMALL).key != first.key
+    counts = [e.image_set("train").labels.bincount() for e in (drawn, first)]
+    assert counts[0].amax() - counts[0].amin() <= 1 < counts[1].amax() - counts[1].amin()
+    assert torch.equal(drawn.image_set("test").images, first.image_set("test").images)
+
+
 def test_a_field_that_is_as_by_default_leaves_the_key_alone():
     """So that a release with new fields finds older runs. Keys are frozen: published records name them."""
     base = Experiment(data="digits")

@@ -43,3 +43,10 @@ def test_pictures_are_recombined_with_themselves_before_the_crop(said, picture):
 def test_batches_are_recombined_with_one_another(said):
     images, mixed = said["images"], said["mixed"]
     assert mixed.shape == images.shape == (4, 3, 32, 32) and not mixed.equal(images)
+
+
+def test_images_are_certified_and_louder_in_their_finest_bands(said):
+    assert (said["gap"] <= 1e-4).all() and said["smooth"].shape == (4, 3, 32, 32)
+    parts = said["parts"]
+    torch.testing.assert_close(parts.phi.sum(0) + parts.residual, said["images"])
+    torch.testing.assert_close(said["louder"], said["images"] + 2 * parts.phi[:2].sum(0), rtol=0, atol=1e-5)

@@ -6,7 +6,6 @@ from torch.testing import assert_close
 
 from specfreq import scales, tv
 from specfreq.data import load
-from specfreq.denoising import disc
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +18,6 @@ def test_a_disc_peaks_where_theory_says(height):
     peak = scales.disc_peak(48, 12.0, 0.25 * height, height)
     assert peak.time == pytest.approx(peak.theory, rel=0.06)
     assert peak.share > 0.9
-
-
-def test_two_discs_of_one_height_have_two_peaks():
-    f = torch.cat([disc(48, 5.0), disc(48, 14.0)], dim=-1)
-    spectrum = tv.transform(f, 30, 0.25).spectrum
-    top = ((spectrum[1:-1] > spectrum[:-2]) & (spectrum[1:-1] > spectrum[2:]) & (spectrum[1:-1] > 0.1 * spectrum.max())).sum()
-    assert top == 2
 
 
 def test_spectra_of_classes_are_means_of_their_images(small):
@@ -53,11 +45,10 @@ def test_exchanged_textures_come_back(small):
 
 def test_filters_that_part_the_image_add_up(small):
     f = small.images[0].float() / 255
-    shown = scales.filters(tv.transform(f, 6, 1 / 14), 2)
-    named = {name.partition(":")[0]: image for name, image in shown.items()}
+    named = scales.filters(tv.transform(f, 6, 1 / 14), 2)
     assert_close(named["low pass"] + named["high pass"], f, rtol=0, atol=1e-5)
     assert_close(named["band pass"] + named["band stop"], f, rtol=0, atol=1e-5)
-    assert_close(shown["bands 1 to 2, times 3"], f + 2 * named["high pass"], rtol=0, atol=1e-5)
+    assert_close(named["amplified"], f + 2 * named["high pass"], rtol=0, atol=1e-5)
 
 
 def test_what_must_not_change_does_not_and_mirroring_does(small):

@@ -348,13 +348,14 @@ def test_a_file_that_has_gone_is_named_by_the_digest(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_subset_is_that_of_the_folder_in_memory(tmp_path, seed):
+@pytest.mark.parametrize("draw", ["balanced", "first"])
+def test_a_subset_is_that_of_the_folder_in_memory(tmp_path, seed, draw):
     coloured(tmp_path, *(f"train/{name}/{index}.png" for name in ("cat", "dog", "emu") for index in range(4)))
-    here = data.load(f"folder:{tmp_path}?size=8", size=7, seed=seed)
-    there = stream(tmp_path, side=8, size=7, seed=seed)
+    here = data.load(f"folder:{tmp_path}?size=8", size=7, seed=seed, draw=draw)
+    there = stream(tmp_path, side=8, size=7, seed=seed, draw=draw)
     assert there.labels.tolist() == here.labels.tolist()
     assert torch.equal(drawn(there), here.images)
-    assert there.digest == stream(tmp_path, side=8).subset(7, seed=seed).digest
+    assert there.digest == stream(tmp_path, side=8).subset(7, seed=seed, draw=draw).digest
 
 
 def test_a_subset_larger_than_the_set_is_refused(photos):

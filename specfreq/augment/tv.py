@@ -78,7 +78,7 @@ class TVBands(Augmentation):
         super().__init__()
         if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high):
             raise UserError(f"gains must be finite and 0 <= low <= high, not from {low} to {high}")
-        if gains == "integers" and not (low.is_integer() and high.is_integer()):
+        if gains == "integers" and (low % 1 or high % 1):
             raise UserError(f"gains=integers needs whole numbers for low and high, not {low} and {high}")
         self.bands = tuple(map(int, bands.split("+")))
         self.low, self.high, self.whole, self.per = low, high, gains == "integers", per

@@ -2,6 +2,7 @@
 
 from specfreq.figures.adversarial import attacked_pictures, under_attack
 from specfreq.figures.detection import detection_curves, detection_scores
+from specfreq.figures.generation import against_real, losses, montage, part_distances
 from specfreq.figures.results import accuracies, band_accuracy, costs, discrimination, reliability
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, swaps
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
@@ -9,6 +10,7 @@ from specfreq.figures.variation import bands, disc_flow, gaps, invariances, pane
 
 __all__ = [
     "accuracies",
+    "against_real",
     "attacked_pictures",
     "band_accuracy",
     "bands",
@@ -24,7 +26,10 @@ __all__ = [
     "heatmap_profiles",
     "heatmaps",
     "invariances",
+    "losses",
+    "montage",
     "panels",
+    "part_distances",
     "pictures",
     "profile",
     "radial_profiles",

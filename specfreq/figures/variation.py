@@ -115,7 +115,8 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, case in zip(axes[:, 0], cases, strict=True):
         axis.set(title=case, xscale="log", yscale="log", xlabel="seconds", ylabel="energy above minimum")
         for name, line in lines.items():
-            drawn = sorted((r["seconds"], r["suboptimality"]) for r in rows if (r["case"], r["solver"]) == (case, name))
+            drawn = [(r["seconds"], r["suboptimality"]) for r in rows if (r["case"], r["solver"]) == (case, name)]
+            drawn.sort(key=lambda point: -point[1])  # from coarse to fine
             if drawn:
                 axis.plot(*zip(*drawn, strict=True), **line)
                 ends.setdefault(axis, {})[name] = drawn[-1][1], line

@@ -3,19 +3,27 @@
 Pure functions of tensors (..., C, H, W), float32 or float64, on any device.
 
 - *Weight*: min TV(u) + |u - f|² / (2 weight), isotropic, forward differences, nothing across the border.
-- *Gap*: (primal - dual) / primal, evaluated in double precision: of each image: how far above the minimum it is at most.
+- *Gap*: (primal - dual) / primal of each image, evaluated in double precision: how far above the minimum it is at most.
 - *Dual fields* p (..., C, 2, H, W), of vectors down and to the right not longer than 1, with u = f - weight K^T p at the solution.
+
+Transpositions, and translations away from the border, of an image are those of its solution. Rotations by 90 degrees and mirror images are not, since
+differences look forward: 24 x 24 pixels with values in [0, 1] and weight 0.15 differ by up to 0.04 if smooth, 0.08 if noise.
 
 All functions raise TypeError for values that are not float32 or float64, ValueError for all else that does not fit.
 """
 
+from specfreq.tv.curve import Convergence, convergence
+from specfreq.tv.exact import disc_extinction, taut_string
 from specfreq.tv.operators import adjoint, gradient, total_variation
+from specfreq.tv.published import QUIRKS
 from specfreq.tv.rof import Denoised, Solution, denoise, solve
 from specfreq.tv.spectral import Transform, amplify, band_pass, band_stop, combine, evolve, flow, high_pass, low_pass, transform
 from specfreq.tv.steps import ALGORITHMS
 
 __all__ = [
     "ALGORITHMS",
+    "QUIRKS",
+    "Convergence",
     "Denoised",
     "Solution",
     "Transform",
@@ -24,13 +32,16 @@ __all__ = [
     "band_pass",
     "band_stop",
     "combine",
+    "convergence",
     "denoise",
+    "disc_extinction",
     "evolve",
     "flow",
     "gradient",
     "high_pass",
     "low_pass",
     "solve",
+    "taut_string",
     "total_variation",
     "transform",
 ]

@@ -7,6 +7,7 @@ The loops are short and touch few vectors each: that is what the compiler turns 
 
 from concurrent.futures import ThreadPoolExecutor
 from math import sqrt
+from types import FunctionType
 
 import numpy as np
 import torch
@@ -18,20 +19,44 @@ _compiled = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cf
 
 
 def _entry(function):
-    """A function that Python calls; its machine code is kept on disk where there is a place for it."""
-    try:
-        return njit(error_model="numpy", nogil=True, cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return njit(error_model="numpy", nogil=True)(function)
+    """A function that Python calls, for each precision; its machine code is kept on disk where there is a place for it.
+
+    One name for each precision: processes that compile at the same time then write the same to each file.
+    """
+    kernels = {}
+    for kind in ("float32", "float64"):
+        name = f"{function.__name__}_{kind}"
+        copy = FunctionType(function.__code__, function.__globals__, name)
+        copy.__module__, copy.__qualname__ = function.__module__, name
+        try:
+            kernels[kind] = njit(error_model="numpy", nogil=True, cache=True)(copy)
+        except RuntimeError:  # neither the package's folder nor the user's can be written
+            kernels[kind] = njit(error_model="numpy", nogil=True)(copy)
+    return kernels
 
 
 class Fused:
     """The state of the images (B, C, H, W) of a batch; see `plain.Plain`."""
 
-    def __init__(self, f: Tensor, shift: Tensor, mean: Tensor, flat: Tensor, weight: Tensor, dual: Tensor, momentum: bool):
+    @staticmethod
+    def fits(f: Tensor) -> bool:
+        """Images of any size do."""
+        return True
+
+    def __init__(
+        self,
+        f: Tensor,
+        shift: Tensor,
+        mean: Tensor,
+        flat: Tensor,
+        weight: Tensor,
+        dual: Tensor,
+        fitted: Tensor,
+        momentum: bool,
+    ):
         batch, channels, height, width = f.shape
         pixels = height * width
-        self.shape, self.momentum = f.shape[1:], momentum
+        self.shape, self.fitted, self.momentum = f.shape[1:], fitted.numpy(), momentum
         self.width, self.active, self.weight, self.flat = width, np.arange(batch), weight.numpy(), flat.numpy()
         self.f, self.shift, self.mean = f.reshape(batch, channels, pixels).numpy(), shift.numpy(), mean.numpy()
         self.g, self.x, self.new, self.image = (np.empty_like(self.f) for _ in range(4))
@@ -58,11 +83,12 @@ class Fused:
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
         energies = np.empty((4, len(self.f)))
         arrays = self.f, self.shift, self.mean, self.flat, self.weight, self.new, self.p, self.image, energies
-        self._share(_certify, *arrays, self.momentum, self.width)
+        self._share(_certify, *arrays, self.fitted, self.width)
         return torch.from_numpy(energies[:, self.active])
 
-    def _share(self, kernel, *arguments) -> None:
+    def _share(self, kernels, *arguments) -> None:
         """Let a kernel do the active images, each thread its part of them."""
+        kernel = kernels[self.f.dtype.name]
         threads = max(1, min(torch.get_num_threads(), len(self.active)))
         if threads == 1:
             kernel(self.active, *arguments)
@@ -151,7 +177,7 @@ def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
     """One iteration; with `keep` it leaves the proximal points in `new` and `p`, p in the unit balls in spite of rounding."""
     channels, pixels = g.shape
     one = g.dtype.type(1)
-    inside = one - 4 * np.finfo(g.dtype).eps
+    inside = one - (4 + channels) * np.finfo(g.dtype).eps
     a, b, c, sigma, theta, rho, beta = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
     strip = d.size
     for low in range(0, pixels, strip):
@@ -282,14 +308,14 @@ def _advance(active, table, count, momentum, g, x, y, p, new, width):
 
 
 @_entry
-def _certify(active, f, shift, mean, flat, weight, new, p, image, energies, momentum, width):
+def _certify(active, f, shift, mean, flat, weight, new, p, image, energies, fitted, width):
     channels, pixels = f.shape[1:]
     strip = min(max(1, STRIP // width) * width, pixels)
     u, v, sums = np.empty((channels, pixels + width)), np.empty((channels, pixels)), np.empty((7, strip))
     for k in active:
         for channel in range(channels):
             _minimiser(v[channel], f[k, channel], p[k, channel, 0], p[k, channel, 1], weight[k], width)
-            if momentum:
+            if fitted[k]:
                 _shift(image[k, channel], v[channel], 0)
             else:
                 _shift(image[k, channel], new[k, channel], shift[k, channel])

@@ -3,7 +3,7 @@ r"""Derivatives of the ROF minimiser: what a change of the image or the weight d
 Where the dual field is shorter than 1 the minimiser is flat and stays flat; elsewhere p = q/|q| with q = p + s K u. With
 r = (|q| - 1)/s there and 0 where it is flat, and Π = I - p p^T there and I where it is flat, the differential of u = f - w K^T p is
 
-.. math:: du = (I - w K^T \Pi A^{-1} \Pi K) (df - dw \, K^T p), \qquad A = r + w \Pi K K^T \Pi
+.. math:: du = (I - K^T \Pi A^{-1} \Pi K) (df - dw \, K^T p), \qquad A = r / w + \Pi K K^T \Pi
 
 and A, symmetric and not negative, is solved with by conjugate gradients.
 """
@@ -17,29 +17,29 @@ from specfreq.tv.operators import adjoint, gradient, inner, total
 from specfreq.tv.steps import NORM
 
 ACCURACY = 1e-6  # of the solution of the linear system, in double precision
-SOFT = 1e-6  # least r, in units of 8 w: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
+SOFT = 1e-6  # least |q| - 1: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
+STEEP = 1e100  # most of |s K u|, so that its square is finite
 ROUNDING = 1e-14  # of the upstream gradient: a right hand side below it is zero
 
 
-def pull_back(upstream: Tensor, u: Tensor, f: Tensor, p: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def pull_back(upstream: Tensor, u: Tensor, p: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients in f (B, C, H, W) and weight (B,) from that in u, for groups that share one dual norm."""
-    kind, w = f.dtype, weight[:, None, None, None]
-    upstream, u, f, p = (t.double() for t in (upstream, u, f, p))
-    unit = NORM * w[..., None]
-    q = p + gradient(u) / unit
+    kind = u.dtype
+    upstream, u, p = (t.double() for t in (upstream, u, p))
+    q = p + (gradient(u) / (NORM * weight[:, None, None, None, None])).clamp(-STEEP, STEEP)
     norm = inner(q, q).sqrt()[:, None, None]
     direction = q * torch.where(norm > 1, 1 / norm.clamp_min(1), 0)
-    stiffness = unit * (norm - 1).clamp_min(SOFT)
+    stiffness = NORM * (norm - 1).clamp_min(SOFT)
 
     def tangent(z: Tensor) -> Tensor:
         return z - direction * inner(direction, z)[:, None, None]
 
     def system(z: Tensor) -> Tensor:
-        return stiffness * z + tangent(gradient(w * adjoint(z)))
+        return stiffness * z + tangent(gradient(adjoint(z)))
 
     z = conjugate_gradients(system, tangent(gradient(upstream)), ROUNDING**2 * total(upstream.square()))
-    along = upstream - w * adjoint(z)
-    return along.to(kind), total(along * (u - f)) / weight
+    along = upstream - adjoint(z)
+    return along.to(kind), -total(along * adjoint(p))
 
 
 def conjugate_gradients(system: Callable[[Tensor], Tensor], right: Tensor, floor: Tensor) -> Tensor:

@@ -1,41 +1,55 @@
 """The loop round the engines: it looks at the gap of each image now and then, and lets go of those that are done."""
 
 import math
-from importlib.util import find_spec
+from importlib import import_module
 
 import torch
 from torch import Tensor
 
 from specfreq.tv import steps
-from specfreq.tv.operators import flattening, inner, shrink, total
+from specfreq.tv.operators import certificate, flattening, inner, shrink, total
 from specfreq.tv.plain import Plain
 
+FAINT = 1e-6  # weight over spread below which the image is that which fits the dual field, since it all but equals f
+LEAST = 1e-30  # of a weight over a spread: with less the image is f, to the bit
 
-def minimise(f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: str, engine: str) -> tuple[Tensor, ...]:
-    """Images (B, C, H, W), fields (B, C, 2, H, W), primal energies, gaps, iterations (B,). A gap that stalls is left above tol."""
+
+def minimise(
+    f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: str, engine: str, history: list | None = None
+) -> tuple[Tensor, ...]:
+    """Images (B, C, H, W), fields (B, C, 2, H, W), primal energies, gaps, iterations (B,). A gap that stalls is left above tol.
+
+    To the history it adds, of each look: the iteration, which images it was at, their primal energies and gaps.
+    """
+    exponent = _exponent(f)
+    unit = torch.ldexp(torch.ones_like(weight), exponent)
+    f, weight, given = _scaled(f, -exponent), weight / unit, weight
     low, high = f.amin((-2, -1)), f.amax((-2, -1))
-    shift, spread = low / 2 + high / 2, (high - low).amax(-1).double()  # small numbers are finer
-    offset = shift.double() + total(f.double() - shift[..., None, None], 2) / f[0, 0].numel()
-    mean = offset.to(f.dtype)
-    flat = 0.5 / weight * total((f.double() - mean[..., None, None]).square())
-    inside = torch.zeros_like(start)
-    inside[..., 0, :-1, :], inside[..., 1, :, :-1] = start[..., 0, :-1, :], start[..., 1, :, :-1]
-    start = _feasible(inside).masked_fill((spread == 0)[:, None, None, None, None], 0)
-    for k in ((spread > 0) & (spread < weight)).nonzero().flatten().tolist():  # one by one, for the same bits
-        field = flattening(f[k]) / weight[k]
-        if inner(field, field).amax() < 1 - 1e-6:
-            start[k] = field
-    state = _engine(engine, f)(f, shift, mean, flat, weight, start, algorithm == "fgp")
+    shift, spread = low + (high - low) / 2, (high - low).amax(-1).double()  # small numbers are finer
+    most = spread * f[0].numel() * f[0, 0].numel()  # more than enough for the mean, of which more is proven by a shorter field
+    weight = torch.where(spread > 0, weight.minimum(most).maximum(spread * LEAST), 1.0)
+    shorter = (weight / (given / unit)).clamp_max(1)
+    centred = f.double() - shift[..., None, None]
+    mean = (shift.double() + total(centred, 2) / f[0, 0].numel()).to(f)
+    flat = 0.5 / weight * total((centred - (mean - shift.double())[..., None, None]).square_())
+    start, warm = _first_fields(f, weight, start, spread)
+    momentum = algorithm == "fgp"
+    fitted = (weight < FAINT * spread) | momentum
+    state = _engine(engine, f)(f, shift, mean, flat, weight, start, fitted, momentum)
     image, dual = torch.empty_like(f), torch.empty_like(start)
     primal, gap = torch.empty_like(weight), torch.empty_like(weight)
     iterations = torch.zeros(len(f), dtype=torch.int64, device=f.device)
-    active = torch.arange(len(f), device=f.device)
-    tau, sigma = steps.first_steps(algorithm, weight, spread, tol)
-    best, before, iteration, mark = torch.full_like(weight, math.inf), math.inf, 0, steps.PATIENCE
+    active, weights = torch.arange(len(f), device=f.device), weight
+    tau, sigma = steps.first_steps(algorithm, weight, spread, tol, warm)
+    best, before, iteration = torch.full_like(weight, math.inf), math.inf, 0
+    mark = max(steps.PATIENCE, 8 * max(f.shape[-2:]))
     while True:
         energy, above, slack, misfit = state.certify()
+        if history is not None:
+            scale = unit[active] * shorter[active]
+            history.append((iteration, active, energy * scale, above * scale))
         relative = above / energy.masked_fill(energy == 0, 1)
-        done, best = relative <= tol, torch.minimum(best, relative)
+        done, best = ~(relative > tol), torch.minimum(best, relative)  # what is no number is done, and refused
         if iteration >= 2 * mark:
             done, before, mark = done | steps.stalled(best, before), best, iteration
         if done.any():
@@ -43,33 +57,86 @@ def minimise(f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: st
             image[finished], dual[finished] = state.take(done)
             primal[finished], gap[finished], iterations[finished] = energy[done], above[done], iteration
             if not going.any():
-                return image, dual, primal, gap, iterations
-            active, weight, best = active[going], weight[going], best[going]
+                break
+            active, weights, best = active[going], weights[going], best[going]
             tau, sigma, before, slack, misfit = (
                 t[going] if isinstance(t, Tensor) else t for t in (tau, sigma, before, slack, misfit)
             )
         tau, sigma = steps.balanced(algorithm, iteration, tau, sigma, slack, misfit)
         count, lines = steps.next_check(iteration) - iteration, []
         for _ in range(count if steps.varies(algorithm) else 1):
-            line, (tau, sigma) = steps.coefficients(algorithm, weight, tau, sigma)
+            line, (tau, sigma) = steps.coefficients(algorithm, weights, tau, sigma)
             lines.append(line)
         state.advance(lines, count)
         iteration += count
+    if (least := given / unit < weight).any():
+        image = torch.where(least[:, None, None, None], f, image)
+    if (shorter < 1).any():
+        dual = (dual * shorter[:, None, None, None, None]).to(f)
+    result = _scaled(image, exponent)
+    if exponent.min() < math.log2(torch.finfo(f.dtype).tiny) + 60:  # results that may not be normal numbers are looked at again
+        primal, *parts = certificate(_scaled(result, -exponent), f, dual, weight)
+        gap = sum(parts)
+    return result, dual, primal * unit * shorter, gap * unit * shorter, iterations
 
 
-def _feasible(field: Tensor) -> Tensor:
-    """The field with no vector longer than 1, in spite of rounding: one that was shrunk already is left as it is."""
-    longer = inner(field, field) > 1
-    return torch.where(longer[..., None, None, :, :], shrink(field) * (1 - 4 * torch.finfo(field.dtype).eps), field)
+def _exponent(f: Tensor) -> Tensor:
+    """Of the powers of two (B,) that the images are measured in, about their spread: no square overflows or vanishes then."""
+    low, high = (t.double() / 2 for t in f.aminmax(dim=-1))
+    low, high = low.amin(-1), high.amax(-1)
+    spread, size = (high - low).amax(-1), torch.maximum(high, -low).amax(-1)
+    exponent = torch.maximum(torch.frexp(spread).exponent + 1, torch.frexp(size).exponent - 64)
+    return torch.where(spread > 0, exponent, 0).clamp(-1000, 1000)
+
+
+def _scaled(values: Tensor, exponent: Tensor) -> Tensor:
+    """Images times powers of two, exactly; by two factors, as one may overflow."""
+    half = exponent.div(2, rounding_mode="floor")
+    for power in (half, exponent - half):
+        values = values * torch.ldexp(torch.ones_like(values[:, 0, 0, 0]), power)[:, None, None, None]
+    return values
+
+
+def _first_fields(f: Tensor, weight: Tensor, start: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """The fields to start from, of vectors not longer than 1 in spite of rounding, and which of them were given (B,).
+
+    A field that was shrunk already is left as it is; where the mean can be proven to be the minimiser the proof takes its place.
+    """
+    fields = torch.zeros_like(start)
+    warm = start.flatten(1).any(1) & (spread > 0)
+    if warm.any():
+        fields[..., 0, :-1, :], fields[..., 1, :, :-1] = start[..., 0, :-1, :], start[..., 1, :, :-1]
+        longer = (inner(fields.double(), fields.double()) > 1)[:, None, None]
+        margin = 1 - (4 + f.shape[1]) * torch.finfo(f.dtype).eps
+        fields = torch.where(longer, shrink(fields) * margin, fields)
+        fields = fields.masked_fill(~warm[:, None, None, None, None], 0)
+    likely = (spread > 0) & (spread < weight)
+    if likely.any():
+        proof = flattening(f[likely]) / weight[likely, None, None, None, None]
+        proven = inner(proof, proof).flatten(1).amax(1) < 1 - 1e-6
+        fields[likely] = torch.where(proven[:, None, None, None, None], proof.to(f), fields[likely])
+    return fields, warm
 
 
 def _engine(name: str, f: Tensor) -> type:
-    if name == "plain" or (name == "auto" and (f.device.type != "cpu" or not find_spec("numba"))):
+    """The engine of this name, or the fastest that there is for these images."""
+    if name == "plain":
         return Plain
-    if f.device.type != "cpu":
-        raise ValueError(f"the fused engine works on a CPU; the images are on {f.device}: take engine='plain' or 'auto'")
+    module, engine, needs = ("chip", "Chip", "Triton") if f.is_cuda else ("fused", "Fused", "numba")
+    if name not in ("auto", module):
+        raise ValueError(f"engine {name!r} does not work on {f.device}: take engine='plain' or 'auto'")
+    if not f.is_cuda and f.device.type != "cpu":
+        return Plain
     try:
-        from specfreq.tv.fused import Fused  # a second to import, some seconds to compile when new
+        found = getattr(import_module(f"specfreq.tv.{module}"), engine)  # a second to import, some seconds to compile when new
     except ImportError:
-        raise ValueError("the fused engine needs numba (pip install numba); engine='plain' does not") from None
-    return Fused
+        if name == "auto":
+            return Plain
+        raise ValueError(f"engine {name!r} needs {needs}, which cannot be imported here: engine='plain' does not") from None
+    if not found.fits(f):
+        if name == "auto":
+            return Plain
+        raise ValueError(
+            f"engine {name!r} takes up to {found.MOST} values at a time; got {tuple(f.shape[1:])}: take engine='plain'"
+        )
+    return found

@@ -4,8 +4,8 @@ Sums are taken in double precision and in a fixed order, by folding, so that the
 """
 
 import math
-from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -61,22 +61,20 @@ def total_variation(u: Tensor, channels: str = "separate") -> Tensor:
 
 
 def flattening(f: Tensor) -> Tensor:
-    """A field p (C, 2, H, W) with f - K^T p = mean f, for an image f (C, H, W): p = K φ, K^T K φ = f - mean f; by cosines.
+    """Fields p (B, C, 2, H, W) with f - K^T p = mean f, for images f (B, C, H, W): p = K φ, K^T K φ = f - mean f.
 
-    If its vectors are not longer than the weight, the mean is the ROF minimiser of f, and p / weight proves it.
+    If its vectors are not longer than the weight, the mean is the ROF minimiser of f, and p / weight proves it. By NumPy: its
+    transforms are of one row at a time, whatever the batch and the threads are.
     """
-    rows, columns = (_cosines(n, f.device) for n in f.shape[-2:])
-    row, column = (2 - 2 * torch.cos(math.pi / n * torch.arange(n, dtype=torch.float64, device=f.device)) for n in f.shape[-2:])
-    eigenvalues = row[:, None] + column
+    values = f.double().cpu().numpy()
+    values = np.concatenate([values, values[..., ::-1]], -1)  # mirrored, an image is periodic
+    values = np.concatenate([values, values[..., ::-1, :]], -2)
+    height, width = f.shape[-2:]
+    down, right = (2 - 2 * np.cos(math.pi / n * np.arange(m)) for n, m in ((height, 2 * height), (width, width + 1)))
+    eigenvalues = down[:, None] + right
     eigenvalues[0, 0] = math.inf
-    return gradient(rows.T @ (rows @ f.double() @ columns.T / eigenvalues) @ columns).to(f.dtype)
-
-
-@cache
-def _cosines(n: int, device: torch.device) -> Tensor:
-    """The orthonormal cosine transform of size n."""
-    angles = math.pi / n * torch.arange(n, dtype=torch.float64)[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)
-    return (angles.cos() * torch.tensor([1.0] + [2.0] * (n - 1)).div(n).sqrt().double()[:, None]).to(device)
+    potential = np.fft.irfft2(np.fft.rfft2(values) / eigenvalues, s=values.shape[-2:])[..., :height, :width]
+    return gradient(torch.from_numpy(np.ascontiguousarray(potential))).to(f)
 
 
 def certificate(u: Tensor, f: Tensor, p: Tensor, weight: Tensor) -> Tensor:

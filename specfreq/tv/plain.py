@@ -16,12 +16,23 @@ class Plain:
         f: the images; shift, mean: of each channel (B, C), what is subtracted while iterating, and the mean.
         flat: primal energy of the means (B,), double precision; weight: (B,), double precision.
         dual: fields (B, C, 2, H, W) to start from, of vectors not longer than 1.
-        momentum: iterate on the dual alone, as FGP does; the image is then that which fits the dual field best.
+        fitted: of which (B,) the image is that which fits the dual field best, not the primal one.
+        momentum: iterate on the dual field alone, as FGP does; all are fitted then.
     """
 
-    def __init__(self, f: Tensor, shift: Tensor, mean: Tensor, flat: Tensor, weight: Tensor, dual: Tensor, momentum: bool):
+    def __init__(
+        self,
+        f: Tensor,
+        shift: Tensor,
+        mean: Tensor,
+        flat: Tensor,
+        weight: Tensor,
+        dual: Tensor,
+        fitted: Tensor,
+        momentum: bool,
+    ):
         self.f, self.shift, self.mean, self.flat, self.weight = f, shift[..., None, None], mean[..., None, None], flat, weight
-        self.g, self.y, self.p, self.momentum = f - self.shift, dual, dual, momentum
+        self.g, self.y, self.p, self.fitted, self.momentum = f - self.shift, dual, dual, fitted, momentum
         self.x = self.new = self._best(self.g).to(f)
 
     def take(self, done: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +43,7 @@ class Plain:
 
     def advance(self, lines: list[tuple], count: int) -> None:
         """`count` iterations (see `steps`) with these step sizes, one line of them for each or one for all."""
-        inside = 1 - 4 * torch.finfo(self.f.dtype).eps  # keeps rounded vectors in the unit ball
+        inside = 1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps  # keeps rounded vectors in the unit ball
         for k in range(count):
             if k < len(lines):
                 a, b, c, sigma, theta, rho, beta = (self._scalar(number) for number in lines[k])
@@ -49,7 +60,9 @@ class Plain:
 
     def certify(self) -> Tensor:
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
-        self.image = self._best(self.f).to(self.f) if self.momentum else self.new + self.shift
+        self.image = self.new + self.shift
+        if self.fitted.any():
+            self.image = torch.where(self.fitted[:, None, None, None], self._best(self.f).to(self.f), self.image)
         primal, slack, misfit = certificate(self.image, self.f, self.p, self.weight)
         gap = slack + misfit
         if (flat := self.flat <= primal).any():
@@ -64,4 +77,4 @@ class Plain:
 
     def _scalar(self, number: Tensor | float) -> Tensor:
         number = torch.as_tensor(number, dtype=self.f.dtype, device=self.f.device)
-        return number.expand(len(self.f))[:, None, None, None]
+        return number.expand(len(self.f)).contiguous()[:, None, None, None]

@@ -1,7 +1,8 @@
 """ROF denoising: the image that total variation and fidelity agree on, with the proof of how close it is."""
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Collection
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from specfreq.tv.operators import total
 
 Channels = Literal["separate", "joint"]
 Algorithm = Literal["condat", "chambolle-pock-1", "chambolle-pock-2", "fgp"]
-Engine = Literal["auto", "fused", "plain"]
+Engine = Literal["auto", "fused", "chip", "plain"]
 FINEST = {torch.float32: 1e-5, torch.float64: 1e-12}  # the smallest tol; below it rounding decides
 AT_ONCE = 2**20  # pixels that a CPU works on at a time, about, so that memory stays bounded
 
@@ -45,7 +46,7 @@ def denoise(
     algorithm: Algorithm = "condat",
     start: Tensor | None = None,
     engine: Engine = "auto",
-    as_published: bool = False,
+    as_published: bool | Collection[str] = False,
 ) -> Denoised:
     r"""Denoise images by total variation (Rudin, Osher and Fatemi), each to a certified accuracy.
 
@@ -63,10 +64,12 @@ def denoise(
         algorithm: "condat": over-relaxed primal-dual; "chambolle-pock-1" and "-2": their algorithms 1 and 2; "fgp": fast gradient
             projection. They differ in time alone.
         start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are shrunk.
-        engine: "fused": compiled image by image, on a CPU; "plain": torch operations; "auto": fused where there is a CPU and numba.
-            They agree within the gap, not to the bit.
+        engine: "fused": compiled image by image, on a CPU, by numba; "chip": image by image within a CUDA GPU, by Triton, for up to
+            64 x 64 pixels; "plain": torch operations, on any device that has float64; "auto": the compiled one of the device where
+            it can be imported and takes the images, else plain. They agree within the gap, not to the bit.
         as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and stopping rule, whatever tol,
-            channels, algorithm and engine are; see `specfreq.tv.published`. `gap` shows how far it is from what it should be.
+            channels, algorithm and engine are; or some of these quirks alone, of tv.QUIRKS. `gap` shows how far it is from what it
+            should be. No derivatives. See `specfreq.tv.published`.
 
     Returns:
         image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do not depend on its batch.
@@ -76,7 +79,8 @@ def denoise(
     Raises:
         TypeError: f is neither float32 nor float64.
         ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
-            precision can reach, or turns out to be for these images: of little contrast on a large offset, say.
+            precision can reach, or turns out to be for these images (of little contrast on a large offset, say); or the engine is not
+            there or does not take the images.
 
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
     and 2; Beck and Teboulle, IEEE TIP 2009.
@@ -95,22 +99,34 @@ def solve(
     algorithm: Algorithm = "condat",
     start: Tensor | None = None,
     engine: Engine = "auto",
-    as_published: bool = False,
+    as_published: bool | Collection[str] = False,
 ) -> Solution:
     """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p within the gap."""
-    weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
-    images = f if f.ndim > 2 else f[None]
-    field = (*images.shape[:-2], 2, *images.shape[-2:])
-    if start is None:
-        start = f.new_zeros(field)
-    elif start.numel() != math.prod(field) or start.shape[-3:] != field[-3:] or not start.isfinite().all():
-        raise ValueError(f"start must be finite dual fields of shape {field}; got {tuple(start.shape)}")
-    weight = weight.to(f.device, torch.float64).expand(images.shape[:-3])
-    start = start.detach().to(f).reshape(field)
-    if as_published:
-        return _published(f, images, weight, start)
+    images, weight, start = prepared(f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine)
+    if as_published is not False:
+        return _published(f, images, weight, start, published.QUIRKS if as_published is True else as_published)
+    if not images.numel():
+        none = torch.zeros(images.shape[:-3], dtype=torch.float64, device=f.device)
+        return Solution(f.clone(), none, none.long(), start if f.ndim > 2 else start[0])
     image, gap, iterations, dual = _Minimiser.apply(images, weight, start, tol, channels == "joint", algorithm, engine)
     return Solution(image.reshape(f.shape), gap, iterations, dual if f.ndim > 2 else dual[0])
+
+
+def prepared(
+    f: Tensor, weight: float | Tensor, tol: float, *, channels: str, algorithm: str, start: Tensor | None, engine: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (..., C, H, W), their weights (...) and the fields (..., C, 2, H, W) to start from, or an error."""
+    weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
+    images = f if f.ndim > 2 else f[None]
+    shape = (*images.shape[:-2], 2, *images.shape[-2:])
+    if start is None:
+        start = f.new_zeros(shape)
+    elif not isinstance(start, Tensor) or not start.is_floating_point():
+        raise ValueError(f"start must be dual fields, a tensor of floats; got {getattr(start, 'dtype', type(start).__name__)}")
+    elif start.numel() != math.prod(shape) or start.shape[-3:] != shape[-3:] or not start.isfinite().all():
+        raise ValueError(f"start must be finite dual fields of shape {shape}; got {tuple(start.shape)}")
+    weight = weight.to(f.device, torch.float64).expand(images.shape[:-3])
+    return images, weight, start.detach().to(f).reshape(shape)
 
 
 def check(
@@ -126,14 +142,14 @@ def check(
     if not isinstance(f, Tensor) or f.dtype not in FINEST:
         what = f"{f.dtype} values (of uint8 images take x / 255)" if isinstance(f, Tensor) else type(f).__name__
         raise TypeError(f"expected a float32 or float64 tensor (..., C, H, W); got {what}")
-    if f.ndim < 2 or 0 in f.shape[-3:][-2:]:
+    if f.ndim < 2 or 0 in f.shape[-2:]:
         raise ValueError(f"expected a tensor (..., C, H, W); got shape {tuple(f.shape)}")
     if not f.isfinite().all():
         raise ValueError("the images hold values that are not finite")
     for name, value, known in (
-        ("channels", channels, ("separate", "joint")),
+        ("channels", channels, get_args(Channels)),
         ("algorithm", algorithm, steps.ALGORITHMS),
-        ("engine", engine, ("auto", "fused", "plain")),
+        ("engine", engine, get_args(Engine)),
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
@@ -142,7 +158,7 @@ def check(
         raise ValueError(f"tol must be at least {FINEST[f.dtype]:g} for {f.dtype}, and below 1; got {tol}{hint}")
     weight = torch.as_tensor(weight, dtype=torch.float64) if not isinstance(weight, Tensor) else weight
     if weight.is_complex() or not (weight.isfinite() & (weight > 0)).all():
-        raise ValueError(f"weight must be positive and finite; got {weight.tolist()}")
+        raise ValueError(f"weight must be positive and finite; got {weight.tolist() if weight.numel() < 10 else 'others as well'}")
     try:
         weight.expand(f.shape[:-3])
     except RuntimeError:
@@ -150,13 +166,15 @@ def check(
     return weight
 
 
-def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor) -> Solution:
+def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor, quirks: Collection[str]) -> Solution:
     """The dissertation's solver on a batch of one weight."""
     if weight.unique().numel() > 1 or not f.numel():
         raise ValueError("as_published takes one or more images, and one weight for all")
+    if isinstance(quirks, str) or not {*quirks} <= {*published.QUIRKS}:
+        raise ValueError(f"as_published must be True, False or some of {', '.join(published.QUIRKS)}, in a list; got {quirks!r}")
     shape = (-1, *images.shape[-3:])
     weight, start = weight.flatten()[0].item(), start.reshape(-1, *start.shape[-4:])
-    image, gap, iterations, dual = published.minimise(images.reshape(shape), weight, start)
+    image, gap, iterations, dual = published.minimise(images.detach().reshape(shape), weight, start, quirks)
     gap = gap.reshape(images.shape[:-3])
     return Solution(
         image.reshape(f.shape), gap, torch.full_like(gap, iterations).long(), dual.reshape(*f.shape[:-2], 2, *f.shape[-2:])
@@ -169,23 +187,10 @@ class _Minimiser(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images: Tensor, weight: Tensor, start: Tensor, tol: float, joint: bool, algorithm: str, engine: str):
         batch = images.shape[:-3]
-        if not images.numel():
-            none = images.new_zeros(batch)
-            return images.clone(), none.double(), none.long(), start.clone()
-        f, weights = _groups(images, weight, joint)
-        start = start.reshape(*f.shape[:2], 2, *f.shape[2:])
-        together = len(f) if f.is_cuda else max(1, AT_ONCE // f[0].numel())
-        parts = zip(*(t.split(together) for t in (f, weights, start)), strict=True)
-        results = zip(*(minimise(*part, tol, algorithm, engine) for part in parts), strict=True)
-        image, dual, primal, gap, iterations = map(torch.cat, results)
+        image, dual, primal, gap, iterations = run(images, weight, start, tol, joint, algorithm, engine)
         primal, gap = (total(energy.view(*batch, -1), 1) for energy in (primal, gap))
         gap = gap / primal.masked_fill(primal == 0, 1)
-        if not (gap <= tol).all():
-            worst = [f"{n}: {gap.flatten()[n]:.1e}" for n in (gap.flatten() > tol).nonzero().flatten()[:5].tolist()]
-            raise ValueError(
-                f"tol={tol:g} is beyond {f.dtype} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
-                "take a larger tol, or float64"
-            )
+        reached(gap, tol, images.dtype)
         iterations = iterations.view(*batch, -1).amax(-1)
         image, dual = image.view(images.shape), dual.view(*images.shape[:-2], 2, *images.shape[-2:])
         ctx.joint = joint
@@ -199,8 +204,41 @@ class _Minimiser(torch.autograd.Function):
         images, image, dual, weight = ctx.saved_tensors
         f, weights = _groups(images, weight, ctx.joint)
         upstream, image = (t.reshape(f.shape) for t in (upstream, image))
-        along, slope = pull_back(upstream, image, f, dual.reshape(*f.shape[:2], 2, *f.shape[2:]), weights)
+        along, slope = pull_back(upstream, image, dual.reshape(*f.shape[:2], 2, *f.shape[2:]), weights)
         return along.reshape(images.shape), slope.reshape(*weight.shape, -1).sum(-1), None, None, None, None, None
+
+
+def reached(gap: Tensor, tol: float, kind: torch.dtype) -> None:
+    """An error that names the images with a gap above tol, if there are any."""
+    if not (gap <= tol).all():
+        worst = [f"{n}: {gap.flatten()[n]:.1e}" for n in (~(gap.flatten() <= tol)).nonzero().flatten()[:5].tolist()]
+        raise ValueError(
+            f"tol={tol:g} is beyond {kind} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
+            "take a larger tol, or float64"
+        )
+
+
+def run(
+    images: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    tol: float,
+    joint: bool,
+    algorithm: str,
+    engine: str,
+    history: list[list] | None = None,
+) -> tuple[Tensor, ...]:
+    """What `minimise` returns, for all groups; on a CPU so many at a time. To the history it adds that of each part."""
+    f, weights = _groups(images, weight, joint)
+    start = start.reshape(*f.shape[:2], 2, *f.shape[2:])
+    together = len(f) if f.is_cuda else max(1, AT_ONCE // f[0].numel())
+    results = []
+    for part in zip(*(t.split(together) for t in (f, weights, start)), strict=True):
+        looks = None if history is None else []
+        results.append(minimise(*part, tol, algorithm, engine, looks))
+        if history is not None:
+            history.append(looks)
+    return tuple(map(torch.cat, zip(*results, strict=True)))
 
 
 def _groups(images: Tensor, weight: Tensor, joint: bool) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """The total variation flow and the spectral transform of Gilboa: images as sums of bands of scale, and filters of these."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ def evolve(
     channels: Channels = "separate",
     algorithm: Algorithm = "condat",
     engine: Engine = "auto",
-    as_published: bool = False,
+    as_published: bool | Collection[str] = False,
 ) -> Iterator[Solution]:
     r"""The total variation flow of images, step by step and without end: u_1, u_2, ... with gaps and iterations.
 
@@ -177,7 +177,7 @@ def _march(f: Tensor, dt: float, tol: float, *, warm: bool = True, **options) ->
         raise ValueError(f"dt must be a positive number; got {dt}")
     as_published = options.pop("as_published", False)
     check(f, dt, tol, **options)
-    mean = f.new_zeros(()) if as_published else (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
+    mean = f.new_zeros(()) if as_published is not False else (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
     u, dual = f - mean, None
     while True:
         step = solve(u, dt, tol, start=dual, as_published=as_published, **options)

@@ -14,18 +14,21 @@ ALGORITHMS = ("condat", "chambolle-pock-1", "chambolle-pock-2", "fgp")
 NORM = 8  # bounds ‖K‖²
 RELAXATION = 1.9  # below 2; 1.8 to 1.95 are alike
 BALANCE = 0.4  # τ / (∛tol √(weight spread)) to begin with: fewest iterations for tol from 1e-2 to 1e-8 on photographs
-PARTS = (
-    60  # ratio of the two parts of the gap at which τ is best, within a factor of ten or so, on photographs and along their flow
-)
+WARM = 2  # τ of a warm start in units of that of a cold one
+PARTS = 60  # ratio of the two parts of the gap at which τ is best, within a factor of ten, on photographs and along their flow
+GRID = 64  # changes of τ are multiples of 1 / GRID, so that the last bits of the parts, which depend on the engine, do not matter
 CONVEXITY = 0.7  # share of 1/weight, the strong convexity of the data term, that algorithm 2 is told of, as by its authors
-PATIENCE = 4096  # iterations before a gap can count as stalled
+PATIENCE = 2048  # iterations before a gap can count as stalled; 8 for each pixel of the longer side, if that is more
 
 
-def first_steps(algorithm, weight, spread, tol):
+def first_steps(algorithm, weight, spread, tol, warm):
     """τ and σ to begin with; for FGP its t and σ. `spread` is max f - min f, so that scaling f and weight changes nothing else."""
     if algorithm == "fgp":
         return 1.0, 1 / (NORM * weight)
-    tau = spread / NORM**0.5 if algorithm == "chambolle-pock-2" else BALANCE * tol ** (1 / 3) * (weight * spread) ** 0.5
+    if algorithm == "chambolle-pock-2":
+        tau = spread / NORM**0.5
+    else:
+        tau = BALANCE * WARM**warm * tol ** (1 / 3) * (weight * spread) ** 0.5
     return tau, 1 / (NORM * tau)
 
 
@@ -57,7 +60,8 @@ def balanced(algorithm, iteration, tau, sigma, slack, misfit):
     if algorithm != "condat" or iteration < 20:
         return tau, sigma
     limit = 1 + 10 / (20 + iteration / 10)
-    change = (PARTS * misfit / slack).pow(0.15).clamp(1 / limit, limit).nan_to_num(1.0)
+    change = (PARTS * misfit / slack).sqrt().sqrt().sqrt()
+    change = ((change * GRID).round() / GRID).nan_to_num(1.0).clamp(1 / limit, limit)
     return tau * change, sigma / change
 
 

@@ -12,13 +12,21 @@ from specfreq.batches import Feed
 from specfreq.naming import UserError
 
 PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
-SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa"]
+SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa", "tv"]
 ALL = PAIRS + SINGLE
 OTHERS = ["apr-sp:overflow=wrap,channels=1", "augmix:consistency=0", "hybrid-augment:mode=p,plus=0", "vipaug:fractal=1,channels=0"]
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs(tmp_path_factory):
+    """Where bands are kept meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +143,10 @@ def test_bad_images_are_refused_by_name(images, spec, spoil, message):
     ("spec", "why"),
     [
         *((spec, "8-bit pictures") for spec in ("apr-s", "apr-sp", "augmix", "hybrid-augment", "vipaug")),
-        *((spec, "cuts images off") for spec in ("afa", "amplitude-mix", "apr-p:clip=1", "hybrid-augment:mode=p,clip=1")),
+        *(
+            (spec, "cuts images off")
+            for spec in ("afa", "amplitude-mix", "apr-p:clip=1", "hybrid-augment:mode=p,clip=1", "tv:clip=1")
+        ),
     ],
 )
 def test_training_images_that_are_not_pictures_are_refused_once(images, spec, why):
@@ -146,7 +157,7 @@ def test_training_images_that_are_not_pictures_are_refused_once(images, spec, wh
             augmentation.fit(wrong)
 
 
-@pytest.mark.parametrize("spec", ["none", "apr-p", "hybrid-augment:mode=p"])
+@pytest.mark.parametrize("spec", ["none", "apr-p", "hybrid-augment:mode=p", "tv"])
 def test_what_neither_rounds_nor_cuts_off_takes_filtered_images_too(images, spec):
     x = images[:, :, :, 1:] / 255 - 0.5
     augmentation = augment.build(spec)
