@@ -95,6 +95,7 @@ def test_a_field_that_is_as_by_default_leaves_the_key_alone():
         ({"schedule": "cosine"}, {"schedule": "cosine", "peak": 0.5, "decay": 0.5}),
         ({"shift": 0}, {"shift": 0, "border": "edge"}),
         ({"lr": 1}, {"lr": "1e0"}),
+        ({}, {"train_draw": "first"}),
     ],
 )
 def test_what_has_no_effect_is_no_other_experiment(one, other):
@@ -200,8 +201,8 @@ def test_classes_that_differ_are_refused_before_training(monkeypatch):
     forbid_training(monkeypatch)
     real = experiment._load
 
-    def other(name, split, size):
-        images = real(name, split, size)
+    def other(name, split, size, **draw):
+        images = real(name, split, size, **draw)
         return images if split == "train" else type(images)(images.images, images.labels, (*images.classes[:-1], "ten"), name)
 
     monkeypatch.setattr(experiment, "_load", other)
