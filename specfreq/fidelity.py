@@ -248,15 +248,28 @@ def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[s
         cases: name -> a run of `flow`, and whether each generator gets a latent of its own.
 
     Returns:
-        Rows as `rows` has them, an arm for each case: ``difference``, each image's largest, in % of the range; ``FID of u_0``;
-        and ``FID of the reconstruction``.
+        Rows as `rows` has them, an arm for each case: ``difference``, the largest of each block of images, in % of the range;
+        ``FID of u_0``; and ``FID of the reconstruction``.
     """
     out = []
     for name, (run, apart) in cases.items():
         made = run.parts(run.latents(judge.count, apart=apart))
         back = components.recomposed(made, 1)
-        found = {"difference": 100 * (back - made[0]).abs().flatten(1).max(1).values.double()}
+        change = (back - made[0]).abs().double()
+        found = {"difference": [100 * float(block.max()) for block in change.chunk(judge.blocks)]}
         for quantity, images in {"FID of u_0": made[0], "FID of the reconstruction": back}.items():
             found[quantity] = [judge.distance(images.clamp(0, 1))]
         out += [records.of_images(judge.recipe.data, name, quantity, values) for quantity, values in found.items()]
     return out
+
+
+def told(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What `identity` found, as lines of a table, with digits enough to see a difference if there were one."""
+    lines: dict[str, dict[str, str]] = {}
+    for row in found:
+        line = lines.setdefault(row["arm"], {"generators": row["arm"]})
+        if row["quantity"] == "difference":
+            line["largest difference (% of the range)"] = f"{max(row['values']):.1e}"
+        else:
+            line[row["quantity"]] = f"{row['mean']:.4f}"
+    return list(lines.values())

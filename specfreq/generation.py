@@ -197,8 +197,13 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
 
 def packed(images: Tensor) -> dict[str, Any]:
     """Images (..., C, H, W) in [0, 1], of one channel or three, as a record can hold them: rounded to bytes, in one PNG."""
-    flat = images.flatten(0, -4)
-    return {"shape": list(images.shape), "png": base64.b64encode(png(flat, columns=1, between=0)).decode()}
+    from PIL import Image
+
+    channels, _, width = images.shape[-3:]
+    pixels = (images * 255).round().byte().movedim(-3, -1).reshape(-1, width, channels).numpy()
+    data = io.BytesIO()
+    Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(data, "PNG", optimize=True)
+    return {"shape": list(images.shape), "png": base64.b64encode(data.getvalue()).decode()}
 
 
 def unpacked(content: Mapping[str, Any]) -> Tensor:
@@ -207,18 +212,18 @@ def unpacked(content: Mapping[str, Any]) -> Tensor:
 
     if not content:
         return torch.zeros(0, 1, 1, 1)
-    channels, height, width = content["shape"][-3:]
+    *count, channels, height, width = content["shape"]
     with Image.open(io.BytesIO(base64.b64decode(content["png"]))) as picture:
-        pixels = torch.from_numpy(np.array(picture)).view(-1, height, width, 3).permute(0, 3, 1, 2)[:, :channels]
-    return (pixels.float() / 255).reshape(content["shape"])
+        pixels = torch.from_numpy(np.array(picture)).float() / 255
+    return pixels.reshape(*count, height, width, channels).movedim(-1, -3)
 
 
-def png(images: Tensor, columns: int = 8, between: int = 1) -> bytes:
-    """Images (N, C, H, W) in [0, 1], what lies beyond cut off, as one PNG picture: rows of `columns`, white pixels between."""
+def png(images: Tensor, columns: int = 8) -> bytes:
+    """Images (N, C, H, W) in [0, 1], what lies beyond cut off, as one PNG picture: rows of `columns`."""
     from PIL import Image
     from torchvision.utils import make_grid
 
-    grid = make_grid(images.clamp(0, 1), nrow=columns, padding=between, pad_value=1.0)
+    grid = make_grid(images.clamp(0, 1), nrow=columns, padding=1, pad_value=1.0)
     data = io.BytesIO()
     Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).numpy()).save(data, "PNG")
     return data.getvalue()

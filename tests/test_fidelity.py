@@ -226,3 +226,6 @@ def test_the_dissertations_comparison_sees_generator_0_only(judge):
     for arm in ("as trained", "latents apart", "never trained"):
         before, after = (r["mean"] for r in found if r["arm"] == arm and r["quantity"].startswith("FID"))
         assert after == pytest.approx(before, rel=1e-4)
+    lines = fidelity.told(found)
+    assert [line["generators"] for line in lines] == ["as trained", "latents apart", "never trained"]
+    assert all(float(line["largest difference (% of the range)"]) < 1e-3 for line in lines)

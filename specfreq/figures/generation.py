@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from specfreq.figures.base import array, legend, lines_of, picture, styled
 
@@ -41,7 +42,7 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     arms = lines_of(dict.fromkeys(r["arm"] for r in rows))
     quantities = list(dict.fromkeys(r["quantity"] for r in rows))
-    figure, axis = plt.subplots(figsize=(5.4, (0.16 * len(arms) + 0.3) * len(quantities) + 1.2))
+    figure, axis = plt.subplots(figsize=(5.4, (0.11 * len(arms) + 0.25) * len(quantities) + 1.3))
     spread = 0.36
     for r in rows:
         place = list(arms).index(r["arm"])
@@ -50,7 +51,7 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.plot(r["values"], [y] * len(r["values"]), "|", color=line["color"], ms=5, alpha=0.6)
         if r["low"] is not None:
             axis.plot([max(r["low"], min(r["values"]) / 10), r["high"]], [y, y], color=line["color"], lw=1.6)
-        axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=5.5, mec="white", mew=0.5)
+        axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=6)
     for edge in np.arange(len(quantities) - 1) + 0.5:
         axis.axhline(edge, color="#dddddd", lw=0.8)
     axis.set(xscale="log", xlabel="FID (squared units of the features)", ylim=(len(quantities) - 0.45, -0.55))
@@ -80,11 +81,19 @@ def against_real(found: Mapping[str, Mapping[str, Any]], real: Mapping[str, Any]
     for axis in (power, variation):
         axis.axhline(1, color="#555555", lw=1, ls="--")
         axis.set(yscale="log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}" if _narrow(axis) else NullFormatter())
     power.set(xlabel="frequency (cycles per pixel)", ylabel="of that of real images", title="Fourier power")
     variation.set(xlabel="scale (value times pixels)", title="spectrum of total variation")
     power.set_xlim(0, 0.5)
     legend(figure, lines, real="--")
     return figure
+
+
+def _narrow(axis: Any) -> bool:
+    """Whether a log axis has too few powers of ten to be read by."""
+    low, high = axis.get_ylim()
+    return high < 20 * low
 
 
 @styled

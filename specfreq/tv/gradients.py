@@ -18,6 +18,7 @@ from specfreq.tv.steps import NORM
 
 ACCURACY = 1e-6  # of the solution of the linear system, in double precision
 SOFT = 1e-6  # least |q| - 1: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
+MOST = 10_000  # iterations: what the bound on the error of conjugate gradients asks for at this accuracy and softness
 STEEP = 1e100  # most of |s K u|, so that its square is finite
 ROUNDING = 1e-14  # of the upstream gradient: a right hand side below it is zero
 
@@ -35,10 +36,10 @@ def pull_back(upstream: Tensor, u: Tensor, p: Tensor, weight: Tensor) -> tuple[T
         return z - direction * inner(direction, z)[:, None, None]
 
     def system(z: Tensor) -> Tensor:
-        return stiffness * z + tangent(gradient(adjoint(z)))
+        return stiffness * z + tangent(gradient(adjoint(tangent(z))))  # symmetric in spite of rounding
 
     z = conjugate_gradients(system, tangent(gradient(upstream)), ROUNDING**2 * total(upstream.square()))
-    along = upstream - adjoint(z)
+    along = upstream - adjoint(tangent(z))
     return along.to(kind), -total(along * adjoint(p))
 
 
@@ -59,7 +60,7 @@ def conjugate_gradients(system: Callable[[Tensor], Tensor], right: Tensor, floor
     power = dot(residual, residual)
     energy, before, going = torch.zeros_like(power), torch.zeros_like(power), power > floor
     iteration = check = 0
-    while going.any():
+    while going.any() and iteration < MOST:
         if iteration == check:
             going = going & ((energy - before > ACCURACY**2 * energy) | (iteration == 0))
             before, check = energy, iteration + max(10, iteration // 5)

@@ -79,8 +79,8 @@ def denoise(
     Raises:
         TypeError: f is neither float32 nor float64.
         ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
-            precision can reach, or turns out to be for these images (of little contrast on a large offset, say); or the engine is not
-            there or does not take the images.
+            precision can reach, or turns out to be for these images (of little contrast on a large offset, say); or there is no
+            such engine here, or it does not take the images.
 
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
     and 2; Beck and Teboulle, IEEE TIP 2009.

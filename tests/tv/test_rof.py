@@ -39,7 +39,7 @@ def by_loops(u, f, p, weight, joint):
     return primal, np.sum(f * divergence) - weight / 2 * np.sum(divergence**2)
 
 
-def by_projection(f, weight, iterations=4000):
+def by_projection(f, weight, iterations=20000):
     """Chambolle's semi-implicit iteration on one grey image: another algorithm, written with rolls."""
     p = np.zeros((2, *f.shape))
     for _ in range(iterations):
@@ -49,7 +49,7 @@ def by_projection(f, weight, iterations=4000):
         u = f + weight * div
         slope = np.stack([np.roll(u, -1, 0) - u, np.roll(u, -1, 1) - u])
         slope[0, -1], slope[1, :, -1] = 0, 0
-        p = (masked + slope / (8 * weight)) / (1 + np.hypot(*slope) / (8 * weight))
+        p = (masked + slope / (4 * weight)) / (1 + np.hypot(*slope) / (4 * weight))
     return u
 
 

@@ -62,7 +62,7 @@ def test_derivatives_at_tiny_and_huge_weights_are_those_of_the_identity_and_of_t
     upstream = torch.rand(3, 16, 20, generator=torch.Generator().manual_seed(11))
     tv.denoise(f, weight).image.backward(upstream)
     expected = upstream if weight < 1 else upstream.mean((-2, -1), keepdim=True).expand_as(f)
-    assert_close(f.grad, expected, rtol=0, atol=1e-5)
+    assert_close(f.grad, expected, rtol=0, atol=1e-4)
     assert weight.grad.isfinite()
 
 
