@@ -8,7 +8,7 @@ which can be put back one by one; they are called
 - ``dual``: the dual field that is carried on is never projected, only a copy of it is, so that it keeps growing;
 - ``stop``: it stops for the whole batch at once, when the iterates move little, or silently after 5000 iterations.
 
-Without ``stop`` it goes on until they move a hundred times less (in single precision that is beyond it).
+Without ``stop`` it goes on until they move ten times less.
 """
 
 from collections.abc import Collection
@@ -30,7 +30,7 @@ def minimise(f: Tensor, weight: float, start: Tensor, quirks: Collection[str] = 
     `weight` is that for [0, 1], half of that for [-1, 1]. Each channel by itself.
     """
     difference, transposed = (_gradient, _adjoint) if "border" in quirks else (gradient, adjoint)
-    still, most = (STILL, MOST) if "stop" in quirks else (STILL / 100, 4 * MOST)
+    still, most = (STILL, MOST) if "stop" in quirks else (STILL / 10, MOST)
     images, rate = 2 * f - 1, 1 / (2 * weight)
     x, ahead, y = images, images, start
     tau, iterations = STEP, 0

@@ -99,11 +99,11 @@ def test_without_numba_it_is_the_plain_engine(noisy, monkeypatch):
 
 
 def test_code_that_cannot_be_kept_on_disk_is_compiled_all_the_same():
-    from specfreq.tv.fused import _entry
+    from specfreq.tv.kernels import entry
 
     namespace = {"__name__": "nowhere"}
     exec("def double(x):\n    return 2 * x", namespace)  # numba finds no file beside which to keep it
-    kernels = _entry(namespace["double"])
+    kernels = entry(namespace["double"])
     assert kernels["float32"](3) == kernels["float64"](3) == 6
     assert len({kernel.py_func.__qualname__ for kernel in kernels.values()}) == 2
 

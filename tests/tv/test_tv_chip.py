@@ -26,19 +26,19 @@ def state(shape, kind, fitted, momentum):
     return f, mean - 0.125, mean, flat, weight, dual, torch.tensor([fitted, momentum]), momentum
 
 for kind, close in ((torch.float32, 1e-6), (torch.float64, 1e-14)):
-    for shape in ((2, 1, 4, 5), (2, 3, 3, 4), (2, 1, 1, 1), (2, 2, 1, 3)):
+    for shape in ((2, 1, 3, 4), (2, 3, 2, 3), (2, 1, 1, 1)):
         for algorithm in ("condat", "chambolle-pock-2", "fgp"):
             arguments = state(shape, kind, algorithm == "fgp", algorithm == "fgp")
             engines = plain.Plain(*arguments), chip.Chip(*(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments))
             tau, sigma = steps.first_steps(algorithm, arguments[4], torch.ones(2).double(), 1e-4, torch.tensor([False, True]))
             lines = []
-            for _ in range(3 if steps.varies(algorithm) else 1):
+            for _ in range(2 if steps.varies(algorithm) else 1):
                 line, (tau, sigma) = steps.coefficients(algorithm, arguments[4], tau, sigma)
                 lines.append(line)
-            for _ in range(2):
+            for _ in range(2):  # once more, from what the first left
                 energies = []
                 for engine in engines:
-                    engine.advance(lines, 3)
+                    engine.advance(lines, 2)
                     energies.append(engine.certify())
                 for name in ("x", "y", "p", "new", "image"):
                     one, other = (getattr(engine, name) for engine in engines)
