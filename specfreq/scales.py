@@ -45,7 +45,7 @@ class Scales(NamedTuple):
 
     times: Tensor
     spectra: dict[str, Tensor]
-    fine: Tensor  # (N,) share of the spectrum of each image that lies in its finest two bands
+    fine: Tensor  # (N,) share of the finest two bands in the spectrum over these bands, of each image
     radial: Tensor  # (bands + 1, bins) mean Fourier power of each band and of the residual on rings of 0, 1, ... cycles per image
 
 
@@ -88,10 +88,10 @@ def filters(parts: tv.Transform, cut: int, gain: float = 3.0) -> dict[str, Tenso
 
 # what is done to an image, and what that should do to its flow; with why it should
 _CHANGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "transposed": ("exact", lambda x: x.mT),
-    "negative": ("exact", lambda x: -x),
-    "twice the contrast": ("exact", lambda x: 2 * x),
-    "brightened": ("exact", lambda x: x + 0.1),
+    "transposed": ("on pixels too", lambda x: x.mT),
+    "negative": ("on pixels too", lambda x: -x),
+    "twice the contrast": ("on pixels too", lambda x: 2 * x),
+    "brightened": ("on pixels too", lambda x: x + 0.1),
     "mirrored": ("in the continuum", lambda x: x.flip(-1)),
     "turned": ("in the continuum", lambda x: x.rot90(1, (-2, -1))),
 }
