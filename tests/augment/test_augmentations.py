@@ -162,7 +162,9 @@ def test_what_neither_rounds_nor_cuts_off_takes_filtered_images_too(images, spec
     x = images[:, :, :, 1:] / 255 - 0.5
     augmentation = augment.build(spec)
     rows = augmentation.fit(x).draw(60, generator())
-    assert augmentation.transform(x, rows, x.repeat(1 + ("hybrid" in spec), 1, 1, 1).flip(0)).amin() < 0
+    others = x.repeat(1 + ("hybrid" in spec), 1, 1, 1).flip(0)
+    with_them = others if augmentation.companions is None else augmentation.companions
+    assert augmentation.transform(x, rows, with_them).amin() < 0
 
 
 def test_an_experiment_refuses_a_filter_whose_output_is_no_picture(tmp_path, monkeypatch):
