@@ -151,6 +151,9 @@ def weights(weights: Any, curves: Mapping[str, Any], *, label: str, best: Litera
         axis.plot(weights[at], values[at], "o", ms=11, mfc="none", mec=line["color"], mew=1.5)
         shown[f"{name}: {best} at {weights[at]:.3g}"] = line
     axis.set(xscale="log", xlabel="weight", ylabel=label)
+    ticks = [w for k, w in enumerate(weights) if k == 0 or np.log2(w / weights[k - 1]) > 0.3]  # closer ones would overlap
+    axis.set_xticks(ticks, [f"{w:.3g}" for w in ticks])
+    axis.minorticks_off()
     if shown:
         legend(figure, shown)
     return figure
