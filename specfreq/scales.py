@@ -179,3 +179,18 @@ def published_spectra(study: str = "spectral-tv") -> dict[str, Any]:
     """The spectra of classes in the published record, as arguments for `figures.spectrum`; none if it has not been published."""
     times, spectra = records.content(study, "times") or [], records.content(study, "spectra")
     return {"times": times, "spectra": spectra, "label": "mean |φ| per pixel", "note": records.origin(study)}
+
+
+def published_costs(study: str = "tv-solvers") -> list[dict[str, str]]:
+    """Lines of a table: what 50 bands cost by the published benchmark, and how exact they are; none without the record."""
+    return [
+        {
+            "images": row["case"],
+            "start": row["start"],
+            "gap": f"{row['tol']:.1e}",
+            "seconds": f"{row['seconds']:.2f}",
+            "iterations": f"{row['iterations']:,}",
+            "error of the bands (%)": f"{100 * row['error']:.1f}",
+        }
+        for row in records.content(study, "spectral") or []
+    ]

@@ -75,3 +75,10 @@ def test_the_record_holds_departures_in_percent(small):
     assert 0 < rows["disc", "departure of the peak"]["mean"] < 8
     assert rows["bands and residual", "departure of the bands"]["mean"] < 1e-3
     assert set(content["spectra"]) == set(small.classes)
+
+
+def test_costs_come_from_the_published_record(monkeypatch):
+    row = {"case": "1 x 1x8x8", "start": "warm", "tol": 1e-4, "seconds": 1.234, "iterations": 4321, "error": 0.0567}
+    monkeypatch.setattr(scales.records, "content", lambda study, key: {"spectral": [row]}[key])
+    (line,) = scales.published_costs()
+    assert line["seconds"] == "1.23" and line["iterations"] == "4,321" and line["error of the bands (%)"] == "5.7"
