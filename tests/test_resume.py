@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,13 @@ def killer(which: str, folder: Path) -> None:
     import torch
 
     torch.set_num_threads(1)  # no pool of threads that a fork would lose
+    from tqdm import tqdm
+
     import specfreq
     from specfreq import train
+
+    tqdm.monitor_interval = 0  # no thread that holds the lock of all bars while a child is forked
+    tqdm.set_lock(threading.RLock())  # and none shared by processes, which a killed child would take with it
 
     fit, random_ = train.fit, random.Random(which)
     asked = experiment(which)
