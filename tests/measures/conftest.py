@@ -27,6 +27,12 @@ class Lookup(nn.Module):
 
 
 @pytest.fixture(scope="session")
+def lookup():
+    """The network above; a fixture, as libraries that install a package `tests` hide ours from imports."""
+    return Lookup
+
+
+@pytest.fixture(scope="session")
 def known():
     """A set with these labels, and the classifier that gives these logits (N, classes), or features and head, to its images."""
 

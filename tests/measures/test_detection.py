@@ -12,7 +12,6 @@ from specfreq import ImageSet, data, inference, measures
 from specfreq.measures import compute, others
 from specfreq.models import Classifier
 from specfreq.naming import UserError
-from tests.measures.conftest import Lookup
 
 NUMBERS = ["auroc", "tnr95", "detection_accuracy", "auin", "auout", "oscr"]
 
@@ -30,20 +29,20 @@ def store(place, pixels, name="others.npz", **labels):
 
 
 def numbered(first, count):
-    """Images of one pixel, whose number `Lookup` looks up."""
+    """Images of one pixel, whose number `lookup` looks up."""
     number = torch.arange(first, first + count)
     return torch.stack([number // 256, number % 256, torch.zeros_like(number)], 1).to(torch.uint8).reshape(-1, 3, 1, 1)
 
 
 @pytest.fixture
-def known_and_others(place):
+def known_and_others(place, lookup):
     """A classifier that gives these logits to its own images and to the others; its own set; the others' name."""
 
     def make(logits, labels, other):
         table = torch.cat([torch.as_tensor(logits), torch.as_tensor(other)]).float()
         classes = tuple(f"class {c}" for c in range(table.shape[1]))
         images = ImageSet(numbered(0, len(logits)), torch.as_tensor(labels), classes, "known")
-        model = Classifier(Lookup(table), torch.zeros(1), torch.ones(1)).eval()
+        model = Classifier(lookup(table), torch.zeros(1), torch.ones(1)).eval()
         return model, images, store(place, numbered(len(logits), len(other)).numpy())
 
     return make
