@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 import specfreq
 from specfreq import augment, filters, inputs, measures, models, parallel, storage, train
@@ -26,6 +26,7 @@ from specfreq.parallel import Team
 from specfreq.pictures import Draw
 from specfreq.progress import progress_bar
 from specfreq.provenance import provenance
+from specfreq.recipe import Refusing
 from specfreq.storage import root as root
 from specfreq.storage import runs_dir
 from specfreq.streams import Stream
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 LONGEST = 120  # bytes of a result's name; file systems take 255
 
 
-class Experiment(train.Recipe):
+class Experiment(Refusing, train.Recipe):
     """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
@@ -44,18 +45,6 @@ class Experiment(train.Recipe):
     filter: str = Field("none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2")
     augment: str = Field("none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`")
     model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
-
-    def __init__(self, **values: Any):
-        for name in values:
-            if name not in type(self).model_fields:
-                raise unknown("field", name, type(self).model_fields, where="Experiment")
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            reason = first["msg"].removeprefix("Value error, ")
-            raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
     @field_validator("data")
     @classmethod

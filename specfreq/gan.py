@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,10 +15,10 @@ from specfreq.checkpoints import Checkpoints
 from specfreq.data import normal_form
 from specfreq.inference import autocast, exact
 from specfreq.models.dcgan import Discriminator, Generator, draw
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError
 from specfreq.progress import progress_bar
 from specfreq.randomness import keyed
-from specfreq.recipe import Positive
+from specfreq.recipe import Positive, Refusing
 from specfreq.train import Diverged
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
@@ -26,7 +26,7 @@ Parts = Literal["image", "bands", "together", "flow"]
 Row = dict[str, float]
 
 
-class Recipe(BaseModel):
+class Recipe(Refusing):
     """One training of generators: of what, and how. Everything that changes the result is here. Frozen, validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -51,18 +51,6 @@ class Recipe(BaseModel):
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward passes")
     seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order, the mirrors and the latents")
-
-    def __init__(self, **values: Any):
-        for name in values:
-            if name not in type(self).model_fields:
-                raise unknown("field", name, type(self).model_fields, where="Recipe")
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            reason = first["msg"].removeprefix("Value error, ")
-            raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
     @field_validator("data")
     @classmethod

@@ -3,11 +3,28 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from specfreq.attacks.base import Levels
+from specfreq.naming import UserError, unknown
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Refusing(BaseModel):
+    """What says of a field that is unknown or impossible what is wrong with it, in one line."""
+
+    def __init__(self, **values: Any):
+        for name in values:
+            if name not in type(self).model_fields:
+                raise unknown("field", name, type(self).model_fields, where=type(self).__name__)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            reason = first["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
 
 class Recipe(BaseModel):
