@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from pydantic import Field, field_validator
 
 import specfreq
@@ -188,7 +187,8 @@ def run(
     path = runs_dir() / experiment.key
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     if not team.told(finished(path) and not checkpoints.path.exists()):
-        with _alone(path, team):
+        # the first process holds it for all that train together
+        with contextlib.nullcontext() if team.rank else storage.alone(path, f"trains run {path.name}"):
             if not team.told(finished(path)):  # another may have finished it meanwhile
                 _train(experiment, path, team, checkpoints, progress)
             if team.rank == 0:
@@ -219,27 +219,6 @@ def check(experiment: Experiment, processes: int = 1) -> None:
     train.check(experiment, training if streamed else training.images, processes)
     if streamed and augment.build(experiment.augment).accompanied:
         raise UserError(f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}")
-
-
-@contextlib.contextmanager
-def _alone(path: Path, team: Team) -> Iterator[None]:
-    """Hold a run's directory against other programs; wait, and say so, while one has it."""
-    if team.rank:
-        yield
-        return
-    with storage.writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.warning("specfreq: another process trains run %s; waiting for it", path.name)
-            lock.acquire()
-        storage.tidy(path)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoints, progress: bool | None) -> None:

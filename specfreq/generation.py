@@ -18,7 +18,7 @@ from torch import Tensor
 from specfreq import gan, parallel, storage
 from specfreq.checkpoints import Checkpoints
 from specfreq.components import digest, prepared, restored, sum_up
-from specfreq.experiment import _alone, finished, runs_dir
+from specfreq.experiment import finished, runs_dir
 from specfreq.gan import Recipe
 from specfreq.inference import exact
 from specfreq.naming import UserError
@@ -143,7 +143,7 @@ def run(recipe: Recipe, *, device: str | None = None, progress: bool | None = No
     team = Team(parallel.checked_device(device))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     if not finished(path) or checkpoints.path.exists():
-        with _alone(path, team):
+        with storage.alone(path, f"trains run {path.name}"):
             if not finished(path):  # another may have finished it meanwhile
                 _train(recipe, path, team, checkpoints, progress)
             checkpoints.clear()

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from specfreq.naming import UserError
+
+log = logging.getLogger(__name__)
 
 
 def root() -> Path:
@@ -71,6 +75,24 @@ def tidy(folder: Path) -> None:
     """
     for part in folder.glob(".*.*"):
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a folder, which is made if need be, against other programs; wait while one has it, and say that it is `busy`."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("specfreq: another process %s; waiting for it", busy)
+            lock.acquire()
+        tidy(folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-from filelock import FileLock, Timeout
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from torch import Generator, Tensor
@@ -126,16 +125,7 @@ class TVBands(Augmentation):
     def _kept(self, images: Tensor) -> Tensor:
         """The bands of a set (N, C, H, W), read from their files or computed and written, part by part, and so resumed."""
         folder = self._folder(images)
-        with storage.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / "lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.warning("specfreq: another process computes the bands of these images; waiting for it")
-                lock.acquire()
-        try:
-            storage.tidy(folder)
+        with storage.alone(folder, "computes the bands of these images"):
             count, channels, *size = images.shape
             kept = torch.empty(count, len(self.bands) * channels, *size, dtype=torch.float16, device=images.device)
             parts = torch.arange(count).split(max(1, AT_ONCE // images[0].numel()))
@@ -144,8 +134,6 @@ class TVBands(Augmentation):
                     own = slice(int(part[0]), int(part[-1]) + 1)
                     kept[own] = _held(folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own]))
                     bar.update(len(part))
-        finally:
-            lock.release()
         return kept
 
     def _folder(self, images: Tensor) -> Path:
