@@ -5,17 +5,20 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from specfreq import arrays, pictures, planted, streams
+from specfreq import arrays, pictures, planted
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, parse, unknown
 from specfreq.pictures import Draw, choose
 from specfreq.sources import PUBLISHED, SPLITS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from specfreq import streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +37,15 @@ class ImageSet:
         ValueError: a shape, type or value is not as said here.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: "Tensor"
+    labels: "Tensor"
     classes: tuple[str, ...]
     name: str
-    boxes: Tensor | None = None
+    boxes: "Tensor | None" = None
 
     def __post_init__(self):
+        import torch
+
         count = len(self.images)
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
             raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
@@ -78,6 +83,8 @@ class ImageSet:
         Raises:
             UserError: `size` is below 1 or above the number of images.
         """
+        import torch
+
         kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name, draw))
         boxes = None if self.boxes is None else self.boxes[kept]
         return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes)
@@ -100,7 +107,7 @@ def names() -> list[str]:
 
 def load(
     name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced"
-) -> ImageSet | streams.Stream:
+) -> "ImageSet | streams.Stream":
     """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
 
     Args:
@@ -116,8 +123,10 @@ def load(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, name)
+    import torch
+
     source = _source(name, split)
-    if isinstance(source, streams.Stream):
+    if not isinstance(source, pictures.Source):
         return source if size is None else source.subset(size, seed, draw)
     kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})", draw)
     return ImageSet(
@@ -198,11 +207,15 @@ def status() -> list[Row]:
     return rows
 
 
-def _source(name: str, split: str) -> pictures.Source | streams.Stream:
+def _source(name: str, split: str) -> "pictures.Source | streams.Stream":
     kind, _, rest = name.partition(":")
     if kind == "folder":  # a path is not a list of parameters
         place = pictures.place(rest, root())
-        return streams.folder(place, split, name) if place.stream else pictures.folder(place, split)
+        if place.stream:
+            from specfreq import streams
+
+            return streams.folder(place, split, name)
+        return pictures.folder(place, split)
     if kind == "array":
         return arrays.array(rest, root(), split)
     if kind == "planted":

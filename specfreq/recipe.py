@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from specfreq.attacks.base import Levels
+from specfreq.levels import Levels
 from specfreq.naming import UserError, unknown
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -8,15 +8,14 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from specfreq.naming import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,9 @@ def read_json(path: Path) -> Any:
         raise Damaged(f"{path} is damaged ({error}); delete it and run again") from error
 
 
-def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
+def _checksum(tensors: "Mapping[str, Tensor]", meta: str) -> str:
+    import torch
+
     digest = hashlib.sha256(meta.encode())
     for name in sorted(tensors):
         t = tensors[name].detach().cpu().contiguous()
@@ -118,21 +119,25 @@ def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
     return digest.hexdigest()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Any = None) -> Path:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", meta: Any = None) -> Path:
     """Write named tensors and a JSON value as safetensors, with the SHA-256 of both inside."""
+    from safetensors.torch import save
+
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     text = json.dumps(meta, sort_keys=True)
     # one entry: safetensors writes several in an order of its own, and equal content would not be equal bytes
     return write(path, save(tensors, {"specfreq": json.dumps([_checksum(tensors, text), text])}))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Any]":
     """Read what `write_tensors` wrote.
 
     Raises:
         Damaged: the file is damaged or not ours.
         UserError: it is missing or cannot be read.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with open(path, "rb"):  # what the system refuses is no damage
             pass

@@ -1,25 +1,16 @@
 """What all attacks keep to: a ball of changes around each image, inside [0, 1]; what they found; how a network is asked."""
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import AfterValidator, Field
 from torch import Tensor
+
+from specfreq.levels import Levels as Levels
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
 TINY = torch.finfo(torch.float64).tiny
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> what an attack raises (B,)
-
-
-def _levels(value: float) -> float:
-    if 0 < value < 0.5:
-        raise ValueError(f"it is counted in 255ths; for {value} of [0, 1] write {255 * value:g}")
-    return value
-
-
-# the largest change of a value, counted in 255ths as in 8/255: 0 or at least half a level, so that 0.03 is not misread
-Levels = Annotated[float, Field(ge=0, le=255), AfterValidator(_levels)]
 
 
 class Attacked(NamedTuple):

@@ -1,16 +1,12 @@
 """Augmentations by name: the views of an image that a network is trained on, and the loss over what it says of them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specfreq.augment.afa import FourierWaves
-from specfreq.augment.amplitude import AmplitudeMix
-from specfreq.augment.apr import APRBoth, APRPair, APRSingle
-from specfreq.augment.augmix import AugMix
-from specfreq.augment.base import Augmentation
-from specfreq.augment.hybrid import HybridAugment
-from specfreq.augment.tv import TVBands
-from specfreq.augment.vipaug import VIPAug
+from specfreq.deferred import Deferred
 from specfreq.naming import resolve, shortest
+
+if TYPE_CHECKING:
+    from specfreq.augment.base import Augmentation
 
 __all__ = [
     "APRBoth",
@@ -31,25 +27,33 @@ __all__ = [
     "series",
 ]
 
-_AUGMENTATIONS: dict[str, type[Augmentation]] = {
-    "none": Augmentation,
-    "apr-p": APRPair,
-    "apr-s": APRSingle,
-    "apr-sp": APRBoth,
-    "augmix": AugMix,
-    "amplitude-mix": AmplitudeMix,
-    "hybrid-augment": HybridAugment,
-    "vipaug": VIPAug,
-    "afa": FourierWaves,
-    "tv": TVBands,
+_AUGMENTATIONS = {
+    "none": Deferred("specfreq.augment.base:Augmentation"),
+    "apr-p": Deferred("specfreq.augment.apr:APRPair"),
+    "apr-s": Deferred("specfreq.augment.apr:APRSingle"),
+    "apr-sp": Deferred("specfreq.augment.apr:APRBoth"),
+    "augmix": Deferred("specfreq.augment.augmix:AugMix"),
+    "amplitude-mix": Deferred("specfreq.augment.amplitude:AmplitudeMix"),
+    "hybrid-augment": Deferred("specfreq.augment.hybrid:HybridAugment"),
+    "vipaug": Deferred("specfreq.augment.vipaug:VIPAug"),
+    "afa": Deferred("specfreq.augment.afa:FourierWaves"),
+    "tv": Deferred("specfreq.augment.tv:TVBands"),
 }
+
+
+def __getattr__(name: str) -> Any:
+    """The classes, imported when first asked for."""
+    for entry in _AUGMENTATIONS.values():
+        if entry.name == name:
+            return entry.load()
+    raise AttributeError(f"module 'specfreq.augment' has no attribute {name!r}")
 
 
 def names() -> list[str]:
     return list(_AUGMENTATIONS)
 
 
-def build(spec: str) -> Augmentation:
+def build(spec: str) -> "Augmentation":
     """Build an augmentation from its description, such as ``apr-p:p=0.5``.
 
     Raises:

@@ -1,50 +1,35 @@
 """Measures by name: classifier + image set -> numbers and small lists. Results do not depend on the batch size or the order."""
 
-import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from specfreq import inference
-from specfreq.measures.accuracy import accuracy
-from specfreq.measures.adversarial import adversarial
-from specfreq.measures.answers import Images
-from specfreq.measures.band_accuracy import band_accuracy
-from specfreq.measures.calibration import calibration
-from specfreq.measures.corruption import corruption
-from specfreq.measures.detection import out_of_distribution
-from specfreq.measures.discrimination import feature_discrimination
-from specfreq.measures.heatmap import fourier_heatmap
-from specfreq.measures.likelihood import nll
-from specfreq.measures.swap import amplitude_phase_swap
+from specfreq.deferred import Deferred
 from specfreq.naming import UserError, canonical, parse, resolve
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from specfreq.measures.answers import Images
+
 VERSION = 2  # of what they compute: raised whenever one would give other numbers than before
-Measure = Callable[..., dict[str, Any]]
 
 
-def _described(measure: Measure) -> Measure:
-    """The measure with the signature that descriptions see: its options, without those of how it is computed."""
-    signature = inspect.signature(measure, eval_str=True)
-    options = [p for n, p in signature.parameters.items() if p.kind == p.KEYWORD_ONLY and n not in ("precision", "batch")]
-    seen = functools.partial(measure)
-    seen.__signature__ = signature.replace(parameters=options)
-    return seen
+def _measure(place: str) -> Deferred:
+    """A measure by its function, whose keyword-only parameters are its options."""
+    return Deferred(f"specfreq.measures.{place}", options=True)
 
 
-_MEASURES: dict[str, Measure] = {
-    "accuracy": _described(accuracy),
-    "nll": _described(nll),
-    "calibration": _described(calibration),
-    "corruption": _described(corruption),
-    "out-of-distribution": _described(out_of_distribution),
-    "adversarial": _described(adversarial),
-    "fourier-heatmap": _described(fourier_heatmap),
-    "amplitude-phase-swap": _described(amplitude_phase_swap),
-    "band-accuracy": _described(band_accuracy),
-    "feature-discrimination": _described(feature_discrimination),
+_MEASURES = {
+    "accuracy": _measure("accuracy:accuracy"),
+    "nll": _measure("likelihood:nll"),
+    "calibration": _measure("calibration:calibration"),
+    "corruption": _measure("corruption:corruption"),
+    "out-of-distribution": _measure("detection:out_of_distribution"),
+    "adversarial": _measure("adversarial:adversarial"),
+    "fourier-heatmap": _measure("heatmap:fourier_heatmap"),
+    "amplitude-phase-swap": _measure("swap:amplitude_phase_swap"),
+    "band-accuracy": _measure("band_accuracy:band_accuracy"),
+    "feature-discrimination": _measure("discrimination:feature_discrimination"),
 }
 
 
@@ -69,7 +54,7 @@ def normal_form(spec: str) -> str:
 
 
 def compute(
-    spec: str, model: nn.Module, images: Images, *, precision: str = "float32", batch: int | None = None, **options: Any
+    spec: str, model: "nn.Module", images: "Images", *, precision: str = "float32", batch: int | None = None, **options: Any
 ) -> dict[str, Any]:
     """Judge a classifier (images in [0, 1] -> logits) on an image set, in memory or streamed, by the measure so described.
 
@@ -88,6 +73,8 @@ def compute(
     name, values = _resolved(spec, **options)
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
+    from specfreq import inference
+
     batch = batch or (100 if inference.device_of(model).type == "cpu" else 1000)
     return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
 

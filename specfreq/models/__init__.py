@@ -1,37 +1,46 @@
 """Networks by name, and the classifier that carries its own input filter and normalisation."""
 
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from specfreq.models.allconv import AllConv
-from specfreq.models.densenet import DenseNet
-from specfreq.models.imagenet import Torchvision
-from specfreq.models.layers import Network
-from specfreq.models.preact import PreActResNet18, WideResNet
-from specfreq.models.resnet import CifarResNet, ResNet18, ResNeXt29
+from specfreq.deferred import Deferred
 from specfreq.naming import UserError, resolve, shortest
 
-# name -> (network from (classes, channels, options), smallest image side: below it a halving would meet a single pixel,
-# or a kernel fewer than it covers)
+if TYPE_CHECKING:
+    from specfreq.models.classifier import Classifier
+    from specfreq.models.layers import Network
+
+__all__ = ["Classifier", "build", "check", "names", "normal_form"]
+
+
+def _network(place: str, *shape: Any) -> Deferred:
+    """A network by its class and what its constructor takes before classes and channels, which `build` gives."""
+    return Deferred(f"specfreq.models.{place}", *shape, positional=2)
+
+
+# name -> (network, smallest image side: below it a halving would meet a single pixel, or a kernel fewer than it covers)
 _MODELS = {
-    "resnet8": (partial(CifarResNet, 1), 3),
-    "resnet20": (partial(CifarResNet, 3), 3),
-    "resnet56": (partial(CifarResNet, 9), 3),
-    "resnet18": (ResNet18, 5),
-    "preact-resnet18": (PreActResNet18, 5),
-    "wrn-40-2": (partial(WideResNet, 40, 2), 3),
-    "wrn-28-10": (partial(WideResNet, 28, 10), 3),
-    "allconv": (AllConv, 12),
-    "densenet40-12": (partial(DenseNet, 40, 12), 4),
-    "resnext29": (ResNeXt29, 3),
-    "densenet121": (partial(Torchvision, "densenet121"), 29),
-    "resnet50": (partial(Torchvision, "resnet50"), 17),
+    "resnet8": (_network("resnet:CifarResNet", 1), 3),
+    "resnet20": (_network("resnet:CifarResNet", 3), 3),
+    "resnet56": (_network("resnet:CifarResNet", 9), 3),
+    "resnet18": (_network("resnet:ResNet18"), 5),
+    "preact-resnet18": (_network("preact:PreActResNet18"), 5),
+    "wrn-40-2": (_network("preact:WideResNet", 40, 2), 3),
+    "wrn-28-10": (_network("preact:WideResNet", 28, 10), 3),
+    "allconv": (_network("allconv:AllConv"), 12),
+    "densenet40-12": (_network("densenet:DenseNet", 40, 12), 4),
+    "resnext29": (_network("resnet:ResNeXt29"), 3),
+    "densenet121": (_network("imagenet:Torchvision", "densenet121"), 29),
+    "resnet50": (_network("imagenet:Torchvision", "resnet50"), 17),
 }
-# what remains to be said of a network once classes and channels are known
-_OPTIONS = {name: partial(network, 2, 1) for name, (network, _) in _MODELS.items()}
+_OPTIONS = {name: network for name, (network, _) in _MODELS.items()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Classifier":
+        from specfreq.models.classifier import Classifier
+
+        return Classifier
+    raise AttributeError(f"module 'specfreq.models' has no attribute {name!r}")
 
 
 def names() -> list[str]:
@@ -56,7 +65,7 @@ def normal_form(spec: str) -> str:
     return shortest(name, values, _OPTIONS[name])
 
 
-def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> Network:
+def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> "Network":
     """Build a network with weights drawn from the seed alone: images (N, C, H, W) -> logits (N, classes).
 
     Args:
@@ -72,34 +81,8 @@ def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> Network:
     name, values = _resolve(spec)
     if classes < 2 or channels < 1:
         raise UserError(f"a classifier needs at least 2 classes and 1 channel, not {classes} and {channels}")
+    import torch
+
     with torch.random.fork_rng(devices=[]):  # torch's initialisers draw from the global stream: lend them a seeded one
         torch.default_generator.manual_seed(seed)  # of the CPU only: the devices' streams, not saved here, stay as they are
-        return _MODELS[name][0](classes, channels, **values)
-
-
-class Classifier(nn.Module):
-    """Filter, normalise, classify: images (N, C, H, W) in [0, 1] -> logits (N, classes).
-
-    Args:
-        net: the network.
-        mean, std: per channel (C,), of the *filtered* training images.
-        filter: applied first; None for images that are filtered already.
-    """
-
-    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, filter: nn.Module | None = None):
-        super().__init__()
-        self.net, self.filter = net, filter
-        self.register_buffer("mean", mean.reshape(-1, 1, 1))
-        self.register_buffer("std", std.reshape(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(self._seen(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """What the network's linear layer sees: images (N, C, H, W) in [0, 1] -> (N, D)."""
-        return self.net.features(self._seen(images))
-
-    def _seen(self, images: Tensor) -> Tensor:
-        if self.filter is not None:
-            images = self.filter(images)
-        return (images - self.mean) / self.std
+        return _OPTIONS[name](classes, channels, **values)
