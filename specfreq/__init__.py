@@ -7,7 +7,19 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("augment", "corruptions", "data", "experiment", "figures", "filters", "fourier", "measures", "models", "train")
+_MODULES = (
+    "augment",
+    "corruptions",
+    "data",
+    "experiment",
+    "figures",
+    "filters",
+    "fourier",
+    "measures",
+    "models",
+    "train",
+    "tv",
+)
 _NAMES = {"Experiment": "experiment", "run": "experiment", "ImageSet": "data"}
 
 __all__ = [*_MODULES, *_NAMES]

@@ -36,6 +36,9 @@ Profile = Annotated[str, typer.Option("--profile", help="named parameters for ev
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 130: interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal or a pipe cannot show is escaped, and stops nothing
+            stream.reconfigure(errors="backslashreplace")
     usage_error = typer.BadParameter.__base__  # typer does not export it
     try:
         code = typer.main.get_command(app).main(_pairs(sys.argv[1:] if args is None else args), "specfreq", standalone_mode=False)
@@ -105,9 +108,12 @@ def run_study(
         if notebook is not None:
             print(_parameters_of(notebook))
         return
-    from specfreq import compendium
+    from specfreq import notebooks
 
     overrides = dict(_split(item) for item in p or [])
+    notebooks.resolve(notebook, profile, overrides)  # refuses at once, before all that runs notebooks is loaded
+    from specfreq import compendium
+
     print(compendium.execute(notebook, output, profile, overrides))
 
 
@@ -119,9 +125,9 @@ def _split(item: str, usage: str = "") -> tuple[str, str]:
 
 
 def _parameters_of(notebook: str) -> str:
-    from specfreq import compendium
+    from specfreq import notebooks
 
-    lines = [f"  {p.name}: {p.annotation} = {p.default!r}\n      {p.help}" for p in compendium.parameters(notebook).values()]
+    lines = [f"  {p.name}: {p.annotation} = {p.default!r}\n      {p.help}" for p in notebooks.parameters(notebook).values()]
     return "\n".join([f"\nParameters of {notebook}:", *lines])
 
 
@@ -161,13 +167,16 @@ def sweep_study(
     ] = None,
 ) -> None:
     """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed ones reported."""
-    from specfreq import compendium, sweep, tables
+    from specfreq import notebooks, parameters
 
     if dask and workers:
         raise UserError("--workers is for this machine; a scheduler's workers are started with `dask worker ADDRESS`")
     grid: dict[str, list[str]] = {}
     for name, values in map(_split, p or []):
-        grid.setdefault(name, []).extend(sweep.values(values))
+        grid.setdefault(name, []).extend(parameters.values(values))
+    notebooks.check(notebook, profile, grid)  # as in `run`
+    from specfreq import compendium, sweep, tables
+
     where = {"dask": dask, "workers": workers, "retries": retries, "output": output}
     rows = sweep.sweep(notebook, grid, profile=profile, say=lambda line: print(line, file=sys.stderr, flush=True), **where)
     print(tables.as_text(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
@@ -178,6 +187,10 @@ def sweep_study(
 @app.command()
 def book(profile: Profile = "quick") -> None:
     """Run all studies that changed, build the book in _build/html, and print the page to open."""
+    from specfreq import notebooks
+
+    if profile not in (known := notebooks.known_profiles()):
+        raise unknown("profile", profile, known)
     from specfreq import book
 
     print(f"open {book.build(profile, say=lambda line: print(line, flush=True)).as_uri()}")
@@ -216,7 +229,7 @@ def list_all(
     ] = None,
 ) -> None:
     """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs."""
-    from specfreq import augment, compendium, data, experiment, filters, measures, models
+    from specfreq import augment, data, experiment, filters, measures, models, notebooks
 
     if where:
         what = what or "runs"
@@ -224,12 +237,12 @@ def list_all(
         raise UserError(f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}")
     wanted = dict(_split(item, "--where FIELD=VALUE") for item in where or [])
     kinds = {
-        "studies": lambda: compendium.studies(),
-        "profiles": lambda: compendium.known_profiles(),
+        "studies": lambda: notebooks.studies(),
+        "profiles": lambda: notebooks.known_profiles(),
         "data": data.names,
         "models": models.names,
         "filters": filters.names,
-        "augmentations": augment.names,
+        "augmentations": lambda: _table(augment.describe().items()).splitlines(),
         "measures": measures.names,
         "runs": lambda: _table(map(_summary, experiment.list_runs(**wanted))).splitlines(),
     }
@@ -242,7 +255,7 @@ def list_all(
 def _summary(run: Any) -> list[str]:
     accuracy = run.results.get("accuracy", {}).get("accuracy")
     origin = run.provenance
-    shown = f"{accuracy:.2f} %" if accuracy is not None else "–"
+    shown = f"{accuracy:.2f} %" if accuracy is not None else "-"
     return [run.key, shown, f"{origin['seconds']:.1f} s", origin["date"], _differences(run.experiment)]
 
 
@@ -258,10 +271,15 @@ def _differences(experiment: Any) -> str:
 )
 def train(context: typer.Context) -> None:
     """Train one experiment, or find it trained already, and measure it. `specfreq train --help` lists its options."""
-    from specfreq import Experiment, options, parallel, run
+    from specfreq import Experiment, measures, options
 
     def command(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
-        done = run(Experiment(**fields), measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
+        experiment = Experiment(**fields)
+        for name in measure:
+            measures.check(name)
+        from specfreq import parallel, run
+
+        done = run(experiment, measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
         if parallel.first():
             _show(done)
 

@@ -19,10 +19,13 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 from traitlets import default
 
-from specfreq import experiment, profiles, storage
-from specfreq.naming import UserError, unknown
-from specfreq.parameters import Parameter, declared_in
+from specfreq import experiment, storage
+from specfreq.naming import UserError
+from specfreq.notebooks import find, known_profiles, parameters, resolve, studies
+from specfreq.parameters import Parameter
 from specfreq.profiles import QUICK
+
+__all__ = ["QUICK", "StudyFailed", "execute", "find", "known_profiles", "parameters", "resolve", "studies"]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
@@ -30,21 +33,6 @@ WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n
 
 class StudyFailed(RuntimeError):
     """A study raised an error or its kernel died. The message names study and cell, and where to look."""
-
-
-def studies(root: Path | None = None) -> dict[str, Path]:
-    """The notebooks of the compendium, by name."""
-    return {p.stem: p for p in sorted(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
-
-
-def find(study: str, root: Path | None) -> Path:
-    """A study by name, or any notebook by its path."""
-    if study.endswith(".ipynb") and Path(study).is_file():
-        return Path(study)
-    known = studies(root)
-    if study not in known:
-        raise unknown("study", study, known, hint="`specfreq list studies` shows all")
-    return known[study]
 
 
 def _read(path: Path) -> NotebookNode:
@@ -63,64 +51,6 @@ def _read(path: Path) -> NotebookNode:
 
 def _tagged(cell: NotebookNode, tag: str) -> bool:
     return tag in cell.metadata.get("tags", [])
-
-
-def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
-    """The parameters of a study, by name: those of its cell tagged ``parameters``."""
-    path = find(study, root)
-    cells = [cell.source for cell in _read(path).cells if _tagged(cell, "parameters")]
-    if len(cells) > 1:
-        raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; one is meant to be")
-    return declared_in(cells[0], path.name) if cells else {}
-
-
-def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is checked.
-
-    Raises:
-        UserError: the file has another shape, or names what no study has.
-    """
-    sets, known = profiles.read(root), studies(root)
-    for profile, of in sets.items():
-        for study in of.keys() - {profiles.TRAIN}:
-            if study not in known:
-                raise unknown("study", study, known, where=f"profile {profile}", hint="profiles.yaml")
-            declared = parameters(study, root)
-            for name, value in of[study].items():
-                where = f"profiles.yaml, {profile}"
-                _declared(declared, name, study, where).check(value, f"{study} ({where})")
-    return sets
-
-
-def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
-    if name not in declared:
-        raise unknown("parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all")
-    return declared[name]
-
-
-def resolve(
-    study: str, profile: str = QUICK, overrides: Mapping[str, Any] | None = None, root: Path | None = None
-) -> dict[str, Any]:
-    """Every parameter of a study with its value: its default, unless the profile, unless an override says otherwise.
-
-    Args:
-        overrides: text is read as on the command line, other values must be of the parameter's type.
-
-    Raises:
-        UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong type.
-    """
-    declared, sets = parameters(study, root), known_profiles(root)
-    if profile not in sets:
-        raise unknown("profile", profile, sets)
-    name = Path(study).stem
-    values = {p.name: p.default for p in declared.values()}
-    if "profile" in declared:
-        values["profile"] = profile
-    for key, value in sets[profile].get(name, {}).items():
-        values[key] = declared[key].check(value, name)
-    for key, value in (overrides or {}).items():
-        values[key] = _declared(declared, key, name).read(value, name)
-    return values
 
 
 class _Kernel(AsyncKernelManager):

@@ -9,32 +9,37 @@ import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import specfreq
-from specfreq import augment, filters, inputs, measures, models, parallel, storage, train
-from specfreq.checkpoints import Checkpoints
-from specfreq.data import ImageSet, load, normal_form
-from specfreq.inference import device_of
+from specfreq import augment, filters, measures, models, storage
+from specfreq.data import load, normal_form
 from specfreq.naming import UserError, unknown
-from specfreq.parallel import Team
 from specfreq.pictures import Draw
-from specfreq.progress import progress_bar
-from specfreq.provenance import provenance
-from specfreq.recipe import Refusing
+from specfreq.recipe import Recipe, Refusing
 from specfreq.storage import root as root
 from specfreq.storage import runs_dir
-from specfreq.streams import Stream
+
+# what loads torch is imported by the functions that compute: experiments are described, checked and listed without it
+
+if TYPE_CHECKING:
+    import torch
+
+    from specfreq.checkpoints import Checkpoints
+    from specfreq.data import ImageSet
+    from specfreq.parallel import Team
+    from specfreq.streams import Stream
 
 log = logging.getLogger(__name__)
 LONGEST = 120  # bytes of a result's name; file systems take 255
+_described = ContextVar("described", default=False)  # whether names and types alone are checked
 
 
-class Experiment(Refusing, train.Recipe):
+class Experiment(Refusing, Recipe):
     """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
@@ -53,19 +58,44 @@ class Experiment(Refusing, train.Recipe):
     @field_validator("filter")
     @classmethod
     def _filter(cls, value: str) -> str:
-        return filters.normal_form(value)
+        return filters.spelling(value)
 
     @field_validator("augment")
     @classmethod
     def _augment(cls, value: str) -> str:
-        return augment.normal_form(value)
+        return augment.spelling(value)
 
     @field_validator("model")
     @classmethod
     def _model(cls, value: str) -> str:
         return models.normal_form(value)
 
-    def image_set(self, split: str) -> ImageSet | Stream:
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        """Names and types are right by now; values that a constructor alone can judge come last, as that takes seconds."""
+        if not _described.get():
+            for field, kind in (("filter", filters), ("augment", augment)):
+                value = getattr(self, field)
+                try:
+                    kind.check(value)
+                except UserError as error:
+                    raise UserError(f"{field}={value!r} is refused: {error}") from None
+        return self
+
+    @classmethod
+    def described(cls, **values: Any) -> Self:
+        """An experiment of which names and types alone are checked: of a profile, or of a run that was checked before it began.
+
+        Raises:
+            UserError: a name, or a value of the wrong type.
+        """
+        token = _described.set(True)
+        try:
+            return cls(**values)
+        finally:
+            _described.reset(token)
+
+    def image_set(self, split: str) -> "ImageSet | Stream":
         """The training or test images of this experiment; the subset is the same for every seed."""
         if split == "train":
             return _load(self.data, split, self.train_size, draw=self.train_draw)
@@ -78,6 +108,8 @@ class Experiment(Refusing, train.Recipe):
     @property
     def key(self) -> str:
         """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
+        from specfreq import train
+
         digests = [self.image_set(split).digest for split in ("train", "test")]
         # what is as by default is left out: a field that is new leaves older keys alone
         text = json.dumps([train.VERSION, self.effective(), digests], sort_keys=True)
@@ -99,7 +131,7 @@ class Run:
         self.path = path
         if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those")
-        self.experiment = Experiment(**storage.read_json(path / "experiment.json"))
+        self.experiment = Experiment.described(**storage.read_json(path / "experiment.json"))
         self.provenance: dict[str, Any] = storage.read_json(path / "provenance.json")
 
     @property
@@ -116,7 +148,7 @@ class Run:
         """What has been measured so far, by measure (and by filter, where that was another: `accuracy@whitening`)."""
         return {p.stem: storage.read_json(p) for p in sorted((self.path / "results").glob("*.json"))}
 
-    def image_set(self, split: str) -> ImageSet | Stream:
+    def image_set(self, split: str) -> "ImageSet | Stream":
         """The images of this run.
 
         Raises:
@@ -128,8 +160,12 @@ class Run:
             raise UserError(f"the {split} images of {name} have changed since run {self.key}; train again, or restore them")
         return images
 
-    def classifier(self, filter: str | None = None, device: str | None = None) -> models.Classifier:
+    def classifier(self, filter: str | None = None, device: str | None = None) -> "models.Classifier":
         """The trained network on [0, 1] images, behind its own input filter or, if given, behind another."""
+        import torch
+
+        from specfreq import inputs, parallel
+
         tensors, _ = storage.read_tensors(self.path / "model.safetensors")
         mean, std = tensors.pop("mean"), tensors.pop("std")
         images, spec = self.image_set("train"), filter or self.experiment.filter
@@ -138,7 +174,7 @@ class Run:
         classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(parallel.checked_device(device))
         return classifier.to(memory_format=torch.channels_last).eval()
 
-    def measure(self, name: str, filter: str | None = None, device: str | torch.device | None = None) -> dict[str, Any]:
+    def measure(self, name: str, filter: str | None = None, device: "str | torch.device | None" = None) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.
 
         The result says by which version of the measures it was computed, where and when; another version computes it anew.
@@ -151,6 +187,9 @@ class Run:
             stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
         path = self.path / "results" / f"{stem}.json"
         if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != measures.VERSION:
+            from specfreq.inference import device_of
+            from specfreq.provenance import provenance
+
             model = self.classifier(filter, device)
             result = measures.compute(name, model, self.image_set("test"))
             origin = {"measure": name, "measures": measures.VERSION, **provenance(device_of(model))}
@@ -182,6 +221,9 @@ def run(
     """
     for name in measures:
         specfreq.measures.check(name)
+    from specfreq import parallel
+    from specfreq.checkpoints import Checkpoints
+
     team = parallel.join(device)
     check(experiment, team.size)
     path = runs_dir() / experiment.key
@@ -206,6 +248,9 @@ def check(experiment: Experiment, processes: int = 1) -> None:
         UserError: data missing or damaged; classes or shapes that differ between training and test; a network for larger
             images; a filter for other images; a recipe that does not fit.
     """
+    from specfreq import inputs, train
+    from specfreq.streams import Stream
+
     training, test = experiment.image_set("train"), experiment.image_set("test")
     models.check(experiment.model, training.shape)
     for what in ("classes", "shape"):
@@ -221,7 +266,13 @@ def check(experiment: Experiment, processes: int = 1) -> None:
         raise UserError(f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}")
 
 
-def _train(experiment: Experiment, path: Path, team: Team, checkpoints: Checkpoints, progress: bool | None) -> None:
+def _train(experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints", progress: bool | None) -> None:
+    import torch
+
+    from specfreq import inputs, train
+    from specfreq.provenance import provenance
+    from specfreq.streams import Stream
+
     images = experiment.image_set("train")
     filter, pixels = inputs.filtered(experiment.filter, images)
     channels, streamed = images.shape[0], isinstance(images, Stream)
@@ -282,6 +333,9 @@ def grid(**fields: Any) -> list[Experiment]:
 
 def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any) -> list[Run]:
     """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
+    from specfreq import parallel
+    from specfreq.progress import progress_bar
+
     experiments = list(itertools.chain(*grids))
     for e in experiments:
         check(e, parallel.join(options.get("device")).size)
@@ -296,7 +350,7 @@ def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",
 
 def list_runs(**fields: Any) -> Iterator[Run]:
     """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
-    wanted = Experiment(**fields)  # reads text as the command line does, and refuses what no experiment has
+    wanted = Experiment.described(**fields)  # reads text as the command line does, and refuses what no experiment has
     for path in sorted(runs_dir().glob("*/model.safetensors"), key=lambda p: p.stat().st_mtime):
         try:
             run = Run(path.parent)

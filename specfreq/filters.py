@@ -4,7 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from specfreq.deferred import Deferred
-from specfreq.naming import canonical, resolve
+from specfreq.naming import canonical, parse, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,11 +42,24 @@ def build(spec: str) -> "Filter":
     return _FILTERS[name](**values)
 
 
-def normal_form(spec: str) -> str:
-    """The one spelling of a description, so that ``sigma=2`` and ``sigma=2.0`` are one experiment."""
+def check(spec: str) -> None:
+    """Refuse a description that `build` would refuse. Nothing is built where no parameter is given."""
+    if parse(spec)[1]:
+        build(spec)
+    else:
+        resolve("filter", _FILTERS, spec)
+
+
+def spelling(spec: str) -> str:
+    """The one spelling of a description, ``sigma=2`` for ``sigma=2.0``, of which names and types alone are checked."""
     name, values = resolve("filter", _FILTERS, spec)
-    _FILTERS[name](**values)
     return canonical(name, values)
+
+
+def normal_form(spec: str) -> str:
+    """As `spelling`, for what can be built, so that ``sigma=2`` and ``sigma=2.0`` are one experiment."""
+    check(spec)
+    return spelling(spec)
 
 
 def as_published(spec: str, channels: int) -> str:

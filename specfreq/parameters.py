@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import operator
+import re
 import tokenize
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional, Union, get_args, get_origin
@@ -57,6 +58,21 @@ class Parameter:
     def _refusal(self, value: Any, where: str, error: Exception) -> UserError:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "the list does not end"
         return UserError(f"{self.name}={value!r} is refused for {where}: {reason[0].lower()}{reason[1:]}; it is {self.annotation}")
+
+
+def values(text: str) -> list[str]:
+    """Values as they are typed: ``0,1``, lists ``[2,4],[12]``, and as JSON what has commas: ``"radius:low=2,high=4","none"``."""
+    parts, depth = [""], 0
+    for token in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
+        depth += {"[": 1, "]": -1}.get(token, 0)
+        if token == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += token
+    try:
+        return [json.loads(p) if p.startswith('"') else p for p in map(str.strip, parts) if p]
+    except ValueError as error:
+        raise UserError(f'cannot read {text!r} ({error}); write text with commas as JSON: "one","two"') from None
 
 
 def _annotation(node: ast.expr) -> Any:

@@ -28,7 +28,7 @@ def read(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
         raise UserError(f"{path.name} is not of the form profile: study: parameter: value ({error})") from None
     for name, of in sets.items():
         try:
-            Experiment(**of.get(TRAIN, {}))
+            Experiment.described(**of.get(TRAIN, {}))
         except UserError as error:
             raise UserError(f"{error} ({path.name}, {name}, {TRAIN})") from None
     return {QUICK: {}, **sets}

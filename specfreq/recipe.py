@@ -24,6 +24,8 @@ class Refusing(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             reason = first["msg"].removeprefix("Value error, ")
+            if not where:  # of several fields, or of one that reads well by itself: the message names them
+                raise UserError(reason) from None
             raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
 
 

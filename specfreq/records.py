@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from scipy import stats
-
 from specfreq import experiment, filters, storage
 from specfreq.data import ImageSet
 from specfreq.experiment import Run, runs_dir
 from specfreq.naming import unknown
-from specfreq.provenance import provenance
 
 RUN = "run"  # the profile of a record that holds one run
 BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
@@ -28,6 +24,8 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
         return mean, None, None
+    from scipy import stats
+
     error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     return mean, mean - half, mean + half
@@ -123,7 +121,7 @@ def of_study(
     study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], *, sets: Iterable[ImageSet] = (), **content: Any
 ) -> dict[str, Any]:
     """The record of a study: its parameters, its content, and where its runs were computed; without runs, where it was itself."""
-    origins = [r.provenance for r in runs] or [{**provenance(torch.device("cpu")), "seconds": 0}]
+    origins = [r.provenance for r in runs] or [_here()]
     images = {i.name: {i.digest} for i in sets}
     for run in runs:  # of one set, subsets of several sizes
         for split, digest in run.provenance["data"].items():
@@ -140,6 +138,15 @@ def of_study(
             "data": {name: ", ".join(sorted(digests)) for name, digests in images.items()},
         },
     }
+
+
+def _here() -> dict[str, Any]:
+    """Where a study without runs was computed: here."""
+    import torch
+
+    from specfreq.provenance import provenance
+
+    return {**provenance(torch.device("cpu")), "seconds": 0}
 
 
 def of_run(name: str, run: Run) -> dict[str, Any]:

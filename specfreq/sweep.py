@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from specfreq import book, cluster, compendium, data, experiment, storage, tables, train
 from specfreq.compendium import QUICK, StudyFailed
 from specfreq.naming import UserError
+from specfreq.parameters import values as values
 from specfreq.provenance import provenance
 from specfreq.tables import Row, table
 
@@ -108,21 +108,6 @@ def sweep(
             if done:
                 storage.write(folder / "results.csv", tables.as_csv(done))
     return done
-
-
-def values(text: str) -> list[str]:
-    """Values as they are typed: ``0,1``, lists ``[2,4],[12]``, and as JSON what has commas: ``"radius:low=2,high=4","none"``."""
-    parts, depth = [""], 0
-    for token in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
-        depth += {"[": 1, "]": -1}.get(token, 0)
-        if token == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += token
-    try:
-        return [json.loads(p) if p.startswith('"') else p for p in map(str.strip, parts) if p]
-    except ValueError as error:
-        raise UserError(f'cannot read {text!r} ({error}); write text with commas as JSON: "one","two"') from None
 
 
 def _cells(

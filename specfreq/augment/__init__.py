@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from specfreq.deferred import Deferred
-from specfreq.naming import resolve, shortest
+from specfreq.naming import parse, resolve, shortest
 
 if TYPE_CHECKING:
     from specfreq.augment.base import Augmentation
@@ -21,10 +21,13 @@ __all__ = [
     "VIPAug",
     "as_published",
     "build",
+    "check",
     "corrected",
+    "describe",
     "names",
     "normal_form",
     "series",
+    "spelling",
 ]
 
 _AUGMENTATIONS = {
@@ -63,11 +66,32 @@ def build(spec: str) -> "Augmentation":
     return _AUGMENTATIONS[name](**values)
 
 
-def normal_form(spec: str) -> str:
-    """The one spelling of a description; what equals its default is left out."""
+def check(spec: str) -> None:
+    """Refuse a description that `build` would refuse. Nothing is built where every parameter has its default."""
+    if parse(spelling(spec))[1]:
+        build(spec)
+
+
+def spelling(spec: str) -> str:
+    """The one spelling of a description, of which names and types alone are checked; what equals its default is left out."""
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
-    _AUGMENTATIONS[name](**values)
     return shortest(name, values, _AUGMENTATIONS[name])
+
+
+def normal_form(spec: str) -> str:
+    """As `spelling`, for what can be built.
+
+    Raises:
+        UserError: as `build`.
+    """
+    check(spec)
+    return spelling(spec)
+
+
+def describe() -> dict[str, str]:
+    """What there is, by name: whether a transform of that kind needs a batch, (B, C, H, W), or does with single pictures."""
+    met = {name: entry.constant("pairs") for name, entry in _AUGMENTATIONS.items()}
+    return {name: "needs batches" if batched else "" for name, batched in met.items()}
 
 
 # what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and donors from the batch,
