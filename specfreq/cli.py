@@ -274,12 +274,12 @@ def train(context: typer.Context) -> None:
     from specfreq import Experiment, measures, options
 
     def command(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
-        experiment = Experiment(**fields)
-        for name in measure:
+        experiment, wanted = Experiment(**fields), measure or ["accuracy"]
+        for name in wanted:
             measures.check(name)
         from specfreq import parallel, run
 
-        done = run(experiment, measure or ["accuracy"], device=device, checkpoint_every=checkpoint_every)
+        done = run(experiment, wanted, device=device, checkpoint_every=checkpoint_every)
         if parallel.first():
             _show(done)
 

@@ -57,14 +57,15 @@ def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, An
         UserError: the file has another shape, or names what no study has.
     """
     sets, known = profiles.read(root), studies(root)
+    declared: dict[str, dict[str, Parameter]] = {}  # each notebook is read once, however many profiles name it
     for profile, of in sets.items():
         for study in of.keys() - {profiles.TRAIN}:
             if study not in known:
                 raise unknown("study", study, known, where=f"profile {profile}", hint="profiles.yaml")
-            declared = parameters(study, root)
+            declared[study] = declared.get(study) or parameters(study, root)
             for name, value in of[study].items():
                 where = f"profiles.yaml, {profile}"
-                _declared(declared, name, study, where).check(value, f"{study} ({where})")
+                _declared(declared[study], name, study, where).check(value, f"{study} ({where})")
     return sets
 
 

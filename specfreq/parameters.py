@@ -1,6 +1,7 @@
 """Typed parameters: what a notebook's parameters cell declares, and whether a value is of the declared type."""
 
 import ast
+import functools
 import io
 import json
 import operator
@@ -93,6 +94,11 @@ def _annotation(node: ast.expr) -> Any:
     raise TypeError(f"{ast.unparse(node)} is no type")
 
 
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+
+
 def declared_in(cell: str, where: str) -> dict[str, Parameter]:
     """The parameters that a cell declares, by name, in its order.
 
@@ -106,21 +112,24 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
         raise UserError(f"the parameters cell of {where} is not Python: {error}") from None
     comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     found: dict[str, Parameter] = {}
+
+    def has(node: ast.stmt) -> str:
+        return f"the parameters cell of {where} has {ast.get_source_segment(cell, node)!r}"
+
     for node in tree.body:
-        line = ast.get_source_segment(cell, node)
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
-            raise UserError(f"the parameters cell of {where} has {line!r}; write name: type = value  # what it is")
+            raise UserError(f"{has(node)}; write name: type = value  # what it is")
         if node.target.id in found:
             raise UserError(f"the parameters cell of {where} declares {node.target.id!r} twice")
         try:
             value = ast.literal_eval(node.value)
         except ValueError:
-            raise UserError(f"the parameters cell of {where} has {line!r}; a default must be a plain value") from None
+            raise UserError(f"{has(node)}; a default must be a plain value") from None
         try:
             kind = _annotation(node.annotation)
-            adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+            adapter = _adapter(kind)
         except (TypeError, ValueError, PydanticUserError):
-            raise UserError(f"the parameters cell of {where} has {line!r}; write a type made of {', '.join(TYPES)} and |") from None
+            raise UserError(f"{has(node)}; write a type made of {', '.join(TYPES)} and |") from None
         help = comments.get(node.end_lineno) or comments.get(node.lineno, "")
         parameter = Parameter(node.target.id, ast.unparse(node.annotation), adapter, (kind, *get_args(kind)), value, help)
         parameter.check(value, f"{where} by default")
