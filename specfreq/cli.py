@@ -290,7 +290,11 @@ def train(context: typer.Context) -> None:
 
 def _show(run: Any) -> None:
     print(f"{run.key}  {run.path}")
-    print(_table((name, key, f"{v:.6g}") for name, result in run.results.items() for key, v in _numbers(result)))
+    print(_table(_lines(run.results)))
+
+
+def _lines(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(name, key, f"{v:.6g}") for name, result in results.items() for key, v in _numbers(result)]
 
 
 def _numbers(result: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -299,18 +303,58 @@ def _numbers(result: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 @app.command()
 def measure(
-    run: Annotated[str, typer.Argument(metavar="KEY", help="of a run, see `specfreq list runs`; its first letters do")],
-    measures: Annotated[list[str], typer.Argument(metavar="MEASURE...", help="see `specfreq list measures`")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[KEY] MEASURE...",
+            help="KEY of a run, see `specfreq list runs`; its first letters do. Measures, see `specfreq list measures`",
+        ),
+    ],
     filter: Annotated[str | None, typer.Option(help="show the network the test images behind this filter instead")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="instead of KEY, a network of your own: what a function of a module in this folder returns, from images "
+            "in [0, 1] to logits; it gets classes= and channels= if it takes them",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.safetensors", help="of --model; without it those that the function gives"),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME", help="of --model: the set whose test images are shown, see `specfreq data list`")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")] = None,
 ) -> None:
-    """Measure a trained experiment. What was measured once is not computed again."""
-    from specfreq import experiment
+    """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not computed again."""
+    from specfreq import experiment, own, storage
+    from specfreq import measures as known
 
-    found = experiment.find_run(run)
-    for name in measures:
-        found.measure(name, filter, device)
-    _show(found)
+    if model is not None and data is None:
+        raise UserError("--model needs --data NAME, the set whose test images the network is shown")
+    if model is None and (weights is not None or data is not None):
+        raise UserError("--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE...")
+    if model is None and not names[1:]:
+        raise UserError(f"{names[0]!r} is taken for the KEY of a run; name a measure after it, or your own network by --model")
+    if output is not None and output.is_dir():
+        raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
+    found = experiment.find_run(names[0]) if model is None else None
+    wanted = names[1:] if found else names
+    for name in wanted:
+        known.check(name)
+    if found:
+        results = {name: found.measure(name, filter, device) for name in wanted}
+        record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
+        _show(found)
+    else:
+        record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device)
+        print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
+        print(_table(_lines(record["results"])))
+    if output is not None:
+        print(storage.write_json(output, record))
 
 
 @app.command()

@@ -65,14 +65,15 @@ def evaluate(
         parts = images.batches(torch.arange(len(images)).split(batch), "centre")
     else:
         parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}  # a part may be in another mode than the whole
     model.eval()
     try:
         with torch.inference_mode(), exact(device), autocast(device, precision):
             answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
             return torch.cat(answers).cpu()
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def logits(model: nn.Module, images: Images, precision: str = "float32", batch: int = 500) -> Tensor:

@@ -1,5 +1,8 @@
 """The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that answer at once."""
 
+import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,18 +42,82 @@ def runs(tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-def test_help_and_version_answer_without_loading_anything_heavy():
+HEAVY = ("torch", "torchvision", "scipy", "skimage", "sklearn", "numba", "matplotlib", "pandas")
+HEAVY += ("papermill", "nbformat", "nbclient", "jupyter_client", "IPython", "dask", "distributed", "rich")
+ANSWERED = """
+--help; --version; run --help; run band-limited-training --help; sweep --help; book --help; train --help; measure --help
+publish --help; data --help; data get --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
+"""
+REFUSED = """
+list modles; list runs -w sed=1; list runs -w model=resnt8; data get cifar; publish nosuch; book --profile labtop
+run band-limited-trainin; run band-limited-training -p epohcs 3; run band-limited-training -p epochs many
+run band-limited-training --profile labtop; sweep band-limited-training -p epohcs=3; sweep band-limited-training -p epochs=1,x
+train --epohcs 3; train --epochs x; train --profile lptop; train --model resnt20; train --model resnet20:norm=bach
+train --augment apr-p:q=1; train --augment apr-p:p=x,per=image; train --augment apr-p:p=7 --model resnt8
+train --augment tv:bands=x; train --filter gaussian-low-pass; train --filter whitning; train --data digts
+train --data planted:band=hihg; train --measure acuracy; train --measure corruption:corruptions=fgo
+train --measure out-of-distribution:other=sfhn; train --measure adversarial:attacks=fgms; train --measure calibration:bins=x
+measure nosuch accuracy; measure accuracy; measure --model nets:build accuracy; measure --data digits accuracy
+measure --model nets --data digits accuracy; measure --model nets:build --data digits acuracy
+"""
+ASK = f"""
+import contextlib, io, json, sys
+from specfreq.cli import main
+
+for line in sys.argv[1:]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(line.split())
+        except SystemExit as ended:
+            code = ended.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue(), [m for m in {HEAVY} if m in sys.modules]]))
+"""
+
+
+def test_lists_helps_and_refusals_of_names_and_types_load_nothing_heavy(tmp_path):
+    """One process answers them all: what one loads, the next would show too, so the first is to blame."""
+    answered, refused = (re.split(r"; |\n", lines.strip()) for lines in (ANSWERED, REFUSED))
+    environment = {**os.environ, "SPECFREQ_RUNS": str(tmp_path)}
+    command = [sys.executable, "-c", ASK, *answered, *refused]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    told = dict(zip([*answered, *refused], map(json.loads, done.stdout.splitlines()), strict=True))
+    assert {line: heavy for line, (*_, heavy) in told.items() if heavy} == {}
+    for line in answered:
+        code, _, complaint, _ = told[line]
+        assert (code, complaint) == (0, ""), line
+    for line in refused:
+        code, out, complaint, _ = told[line]
+        assert (code, out) == (2, "") and complaint.startswith("specfreq: ") and complaint.count("\n") == 1, line
+
+
+def test_what_the_output_cannot_show_is_escaped(tmp_path, add_study):
+    """Nothing is lost after the work is done: an encoding without a letter of a result, or of a place, stops nothing."""
+    add_study(tmp_path, "study", "print(1)", parameters="epochs: int = 2  # \u2013 \u03c3")
+    command = [sys.executable, "-m", "specfreq", "run", str(tmp_path / "notebooks" / "study.ipynb"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("epochs: int = 2\n      \\u2013 \\u03c3\n")
+
+
+def test_augmentations_that_need_batches_say_so(specfreq):
+    lines = specfreq("list", "augmentations")[1].splitlines()
+    assert "  apr-p           needs batches" in lines and "  apr-s" in lines
+
+
+def test_every_public_name_is_found_without_loading_it_first():
     program = (
-        "import sys; from specfreq.cli import main\n"
-        "try: main([sys.argv[1]])\n"
-        "except SystemExit: print([m for m in ('torch', 'numpy', 'papermill', 'nbformat') if m in sys.modules])"
+        "import sys, specfreq\n"
+        "print(len(sys.modules) < 200 and not {'torch', 'numpy', 'pydantic'} & sys.modules.keys())\n"
+        "print({name: getattr(specfreq, name) for name in specfreq.__all__} and specfreq.tv.denoise.__name__)"
     )
-    for argument in ("--help", "--version"):
-        command = [sys.executable, "-c", program, argument]
-        assert subprocess.run(command, capture_output=True, text=True).stdout.endswith("[]\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\ndenoise\n"
 
 
-@pytest.mark.parametrize("command", ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish", "sweep"]
+)
 def test_every_command_explains_itself(specfreq, command):
     code, out, err = specfreq(*command.split(), "--help")
     assert (code, err) == (0, "")

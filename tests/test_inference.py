@@ -54,3 +54,11 @@ def test_low_precision_is_near_and_not_the_same(model, images):
     exact, near = logits(model, images), logits(model, images, "bfloat16")
     assert_close(near, exact, rtol=0.1, atol=0.1)
     assert near.dtype == torch.float32 and not torch.equal(near, exact)
+
+
+def test_every_part_of_a_network_keeps_its_mode():
+    part = torch.nn.BatchNorm2d(1).eval()  # frozen, inside a network that is being trained
+    model = torch.nn.Sequential(part, torch.nn.Flatten()).train()
+    part.eval()
+    evaluate(model, torch.rand(2, 1, 4, 4))
+    assert model.training and not part.training

@@ -50,3 +50,10 @@ def test_images_are_certified_and_louder_in_their_finest_bands(said):
     parts = said["parts"]
     torch.testing.assert_close(parts.phi.sum(0) + parts.residual, said["images"])
     torch.testing.assert_close(said["louder"], said["images"] + 2 * parts.phi[:2].sum(0), rtol=0, atol=1e-5)
+
+
+def test_a_network_of_ones_own_is_measured(said):
+    found = said["found"]
+    assert list(found) == ["accuracy", "band-accuracy:size=100", "calibration"]
+    assert found["accuracy"]["images"] == len(said["data"].load("digits", "test"))
+    assert 0 <= found["accuracy"]["accuracy"] <= 40  # it has not been trained

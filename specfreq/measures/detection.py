@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specfreq import data, inference
-from specfreq.measures import answers, others, separation
+from specfreq.measures import answers, heads, others, separation
 from specfreq.measures.answers import Count, Images
 from specfreq.naming import UserError
 
@@ -31,6 +31,7 @@ def out_of_distribution(
     temperature: Temperature | None = None,
     eps: Step | None = None,
     fitted_on: Count | None = None,
+    layer: str | None = None,
     size: Count | None = None,
     seed: Annotated[int, Field(ge=0)] = 0,
     precision: str = "float32",
@@ -56,6 +57,8 @@ def out_of_distribution(
         fitted_on: of mahalanobis: at most so many training images of the same name, as many of each class as can be; all if
             not given. Their class means and common covariance are μ and Σ, in float64; pytorch-ood adds 1e-6/N to the diagonal
             of Σ, so that features which are 0 in all N of them weigh much in others.
+        layer: of mahalanobis: the layer that sees z, as ``named_modules`` of the network calls it; if not given, the last linear
+            one, whose output is the logits.
         size: ask about at most so many images, and so many of each other set, as many of each class as can be.
         seed: of computed images.
 
@@ -68,17 +71,17 @@ def out_of_distribution(
 
     Raises:
         UserError: a set that is not there or does not fit; an option of another score; the classifier has another number of
-            outputs than the set has classes, or some are not finite; mahalanobis without features, without training images of
-            that name, or with no more of them than features.
+            outputs than the set has classes, or some are not finite; mahalanobis without a linear layer (see `heads.watched`),
+            without training images of that name, or with no more of them than features.
 
     Source: Hendrycks et al., ICML 2022 (max-logit); Hendrycks and Gimpel, ICLR 2017 (max-softmax); Liu et al., NeurIPS 2020
     (energy); Liang et al., ICLR 2018 (odin, and the two kinds of noise); Lee et al., NeurIPS 2018 (mahalanobis: theirs also
     joins several layers and moves the input).
     """
-    options = _settled(score, temperature, eps, fitted_on)
+    options = _settled(score, temperature, eps, fitted_on, layer)
     known = answers.balanced(images, size)
     sets = [others.find(name, known, size=size, seed=seed) for name in other.split("+")]
-    asked = _question(model, known, score, options, fitted_on, precision, batch)
+    asked = _question(model, known, score, options, fitted_on, layer, precision, batch)
 
     def scores(given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         def answer(x: Tensor) -> Tensor:
@@ -113,12 +116,15 @@ def out_of_distribution(
     }
 
 
-def _settled(score: str, temperature: float | None, eps: float | None, fitted_on: int | None) -> dict[str, float | None]:
+def _settled(
+    score: str, temperature: float | None, eps: float | None, fitted_on: int | None, layer: str | None
+) -> dict[str, float | None]:
     """The options of the score with their defaults; those of another score are refused."""
     for name, value, has in (
         ("temperature", temperature, score in TEMPERATURES),
         ("eps", eps, score == "odin"),
         ("fitted_on", fitted_on, score == "mahalanobis"),
+        ("layer", layer, score == "mahalanobis"),
     ):
         if value is not None and not has:
             raise UserError(f"out-of-distribution: {score} has no {name}; leave it out, or choose another score")
@@ -136,7 +142,14 @@ class _Question(NamedTuple):
 
 
 def _question(
-    model: nn.Module, known: Images, score: str, options: dict[str, Any], fitted_on: int | None, precision: str, batch: int
+    model: nn.Module,
+    known: Images,
+    score: str,
+    options: dict[str, Any],
+    fitted_on: int | None,
+    layer: str | None,
+    precision: str,
+    batch: int,
 ) -> _Question:
     # pytorch-ood scores outliers: the larger, the less known
     from pytorch_ood.detector import EnergyBased, MaxLogit, MaxSoftmax
@@ -151,15 +164,12 @@ def _question(
             return _Question(lambda x: (model(x),), lambda f: -EnergyBased.score(f, temperature))
         case "odin":
             return _Question(_moved(model, options["eps"], temperature), lambda f: -MaxSoftmax.score(f, temperature))
-    try:
-        features, head = model.features, model.net.head
-    except AttributeError as error:
-        raise UserError(f"mahalanobis needs a classifier whose network has features and a head ({error})") from None
-    detector = _fitted(model, known, fitted_on, precision, batch)
+    watched = heads.watched(model, known, layer, "mahalanobis")
+    detector = _fitted(watched, model, known, fitted_on, precision, batch)
 
     def seen(x: Tensor) -> tuple[Tensor, ...]:
-        z = features(x)
-        return head(z), z
+        features, logits = watched(x)
+        return logits, features
 
     return _Question(seen, lambda z: -detector.predict_features(z))
 
@@ -179,7 +189,7 @@ def _moved(model: nn.Module, eps: float, temperature: float) -> Callable[[Tensor
     return seen
 
 
-def _fitted(model: nn.Module, known: Images, fitted_on: int | None, precision: str, batch: int) -> Any:
+def _fitted(watched: heads.Seen, model: nn.Module, known: Images, fitted_on: int | None, precision: str, batch: int) -> Any:
     from pytorch_ood.detector import Mahalanobis
 
     try:
@@ -189,7 +199,7 @@ def _fitted(model: nn.Module, known: Images, fitted_on: int | None, precision: s
     if (training.shape, training.classes) != (known.shape, known.classes):
         raise UserError(f"mahalanobis: training images of {known.name} have another shape or other classes than those measured")
     training = answers.balanced(training, fitted_on)
-    features = inference.evaluate(model, training, model.features, precision=precision, batch=batch).double()
+    features = inference.evaluate(model, training, lambda x: watched(x)[0], precision=precision, batch=batch).double()
     count, width = features.shape
     _, labels = training.labels.unique(return_inverse=True)  # a small subset may lack classes
     if count - len(labels.unique()) < width:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from specfreq import inference
-from specfreq.measures import answers
+from specfreq.measures import answers, heads
 from specfreq.measures.answers import Count, Images, Level, Radii
-from specfreq.naming import UserError
 
 
 class Scatter(NamedTuple):
@@ -66,6 +65,7 @@ def feature_discrimination(
     radii: Radii | None = None,
     level: Level = "set",
     size: Count | None = None,
+    layer: str | None = None,
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
@@ -81,6 +81,8 @@ def feature_discrimination(
             of 32 pixels as in the paper.
         level: m; set: the mean of the set in each channel, zero: 0, the high pass as it is defined.
         size: ask about at most so many images, as many of each class as can be.
+        layer: the layer whose inputs are the features, as ``named_modules`` of the network calls it; if not given, the last linear
+            layer, whose output is the logits.
 
     Returns:
         between, within (squared units of the features), fisher and accuracy (%) of the unfiltered images; the same as low_between
@@ -89,16 +91,13 @@ def feature_discrimination(
         chance (%), images (how many).
 
     Raises:
-        UserError: the network has no features; the classifier has another number of outputs than the set has classes, or some
-            are not finite.
+        UserError: no linear layer gives the logits, or no layer is called so (see `heads.watched`); the classifier has another
+            number of outputs than the set has classes, or some are not finite.
 
     Source: Lin et al., IJCAI 2022, Observation 1. They show the variance between classes without a formula; this is ours.
     """
-    try:
-        features, head = model.features, model.net.head
-    except AttributeError as error:
-        raise UserError(f"feature-discrimination needs a classifier whose network has features and a head ({error})") from None
     images = answers.balanced(images, size)
+    watched = heads.watched(model, images, layer, "feature-discrimination")
     radii = radii or tuple(min(images.shape[1:]) * eighths / 8 for eighths in (1, 2, 3, 4))
     grey = answers.level(model, images, level, batch)
     sums, seen = Sums(len(images.classes)), 0
@@ -106,10 +105,10 @@ def feature_discrimination(
     def answer(x: Tensor) -> Tensor:
         nonlocal seen
         views = [x, *(view for pair in answers.halves(x, radii, grey) for view in pair)]
-        found = [features(view) for view in views]
-        sums.add(torch.stack(found, 1), images.labels[seen : seen + len(x)])
+        features, logits = zip(*map(watched, views), strict=True)
+        sums.add(torch.stack(features, 1), images.labels[seen : seen + len(x)])
         seen += len(x)
-        return torch.stack([answers.checked(head(z), images).argmax(1) for z in found], 1)
+        return torch.stack([answers.checked(each, images).argmax(1) for each in logits], 1)
 
     given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
     found = {k: v.tolist() for k, v in sums.scatter()._asdict().items()}

@@ -193,7 +193,7 @@ def test_mahalanobis_does_not_change_when_features_are_rotated(digits, noise):
     assert other["auroc"] == pytest.approx(one["auroc"], abs=0.1)
 
 
-def test_mahalanobis_needs_features_and_enough_training_images_of_the_name(digits, noise):
+def test_mahalanobis_needs_a_linear_layer_and_enough_training_images_of_the_name(digits, noise):
     model, images = digits
     spec = f"out-of-distribution:score=mahalanobis,other={noise[0]}"
     with pytest.raises(UserError, match="60 training images are too few for a covariance of 64 features; raise fitted_on"):
@@ -202,8 +202,8 @@ def test_mahalanobis_needs_features_and_enough_training_images_of_the_name(digit
         compute(spec, model, ImageSet(images.images, images.labels, images.classes, "mine"))
     with pytest.raises(UserError, match="training images of planted have another shape or other classes"):
         compute(spec, model, ImageSet(images.images, images.labels, images.classes, "planted"))
-    with pytest.raises(UserError, match="mahalanobis needs a classifier whose network has features and a head"):
-        compute(spec, torch.nn.Sequential(model), images)
+    with pytest.raises(UserError, match=r"mahalanobis needs the linear layer that gives the logits, .*; it has no linear layer"):
+        compute(spec, torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten()), images)
 
 
 def test_a_network_that_knows_digits_tells_them_from_noise_better_than_one_with_random_answers(digits):

@@ -1,5 +1,7 @@
 """Feature discrimination: scatter by its definition, its invariances, and features whose answer is known."""
 
+import copy
+
 import pytest
 import torch
 from scipy.stats import f_oneway, ortho_group
@@ -109,8 +111,35 @@ def test_equal_features_have_no_ratio():
     assert not scatter(z - 0.1).fisher.isnan()
 
 
-def test_a_network_without_features_is_refused(known):
+class Plain(torch.nn.Module):
+    """The network of a classifier, by no name that we know: `temperature` after its last layer hides that it gives the logits."""
+
+    def __init__(self, classifier, temperature=None):
+        super().__init__()
+        self.body, self.last, self.temperature = classifier, classifier.net.head, temperature
+
+    def forward(self, images):
+        logits = self.body(images)
+        return logits if self.temperature is None else logits / self.temperature
+
+
+def test_the_last_linear_layer_of_any_network_is_found_or_named(digits):
+    model, images = copy.deepcopy(digits)
+    ours = compute("feature-discrimination:radii=2", model, images)
+    assert compute("feature-discrimination:radii=2", torch.nn.Sequential(model), images) == ours
+    assert compute("feature-discrimination:radii=2", Plain(model), images) == ours
+    hidden = Plain(model, temperature=2.0)
+    with pytest.raises(UserError, match=r"none of this network does; write layer=NAME for one of body.net.head \(64 -> 10\)"):
+        compute("feature-discrimination", hidden, images)
+    assert compute("feature-discrimination:radii=2,layer=last", hidden, images) == ours
+    with pytest.raises(UserError, match=r"unknown layer 'lst' for feature-discrimination; known: body\.net\.head"):
+        compute("feature-discrimination:layer=lst", hidden, images)
+    with pytest.raises(UserError, match=r"layer=body\.net\.stem sees 1x8x8 numbers for each image, not one row"):
+        compute("feature-discrimination:layer=body.net.stem", hidden, images)
+
+
+def test_a_network_without_a_linear_layer_is_refused(known):
     _, images = known(torch.eye(2), [0, 1])
     bare = models.Classifier(torch.nn.Flatten(), torch.zeros(1), torch.ones(1))
-    with pytest.raises(UserError, match="needs a classifier whose network has features and a head"):
+    with pytest.raises(UserError, match=r"needs the linear layer that gives the logits, .*; it has no linear layer"):
         compute("feature-discrimination", bare, images)
