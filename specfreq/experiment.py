@@ -80,7 +80,7 @@ class Experiment(Refusing, train.Recipe):
         """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
         digests = [self.image_set(split).digest for split in ("train", "test")]
         # what is as by default is left out: a field that is new leaves older keys alone
-        text = json.dumps([train.VERSION, self.effective(), digests], sort_keys=True)
+        text = json.dumps([train.version(self), self.effective(), digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
