@@ -112,7 +112,7 @@ class Experiment(Refusing, Recipe):
 
         digests = [self.image_set(split).digest for split in ("train", "test")]
         # what is as by default is left out: a field that is new leaves older keys alone
-        text = json.dumps([train.VERSION, self.effective(), digests], sort_keys=True)
+        text = json.dumps([train.version(self), self.effective(), digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

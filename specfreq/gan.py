@@ -10,6 +10,7 @@ import torch
 from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from specfreq.checkpoints import Checkpoints
 from specfreq.data import normal_form
@@ -22,6 +23,7 @@ from specfreq.recipe import Positive, Refusing
 from specfreq.train import Diverged
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+SETTLING = 100  # batches of latents that the statistics of averaged generators are means over
 Parts = Literal["image", "bands", "together", "flow"]
 Row = dict[str, float]
 
@@ -70,6 +72,11 @@ class Recipe(Refusing):
         if self.parts == "flow":
             return tuple(f"u_{n}" for n in range(self.bands + 1))
         return (*(f"band {n}" for n in range(1, self.bands + 1)), "residual")
+
+
+def version(recipe: Recipe) -> int:
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    return VERSION + bool(recipe.ema)
 
 
 class Pair(nn.Module):
@@ -163,7 +170,7 @@ def fit(
 
     Args:
         pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the same step.
-        average: generators like those of the pairs; they take the exponential average of their weights and statistics.
+        average: generators like those of the pairs; they take the exponential average of their weights, see `settle`.
         parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
         checkpoints: where to keep the state and to resume from, to the same bits.
         progress: bar with rate and remaining time; None shows it on terminals only.
@@ -217,7 +224,25 @@ def fit(
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", D=f"{losses[0]:.3f}", G=f"{losses[1]:.3f}", refresh=False)
             if after_epoch is not None:
                 after_epoch(epoch + 1)
+    settle(average, recipe)
     return state.history
+
+
+@torch.no_grad()
+def settle(average: nn.ModuleList, recipe: Recipe) -> None:
+    """Give averaged generators the batch statistics of their own weights: means over 100 batches of latents.
+
+    Until then they have those of the last weights; without an average, these are their own.
+
+    Source: Izmailov et al., UAI 2018, section 3.2.
+    """
+    device = next(average.parameters()).device
+    if recipe.ema:
+        for generator in average:
+            draws = (keyed(recipe.seed, "statistics", i) for i in range(SETTLING))
+            shown = (torch.randn(recipe.batch, recipe.latent, generator=random).to(device) for random in draws)
+            with exact(device):
+                update_bn(shown, generator)
 
 
 def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
@@ -237,8 +262,9 @@ class _State:
             kind: torch.optim.Adam([p for name, p in self.named.items() if kind in name], recipe.lr, (recipe.beta1, 0.999))
             for kind in ("discriminator", "generator")
         }
-        self.live = [t for pair in pairs for t in pair.generator.state_dict().values()]
-        self.kept = list(average.state_dict().values())
+        self.live = [t for pair in pairs for t in pair.generator.parameters()]
+        self.kept = list(average.parameters())
+        self.statistics = list(zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True))
         self.history: list[Row] = []
         self.losses: list[Tensor] = []
         self.taken = 0  # steps
@@ -266,11 +292,9 @@ class _State:
     def _follow(self) -> None:
         """average <- decay average + (1 - decay) weights; at first the decay is less, for the first weights know nothing."""
         decay = min(self.recipe.ema, self.taken / (9 + self.taken))
-        for kept, live in zip(self.kept, self.live, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(live, 1 - decay)
-            else:
-                kept.copy_(live)
+        torch._foreach_lerp_(self.kept, self.live, 1 - decay)
+        for kept, live in self.statistics:
+            kept.copy_(live)
 
     def end_epoch(self, discriminator: float, generator: float) -> None:
         self.history.append({"epoch": len(self.history) + 1, "discriminator": discriminator, "generator": generator})
@@ -284,12 +308,13 @@ class _State:
                 tensors |= {f"optimizer/{key}/{name}": v for key, v in optimizer.state.get(parameter, {}).items()}
         if self.losses:
             tensors["losses"] = torch.stack(self.losses)
-        meta = {"recipe": [VERSION, self.recipe.model_dump(mode="json")], "history": self.history, "taken": self.taken}
+        meta = {"recipe": [version(self.recipe), self.recipe.model_dump(mode="json")], "history": self.history, "taken": self.taken}
         return tensors, meta
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
-        version, fields = meta["recipe"]
-        if version != VERSION or type(self.recipe)(**fields) != self.recipe:  # fields newer than the checkpoint have their defaults
+        made_by, fields = meta["recipe"]
+        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
         def part(name: str) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ GRID = 64  # images of a sample sheet
 
 def key_of(recipe: Recipe) -> str:
     """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
-    text = json.dumps([gan.VERSION, recipe.effective(), digest(recipe)], sort_keys=True)
+    text = json.dumps([gan.version(recipe), recipe.effective(), digest(recipe)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -163,6 +163,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         """What becomes of the same latents, as a grid of pictures: after 1, 2, 5, 10, 20, 50, ... epochs and the last."""
         if epoch != recipe.epochs and epoch not in {m * 10**k for m in (1, 2, 5) for k in range(9)}:
             return
+        gan.settle(average, recipe)
         whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 

@@ -50,9 +50,7 @@ class Recipe(BaseModel):
     )
     decay: float = Field(0.1, gt=0, lt=1, description="step: the factor at each milestone")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes")
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="keep the exponential average of weights and statistics, of this decay per step"
-    )
+    ema: float = Field(0.0, ge=0, lt=1, description="end with the exponential average of the weights, of this decay per step")
     crop: Literal["shift", "random-resized"] = Field(
         "shift", description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet"
     )

@@ -1,13 +1,15 @@
 """The trainer: any recipe and augmentation, one process or several; never waits for the device inside an epoch; resumes exactly."""
 
+import copy
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from specfreq import attacks
 from specfreq.attacks.base import climbed, start
@@ -24,11 +26,17 @@ from specfreq.recipe import Recipe, learning_rate
 from specfreq.streams import Stream
 
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+SETTLING = 100  # batches, at most, that the statistics of averaged weights are means over
 Row = dict[str, float]
 
 
 class Diverged(RuntimeError):
     """The loss is no longer finite. The message names epoch, step and learning rate."""
+
+
+def version(recipe: Recipe) -> int:
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    return VERSION + bool(recipe.ema)
 
 
 def fit(
@@ -75,10 +83,13 @@ def fit(
     move once a step. In the original program it is in training mode, and they move twice. Beware of catastrophic overfitting,
     where accuracy stays high and robust falls to 0: the network knows single steps and nothing else.
 
+    With ``ema`` the network ends with the average of its weights, and with batch statistics of those: means over at most
+    100 batches of one more epoch, in which nothing is learned. An average of running statistics fits no weights.
+
     What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
     depend on (seed, epoch, step, process).
 
-    Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm).
+    Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm); Izmailov et al., UAI 2018, section 3.2 (the statistics).
     """
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
@@ -90,10 +101,11 @@ def fit(
         state.restore(*found, checkpoints)
     if team.told(state.position()) != state.position():
         raise UserError("the first process goes on from a checkpoint that this one does not see; let all machines share the runs")
-    forward, optimizer = team.setup(model, state.optimizer)
+    eager, optimizer = team.setup(model, state.optimizer)
+    forward = eager
     if recipe.compile:
         torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
-        forward = torch.compile(forward, dynamic=False)  # else the kernels depend on which size of batch came first
+        forward = torch.compile(eager, dynamic=False)  # else the kernels depend on which size of batch came first
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
     show = progress if team.rank == 0 else False
     seen = len(state.history) * count + sum(state.sizes)
@@ -102,10 +114,19 @@ def fit(
     def rate(epoch: int, step: int) -> float:
         return learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
 
-    def answer(views: Sequence[Tensor], y: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def share(batches: Sequence[Tensor]) -> list[Tensor]:
+        """What this process has of each batch."""
+        return [batch.tensor_split(team.size)[team.rank] for batch in batches]
+
+    def adversary_seeds(epoch: int) -> Tensor:
+        return torch.randint(2**63 - 1, (count,), generator=keyed(recipe.seed, epoch, "adversary")).to(device)
+
+    def answer(
+        views: Sequence[Tensor], y: Tensor, network: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The loss of the views of a batch, and the logits (B, classes) of each."""
         with autocast(device, recipe.precision):
-            out = forward(torch.cat(views) if len(views) > 1 else views[0])
+            out = (network or forward)(torch.cat(views) if len(views) > 1 else views[0])
             logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(y))
             return augmentation.loss(logits, y, state.criterion), logits
 
@@ -121,6 +142,17 @@ def fit(
         model.train()
         return 100 - 100 * float(fell.double().mean())
 
+    def untaught() -> Iterator[Tensor]:
+        """The views (V B, C, H, W) of the batches of one more epoch, attacked where those of the training were."""
+        epoch, frozen = recipe.epochs, copy.deepcopy(model).eval()
+        mine = share(feed.order(epoch).tensor_split(steps)[:SETTLING])
+        seeds = adversary_seeds(epoch) if recipe.adversary == "fgsm" else None
+        for index, views in zip(mine, feed.views(epoch, mine), strict=True):
+            if seeds is not None:
+                with torch.enable_grad():
+                    views = _attacked(views, seeds[index], recipe, lambda x, y=labels[index]: answer(x, y, frozen)[0])
+            yield torch.cat(views)
+
     def finite(epoch: int) -> Tensor:
         """The losses of this epoch so far, once the device has computed them."""
         losses = torch.stack(state.losses).cpu()
@@ -135,9 +167,9 @@ def fit(
         for epoch in range(len(state.history), recipe.epochs):
             batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
             first = len(state.losses)
-            mine = [batch.tensor_split(team.size)[team.rank] for batch in batches[first:]]
+            mine = share(batches[first:])
             if recipe.adversary == "fgsm":
-                seeds = torch.randint(2**63 - 1, (count,), generator=keyed(recipe.seed, epoch, "adversary")).to(device)
+                seeds = adversary_seeds(epoch)
             shown = zip(mine, batches[first:], feed.views(epoch, mine), strict=True)
             for step, (index, batch, views) in enumerate(shown, first):
                 for group in optimizer.param_groups:
@@ -150,11 +182,11 @@ def fit(
                     model.train()
                 loss, logits = answer(views, y)
                 optimizer.zero_grad(set_to_none=True)
-                share = len(index) / len(batch)
-                team.backward(loss, share)
+                part = len(index) / len(batch)
+                team.backward(loss, part)
                 optimizer.step()
                 # these stay on the device: reading them here would stall its queue
-                state.losses.append(team.total(loss.detach() * share))
+                state.losses.append(team.total(loss.detach() * part))
                 state.correct = state.correct + team.total((logits[0].detach().argmax(1) == y).sum())
                 state.sizes.append(len(batch))
                 state.average()
@@ -169,7 +201,10 @@ def fit(
             more = {"robust": team.told(robust(epoch, batches[-1]))} if recipe.adversary == "fgsm" else {}
             state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1), more)
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
-    state.end()
+        if state.end():
+            torch.manual_seed(seed_of(recipe.seed, recipe.epochs, 0, team.rank))
+            with autocast(device, recipe.precision):
+                update_bn(untaught(), eager)
     model.eval()
     if not all(t.isfinite().all() for t in model.state_dict().values()):
         last = rate(recipe.epochs - 1, steps - 1)
@@ -217,7 +252,7 @@ class _State:
     def __init__(self, model: nn.Module, recipe: Recipe):
         self.model, self.recipe = model, recipe
         self.parameters = dict(model.named_parameters())
-        self.averaged = [t for t in model.state_dict().values() if t.is_floating_point()]  # weights and statistics, in place
+        self.averaged = [p.detach() for p in self.parameters.values()]  # in place
         self.averages: list[Tensor] = []
         if recipe.optimizer == "adam":
             self.optimizer = torch.optim.Adam(self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay)
@@ -244,10 +279,11 @@ class _State:
         elif self.recipe.ema:
             self.averages = [t.clone() for t in self.averaged]
 
-    def end(self) -> None:
-        """The network takes the averages."""
+    def end(self) -> bool:
+        """The network takes the averages; whether there are any."""
         if self.averages:
             torch._foreach_copy_(self.averaged, self.averages)
+        return bool(self.averages)
 
     def position(self) -> list[int]:
         """Finished epochs, and finished steps of the current one."""
@@ -263,11 +299,16 @@ class _State:
             tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
         tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
         tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
-        return tensors, {"recipe": [VERSION, self.recipe.model_dump(mode="json")], "history": self.history, "sizes": self.sizes}
+        return tensors, {
+            "recipe": [version(self.recipe), self.recipe.model_dump(mode="json")],
+            "history": self.history,
+            "sizes": self.sizes,
+        }
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
-        version, fields = meta["recipe"]
-        if version != VERSION or type(self.recipe)(**fields) != self.recipe:  # fields newer than the checkpoint have their defaults
+        made_by, fields = meta["recipe"]
+        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
         def part(name: str) -> dict[str, Tensor]:

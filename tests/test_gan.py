@@ -85,6 +85,21 @@ def test_the_average_of_decay_0_is_the_last_generator():
     assert all(torch.equal(v, weights[k.replace("0.", "pairs/0.generator.", 1)]) for k, v in weights.items() if k.startswith("0."))
 
 
+def test_averaged_generators_have_batch_statistics_of_their_own():
+    """Means over batches of latents: those of the first normalisation depend on its convolution alone."""
+    recipe = Recipe(**SMALL)
+    pairs = gan.networks(recipe, 1, 8)
+    average = torch.nn.ModuleList(p.generator for p in gan.networks(recipe, 1, 8)).requires_grad_(False)
+    gan.fit(pairs, average, components.prepared(recipe).ranged, recipe)
+    unflatten, convolution, norm = list(average[0])[:3]
+    draws = (keyed(recipe.seed, "statistics", i) for i in range(gan.SETTLING))
+    seen = [convolution(unflatten(torch.randn(recipe.batch, recipe.latent, generator=g))).double() for g in draws]
+    means = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
+    variances = torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0)
+    assert_close(norm.running_mean.double(), means, rtol=1e-5, atol=1e-6)
+    assert_close(norm.running_var.double(), variances, rtol=1e-5, atol=1e-6)
+
+
 def test_the_losses_of_one_step_are_those_of_the_paper():
     pair = gan.networks(Recipe(**SMALL), 1, 8)[0]
     latent, real = torch.randn(6, 5, generator=keyed(0)), torch.rand(6, 1, 8, 8, generator=keyed(1)) * 2 - 1

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from specfreq import models, train
-from specfreq.augment import APRPair
+from specfreq.augment import APRPair, Augmentation
+from specfreq.batches import Feed
 from specfreq.checkpoints import Checkpoints
 from specfreq.inference import logits
 from specfreq.naming import UserError
@@ -173,16 +174,52 @@ def test_smoothed_labels_share_out_their_mass():
 
 
 def test_the_average_is_the_average_of_the_weights_after_each_step(images):
-    """The first step's weights, then average <- decay average + (1 - decay) weights; batch statistics likewise."""
+    """The first step's weights, then average <- decay average + (1 - decay) weights."""
     model, plain, seen = classifier(), classifier(), []
     recipe = RECIPE.model_copy(update={"epochs": 1})
     train.fit(plain, *images, recipe, after_step=lambda *_: seen.append(state(plain)))
     train.fit(model, *images, recipe.model_copy(update={"ema": 0.7}))
-    for name in ("net.head.weight", "net.norm.running_var"):
+    for name in ("net.head.weight", "net.norm.weight"):
         average = seen[0][name]
         for weights in seen[1:]:
             average = 0.7 * average + 0.3 * weights[name]
         assert_close(state(model)[name], average)
+
+
+@pytest.mark.parametrize("changes", [{}, {"adversary": "fgsm"}, {"precision": "bfloat16"}], ids=str)
+def test_averaged_weights_have_batch_statistics_of_their_own(images, changes):
+    """Means over the batches of one more epoch: those of the first normalisation depend on its convolution alone."""
+    pixels, recipe = images[0].float() / 255, RECIPE.model_copy(update={"ema": 0.9, "epochs": 2, **changes})
+    model = classifier()
+    train.fit(model, pixels, images[1], recipe)
+    first = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    seen = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double()))
+    feed = Feed(pixels, Augmentation(), seed=recipe.seed, shift=recipe.shift, border=recipe.border, flip=recipe.flip)
+    with torch.no_grad():
+        for (batch,) in feed.views(recipe.epochs, feed.order(recipe.epochs).tensor_split(6)):
+            model(batch)
+    hook.remove()
+    means = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
+    variances = torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0)
+    # attacked images and half precision move them a little
+    near = {"rtol": 0.1, "atol": 0.02} if changes else {"rtol": 1e-5, "atol": 1e-6}
+    assert_close(first.running_mean.double(), means, **near)
+    assert_close(first.running_var.double(), variances, **near)
+
+
+def test_an_average_helps_where_the_rate_stays_high(images):
+    """At a constant rate the last weights are noisy, and their average is not: on new images it must not do worse."""
+    recipe = RECIPE.model_copy(update={"epochs": 12, "lr": 0.1, "schedule": "constant"})
+    g = torch.Generator().manual_seed(1)
+    new = (images[0].float() / 255 + 0.15 * torch.randn(images[0].shape, generator=g)).clamp(0, 1)
+    losses = {0.0: [], 0.9: []}
+    for seed in range(3):
+        for ema, kept in losses.items():
+            model = classifier(seed)
+            train.fit(model, *images, recipe.model_copy(update={"ema": ema, "seed": seed}))
+            kept.append(F.cross_entropy(logits(model, new), images[1]))
+    assert sum(losses[0.9]) < sum(losses[0.0])
 
 
 def test_a_compiled_network_learns_the_same_within_rounding():
