@@ -13,7 +13,7 @@ from torch import Tensor
 
 from specfreq import arrays, pictures, planted, streams
 from specfreq.embedded import EMBEDDED
-from specfreq.naming import UserError, parse, unknown
+from specfreq.naming import UserError, matching, parse, unknown
 from specfreq.pictures import Draw, choose
 from specfreq.sources import PUBLISHED, SPLITS
 
@@ -146,8 +146,7 @@ def normal_form(name: str) -> str:
     if kind == "planted":
         return planted.normal_form(name)
     kind, parameters = parse(name)
-    if kind not in names():
-        raise unknown("data set", kind, names())
+    kind = matching("data set", kind, names())
     if parameters:
         raise unknown("parameter", next(iter(parameters)), (), kind)
     return kind

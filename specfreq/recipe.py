@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from specfreq.attacks.base import Levels
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -15,11 +15,12 @@ class Refusing(BaseModel):
     """What says of a field that is unknown or impossible what is wrong with it, in one line."""
 
     def __init__(self, **values: Any):
-        for name in values:
-            if name not in type(self).model_fields:
-                raise unknown("field", name, type(self).model_fields, where=type(self).__name__)
+        known = type(self).model_fields
+        named = {matching("field", name, known, where=type(self).__name__): value for name, value in values.items()}
+        if len(named) < len(values):
+            raise UserError(f"a field of {type(self).__name__} is given twice, with _ and with -: {', '.join(values)}")
         try:
-            super().__init__(**values)
+            super().__init__(**named)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

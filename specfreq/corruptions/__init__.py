@@ -14,7 +14,7 @@ from specfreq.corruptions import frost as frosts
 from specfreq.corruptions.draws import Draws, content
 from specfreq.corruptions.operators import cut
 from specfreq.corruptions.recipes import ALEXNET, CIFAR, COMMON, EXTRA, IMAGENET, RECIPES, TINY, Recipe
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching, unknown
 from specfreq.randomness import seed_of
 
 __all__ = ["ALEXNET", "CIFAR", "COMMON", "EXTRA", "IMAGENET", "RECIPES", "TINY", "Recipe", "corrupt", "names", "recipe_for"]
@@ -97,8 +97,7 @@ def corrupt(
 
     Source: Hendrycks and Dietterich, ICLR 2019, and its programs make_cifar_c.py and make_imagenet_c.py.
     """
-    if name not in _CORRUPTIONS:
-        raise unknown("corruption", name, _CORRUPTIONS)
+    name = matching("corruption", name, _CORRUPTIONS)
     if recipe is not None and recipe not in RECIPES:
         raise unknown("recipe of corruptions", recipe, RECIPES)
     if severity not in SEVERITIES:

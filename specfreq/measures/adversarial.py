@@ -16,7 +16,7 @@ from specfreq.attacks.gradient import cross_entropy
 from specfreq.corruptions.draws import Draws, content
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import unknown
+from specfreq.naming import matching, parts
 from specfreq.progress import progress_bar
 from specfreq.randomness import seed_of, uniform
 
@@ -29,10 +29,7 @@ Attack = Callable[[Model, Tensor, Tensor, float, Tensor], Attacked]  # model, im
 
 
 def _one_spelling(names: str) -> str:
-    chosen = names.split("+")
-    for name in chosen:
-        if name not in ATTACKS:
-            raise unknown("attack", name, ATTACKS)
+    chosen = [matching("attack", name, ATTACKS) for name in parts(names)]
     return "+".join(name for name in ATTACKS if name in chosen)
 
 

@@ -14,7 +14,7 @@ from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, reci
 from specfreq.data import root
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching, parts
 from specfreq.pictures import choose
 from specfreq.progress import progress_bar
 
@@ -23,10 +23,8 @@ PHOTOGRAPHS = "frost"  # the folder below the data folder that may hold the gene
 
 
 def _one_spelling(names: str) -> str:
-    chosen = [name for part in names.split("+") for name in GROUPS.get(part, (part,))]
-    for name in chosen:
-        if name not in GROUPS["all"]:
-            raise unknown("corruption", name, [*GROUPS, *GROUPS["all"]])
+    chosen = {matching("corruption", name, [*GROUPS, *GROUPS["all"]]) for name in parts(names)}
+    chosen |= {name for group in chosen & GROUPS.keys() for name in GROUPS[group]}
     ordered = tuple(name for name in GROUPS["all"] if name in chosen)
     return next((group for group, all_of in GROUPS.items() if all_of == ordered), "+".join(ordered))
 

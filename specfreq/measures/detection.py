@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from specfreq import data, inference
 from specfreq.measures import answers, others, separation
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError
+from specfreq.naming import UserError, written_parts
 
 Score = Literal["max-logit", "max-softmax", "energy", "odin", "mahalanobis"]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,7 +49,8 @@ def out_of_distribution(
 
     Args:
         other: one set or several, cifar100+svhn: any that `data.load` knows (its test split; labels are not needed), and the
-            computed uniform-noise, gaussian-noise, constant and phase-scrambled, see `others.find`.
+            computed uniform-noise, gaussian-noise, constant and phase-scrambled, see `others.find`. A path with ``+`` or ``;``
+            is written in quotes, "folder:/data/c++/x", see `naming.parse`.
         score: which; pytorch-ood computes it.
         temperature: T; 1, for odin 1000. The other two have none.
         eps: of odin, in units of the images' range [0, 1]; 0.0014. The moved images are not clipped, as in the paper.
@@ -77,7 +78,7 @@ def out_of_distribution(
     """
     options = _settled(score, temperature, eps, fitted_on)
     known = answers.balanced(images, size)
-    sets = [others.find(name, known, size=size, seed=seed) for name in other.split("+")]
+    sets = [others.find(name, known, size=size, seed=seed) for name in written_parts(other)]
     asked = _question(model, known, score, options, fitted_on, precision, batch)
 
     def scores(given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
