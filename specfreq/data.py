@@ -1,7 +1,6 @@
 """Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq import arrays, pictures, planted, streams
+from specfreq import arrays, pictures, planted, storage, streams
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, matching, parse, unknown
 from specfreq.pictures import Draw, choose
@@ -85,8 +84,8 @@ class ImageSet:
 
 def root() -> Path:
     """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
-    if place := os.environ.get("SPECFREQ_DATA"):
-        return Path(place).expanduser().absolute()
+    if place := storage.place_of("SPECFREQ_DATA"):
+        return place.absolute()
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "_toc.yml").is_file() and (checkout / "data").is_dir():
         return checkout / "data"
@@ -138,10 +137,10 @@ def normal_form(name: str) -> str:
     kind, _, rest = name.strip().partition(":")
     if kind == "folder":
         path, mark, query = rest.partition("?")
-        here = Path(path).expanduser()
+        here = storage.expanded(path)
         return f"folder:{here.absolute() if path and here.is_dir() else path}{mark}{query}"
     if kind == "array":
-        here = Path(rest).expanduser()
+        here = storage.expanded(rest)
         return f"array:{here.absolute() if here.is_file() else rest}"
     if kind == "planted":
         return planted.normal_form(name)
