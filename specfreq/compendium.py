@@ -20,12 +20,16 @@ from papermill.execute import ERROR_MARKER_TAG
 from traitlets import default
 
 from specfreq import experiment, profiles, storage
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, file_name, unknown
 from specfreq.parameters import Parameter, declared_in
 from specfreq.profiles import QUICK
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
+
+
+class Unreadable(UserError):
+    """A file in the place of a notebook is none. The message names it."""
 
 
 class StudyFailed(RuntimeError):
@@ -34,7 +38,7 @@ class StudyFailed(RuntimeError):
 
 def studies(root: Path | None = None) -> dict[str, Path]:
     """The notebooks of the compendium, by name."""
-    return {p.stem: p for p in sorted(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
+    return {p.stem: p for p in storage.visible(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
 
 
 def find(study: str, root: Path | None) -> Path:
@@ -54,7 +58,7 @@ def _read(path: Path) -> NotebookNode:
         named = [("id" in cell) for cell in notebook.cells]
         notebook = nbformat.v4.upgrade(notebook)
     except (ValueError, AttributeError, OSError, nbformat.ValidationError) as error:
-        raise UserError(f"{path} cannot be read as a notebook: {error}") from None
+        raise Unreadable(f"{path} cannot be read as a notebook: {error}") from None
     for number, cell in enumerate(notebook.cells):
         if not named[number]:
             cell["id"] = f"cell-{number}"
@@ -120,6 +124,8 @@ def resolve(
         values[key] = declared[key].check(value, name)
     for key, value in (overrides or {}).items():
         values[key] = _declared(declared, key, name).read(value, name)
+    if "profile" in declared:  # it names the record, in the end
+        file_name(str(values["profile"]), "profile")
     return values
 
 
@@ -146,7 +152,7 @@ class _Kernel(AsyncKernelManager):
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
     """What a study's kernel is told, so that the machine, the user's habits and the working directory do not matter."""
     told = {
-        "SPECFREQ_RUNS": str(Path(os.environ.get("SPECFREQ_RUNS") or root / "runs").absolute()),
+        "SPECFREQ_RUNS": str((storage.place_of("SPECFREQ_RUNS") or root / "runs").absolute()),
         "PYTHONHASHSEED": "0",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "TQDM_DISABLE": "1",
