@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from specfreq.attacks.base import Levels
 from specfreq.naming import UserError, matching
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # so that float32 has it
 
 
 class Refusing(BaseModel):
@@ -33,13 +33,13 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    epochs: int = Field(2, ge=0, description="passes over the training images")
-    batch: int = Field(128, ge=2, description="images per step, over all processes")
+    epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
+    batch: int = Field(128, ge=2, le=10**6, description="images per step, over all processes")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="sgd with momentum, or adam with PyTorch's betas")
     lr: Positive = Field(0.1, description="highest learning rate of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; 0 for none")
     nesterov: bool = Field(True, description="sgd: Nesterov's momentum, not the classical one")
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False, description="L2 penalty on every parameter")
+    weight_decay: float = Field(5e-4, ge=0, le=1e30, description="L2 penalty on every parameter")
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
         "one-cycle", description="one-cycle: linear up to the peak, then linear down; step: see milestones"
     )
