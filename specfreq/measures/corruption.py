@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 
 from specfreq import inference
-from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for, refuse_images
 from specfreq.data import root
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
@@ -82,11 +82,11 @@ def corruption(
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.
     """
-    names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+    asked = {"source": source, "recipe": recipe, "frost": frost, "seed": seed}
+    refuse(images, corruptions=corruptions, severities=severities, **asked)
+    names = _named(corruptions)
     clean = answers.balanced(images, size)
     if source == "official":
-        if (recipe, frost, seed) != (None, "computed", 0):
-            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
         made = official.name_of(images)
         error = _official(model, images, names, severities, size, precision, batch)
         (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
@@ -114,6 +114,33 @@ def corruption(
     }
 
 
+def _named(corruptions: str) -> list[str]:
+    return [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+
+
+def refuse(
+    images: Images,
+    *,
+    corruptions: str,
+    severities: Sequence[int],
+    source: str,
+    recipe: str | None,
+    frost: str,
+    seed: int,
+    **_: Any,
+) -> None:
+    """Refuse options that do not go together, images that cannot be corrupted, and what is missing in the data folder."""
+    if source == "official":
+        if (recipe, frost, seed) != (None, "computed", 0):
+            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
+        for name, severity in itertools.product(_named(corruptions), severities):
+            official.source(images, name, severity)
+        return
+    refuse_images(images.shape)
+    if frost == "photographs" and "frost" in _named(corruptions):  # they are found, and large enough
+        corrupt(torch.zeros(1, *images.shape), "frost", 1, recipe=recipe, frost=root() / PHOTOGRAPHS)
+
+
 def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     return lambda x: corrupt(x, name, severity, **options)
 
@@ -139,9 +166,6 @@ def _errors(
 def _official(
     model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
 ) -> list[list[float]]:
-    for name, severity in itertools.product(names, severities):
-        official.source(images, name, severity)  # so that what is missing is missed before any work
-
     def one(name: str, severity: int) -> float:
         found = official.source(images, name, severity)
         kept = np.arange(len(found.labels))

@@ -15,8 +15,8 @@ from specfreq.measures.answers import Count, Images
 from specfreq.naming import UserError, written_parts
 
 Score = Literal["max-logit", "max-softmax", "energy", "odin", "mahalanobis"]
-Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Step = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1e9)]
+Step = Annotated[float, Field(ge=0, le=1)]
 
 TEMPERATURES = {"max-softmax": 1.0, "energy": 1.0, "odin": 1000.0}  # of the papers
 EPS = 0.0014  # ODIN's for images in [0, 1]; its program divides by the normalisation's deviation, which comes to the same
@@ -112,6 +112,22 @@ def out_of_distribution(
         "other_histograms": histograms,
         **{name: [part[name] for part in curves] for name in curves[0]},
     }
+
+
+def refuse(
+    images: Images,
+    *,
+    other: str,
+    score: str,
+    temperature: float | None,
+    eps: float | None,
+    fitted_on: int | None,
+    **_: Any,
+) -> None:
+    """Refuse options of another score, and other sets that are not there or do not fit."""
+    _settled(score, temperature, eps, fitted_on)
+    for name in written_parts(other):
+        others.refuse(name, images)
 
 
 def _settled(score: str, temperature: float | None, eps: float | None, fitted_on: int | None) -> dict[str, float | None]:

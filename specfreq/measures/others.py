@@ -118,6 +118,16 @@ def find(name: str, known: Images, *, size: int | None, seed: int) -> Other:
     return Other(name, other, fit, known.classes, how, other.digest)
 
 
+def refuse(name: str, known: Images) -> None:
+    """Refuse other images that `find` would refuse, of which one is read.
+
+    Raises:
+        UserError: as `find`.
+    """
+    if name not in COMPUTED:
+        _fitting(name, data.load(_meant(name), "test", 1).shape, known.shape)
+
+
 def scrambled(images: Tensor, seed: int) -> Tensor:
     r"""Images with the amplitudes that they have and with phases of noise, clipped to [0, 1].
 

@@ -107,6 +107,12 @@ def amplitude_phase_swap(
     }
 
 
+def refuse(images: Images, *, other: str | None, **_: Any) -> None:
+    """Refuse another set that is not there or does not fit."""
+    if other is not None:
+        others.refuse(other, images)
+
+
 def pairs(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Pairs of images of different classes: indices (N,) of who gives the amplitude, and of who gives the phase.
 
