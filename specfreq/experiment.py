@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -33,6 +33,7 @@ from specfreq.streams import Stream
 
 log = logging.getLogger(__name__)
 VERSIONS = range(1, 100)  # those of trainers that a run can have been trained by
+Described = TypeVar("Described", bound=Refusing)
 KEY = re.compile("[0-9a-f]{16}")
 ABANDONED = 3600  # seconds after which nobody is still writing a result
 
@@ -107,6 +108,19 @@ class _Origin(BaseModel):
     data: dict[str, str]  # digest of the images, by split
 
 
+def described_in(file: Path, kind: type[Described]) -> tuple[Described, dict[str, Any]]:
+    """The experiment or recipe that a run's file describes, and the fields as they are written.
+
+    Raises:
+        UserError: the file is missing or damaged, or this version knows no such experiment.
+    """
+    fields = storage.read_object(file)
+    try:
+        return kind(**fields), fields
+    except UserError as error:
+        raise UserError(f"{file} describes what this version does not know ({error}); delete the folder and train again") from None
+
+
 def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
     """Where the run in a folder was trained, and on which images.
 
@@ -161,8 +175,7 @@ class Run:
         self.path = path
         if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those")
-        described = storage.read_object(path / "experiment.json")
-        self.experiment = Experiment(**described)
+        self.experiment, described = described_in(path / "experiment.json", Experiment)
         self.provenance = origin(path, ("train", "test"))
         # names as they were written: what lies in the working directory by now does not matter
         names = {k: described[k] for k in ("data", "filter", "augment", "model") if k in described}

@@ -18,7 +18,7 @@ from torch import Tensor
 from specfreq import gan, parallel, storage
 from specfreq.checkpoints import Checkpoints, interval
 from specfreq.components import digest, prepared, restored, sum_up
-from specfreq.experiment import finished, history, origin, refuse_changed, runs_dir
+from specfreq.experiment import described_in, finished, history, origin, refuse_changed, runs_dir
 from specfreq.gan import Recipe
 from specfreq.inference import exact
 from specfreq.naming import UserError
@@ -47,8 +47,7 @@ class Run:
         self.path = path
         if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; train it with generation.run")
-        described = storage.read_object(path / "recipe.json")
-        self.experiment = Recipe(**described)
+        self.experiment, described = described_in(path / "recipe.json", Recipe)
         self.provenance = origin(path, ("train",))
         settings = self.experiment.effective()
         if "data" in settings:  # as it was written, whatever lies in the working directory by now

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-
 LONGEST = 120  # bytes of a name that becomes part of a file's; file systems take 255
 
 

@@ -266,7 +266,7 @@ def read_yaml(path: Path) -> Any:
 def parsed_yaml(text: str, where: str) -> Any:
     """The value of a YAML text, as `read_yaml` reads a file; messages call it `where`."""
     try:
-        return yaml.load(text, _Strict)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Strict)
     except yaml.MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{where}{place}: {error.problem}") from None
