@@ -8,6 +8,7 @@ import numpy as np
 
 from specfreq.naming import UserError
 from specfreq.pictures import Source, from_array
+from specfreq.storage import expanded
 
 DAMAGES = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what NumPy raises for a file that is no whole one
 
@@ -26,7 +27,7 @@ def array(path: str, root: Path, split: str) -> Source:
     Raises:
         UserError: no such file, damaged, or laid out otherwise; names it. Nothing in it is ever executed.
     """
-    file = next((f for f in (Path(path).expanduser(), root / path) if path and f.is_file()), None)
+    file = next((f for f in (expanded(path), root / path) if path and f.is_file()), None)
     if file is None:
         raise UserError(f"array:{path}: no such file, neither in {Path.cwd()} nor in {root}")
     try:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -19,12 +20,13 @@ from typing import Any
 import joblib
 from filelock import FileLock
 from papermill.exceptions import strip_color
-from sphinx_external_toc.parsing import parse_toc_yaml
+from sphinx_external_toc.parsing import MalformedError, parse_toc_data
 
-from specfreq import compendium, data, experiment
+from specfreq import compendium, data, experiment, storage
 from specfreq.compendium import QUICK, StudyFailed
 from specfreq.naming import UserError
 
+log = logging.getLogger(__name__)
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")  # what the pages are made of, besides the studies
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
 
@@ -72,10 +74,19 @@ def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str]
 
 
 def places(profile: str, root: Path) -> dict[str, Path]:
-    """Where each study's executed notebook is kept: a name made of all that its content depends on."""
+    """Where each study's executed notebook is kept: a name made of all that its content depends on.
+
+    A file that is no notebook is left out, with a warning that names it, unless the table of contents does.
+    """
     outputs, key = {}, keys(root)
     for name, path in compendium.studies(root).items():
-        values = compendium.resolve(name, profile, root=root)
+        try:
+            values = compendium.resolve(name, profile, root=root)
+        except compendium.Unreadable as error:
+            if f"notebooks/{name}" in _pages(root):
+                raise
+            log.warning("specfreq: left out: %s", error)
+            continue
         outputs[name] = root / "_build" / "executed" / f"{name}-{key(path, values)}.ipynb"
     return outputs
 
@@ -121,8 +132,8 @@ def _run_study(name: str, output: Path, profile: str, root: Path, threads: int) 
     started = time.perf_counter()
     output.parent.mkdir(exist_ok=True)
     for place in ("SPECFREQ_DATA", "SPECFREQ_RUNS"):
-        if os.environ.get(place):
-            os.environ[place] = str(Path(os.environ[place]).expanduser().absolute())
+        if given := storage.place_of(place):
+            os.environ[place] = str(given.absolute())
     os.chdir(root)  # a worker process of its own: where the command was called must not matter
     compendium.execute(name, output, profile, root=root, threads=threads, progress=False)
     for old in sorted(output.parent.glob(f"{name}-*.ipynb"), key=lambda p: p.stat().st_mtime)[:-5]:
@@ -142,7 +153,8 @@ def _report(job: Future, name: str, say: Callable[[str], None]) -> list[str]:
 def _sources(root: Path) -> dict[str, Path]:
     """The book's own files, by their place below the root."""
     listed = [path for name in SOURCES for path in [root / name, *sorted((root / name).rglob("*"))]]
-    return {path.relative_to(root).as_posix(): path for path in listed if path.is_file() and not path.name.startswith(".")}
+    ours = {path.relative_to(root): path for path in listed if path.is_file()}
+    return {name.as_posix(): path for name, path in ours.items() if not any(storage.hidden(Path(part)) for part in name.parts)}
 
 
 def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
@@ -175,12 +187,22 @@ def _warnings(log: str) -> str:
 
 def _missing(root: Path, html: Path) -> list[str]:
     """The pages of the table of contents that do not exist."""
-    return [page for page in parse_toc_yaml(root / "_toc.yml") if not (html / f"{page}.html").exists()]
+    return [page for page in _pages(root) if not (html / f"{page}.html").exists()]
+
+
+def _pages(root: Path) -> list[str]:
+    """The pages that the table of contents names."""
+    try:
+        return list(parse_toc_data(storage.read_yaml(root / "_toc.yml")))
+    except MalformedError as error:
+        raise UserError(f"_toc.yml: {error}") from None
 
 
 def _check_contents(root: Path) -> None:
     """Refuse a table of contents with pages that nothing makes, before anything runs."""
-    for page in parse_toc_yaml(root / "_toc.yml"):
+    if (config := root / "_config.yml").exists():
+        storage.read_yaml(config)  # strictly: the book's builder takes the last of two values
+    for page in _pages(root):
         if not any((root / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
             raise UserError(f"_toc.yml names {page}, and there is no {page}.md or {page}.ipynb")
 

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, two kept, a damaged one named and the one before it used."""
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from specfreq import storage
+from specfreq.naming import UserError
 
 log = logging.getLogger(__name__)
+
+
+def interval(every: float) -> float:
+    """Seconds between two checkpoints, if they can be that: finite, and 0 or more.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if not (math.isfinite(every) and every >= 0):
+        raise UserError(f"checkpoint-every must be a number of seconds, 0 or more, not {every}")
+    return every
 
 
 class Checkpoints:
@@ -23,7 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path, every: float = 60):
-        self.path, self.every = path, every
+        self.path, self.every = path, interval(every)
         self.previous, self._next = (path.with_name(f"{path.name}.{which}") for which in ("previous", "next"))
         self._last = self._began = time.monotonic()
 

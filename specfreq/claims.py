@@ -4,10 +4,9 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from specfreq import augment, filters, records
+from specfreq import augment, filters, records, storage
 from specfreq.experiment import root
 from specfreq.naming import UserError, unknown
 
@@ -90,8 +89,8 @@ def load(study: str) -> Claims:
     """
     path = root() / "book" / "claims.yaml"
     try:
-        studies = TypeAdapter(dict[str, Claims]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
+        studies = TypeAdapter(dict[str, Claims]).validate_python(storage.read_yaml(path))
+    except ValidationError as error:
         raise UserError(f"{path.name}: {error}") from None
     if study not in studies:
         raise unknown("study", study, studies, where=path.name)

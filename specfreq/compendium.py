@@ -21,11 +21,11 @@ from traitlets import default
 
 from specfreq import experiment, storage
 from specfreq.naming import UserError
-from specfreq.notebooks import find, known_profiles, parameters, resolve, studies
+from specfreq.notebooks import Unreadable, find, known_profiles, parameters, resolve, studies
 from specfreq.parameters import Parameter
 from specfreq.profiles import QUICK
 
-__all__ = ["QUICK", "StudyFailed", "execute", "find", "known_profiles", "parameters", "resolve", "studies"]
+__all__ = ["QUICK", "StudyFailed", "Unreadable", "execute", "find", "known_profiles", "parameters", "resolve", "studies"]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
@@ -42,7 +42,7 @@ def _read(path: Path) -> NotebookNode:
         named = [("id" in cell) for cell in notebook.cells]
         notebook = nbformat.v4.upgrade(notebook)
     except (ValueError, AttributeError, OSError, nbformat.ValidationError) as error:
-        raise UserError(f"{path} cannot be read as a notebook: {error}") from None
+        raise Unreadable(f"{path} cannot be read as a notebook: {error}") from None
     for number, cell in enumerate(notebook.cells):
         if not named[number]:
             cell["id"] = f"cell-{number}"
@@ -76,7 +76,7 @@ class _Kernel(AsyncKernelManager):
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
     """What a study's kernel is told, so that the machine, the user's habits and the working directory do not matter."""
     told = {
-        "SPECFREQ_RUNS": str(Path(os.environ.get("SPECFREQ_RUNS") or root / "runs").absolute()),
+        "SPECFREQ_RUNS": str((storage.place_of("SPECFREQ_RUNS") or root / "runs").absolute()),
         "PYTHONHASHSEED": "0",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "TQDM_DISABLE": "1",

@@ -1,7 +1,6 @@
 """Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from specfreq import arrays, pictures, planted
+from specfreq import arrays, pictures, planted, storage
 from specfreq.embedded import EMBEDDED
-from specfreq.naming import UserError, parse, unknown
+from specfreq.naming import UserError, matching, parse, unknown
 from specfreq.pictures import Draw, choose
 from specfreq.sources import PUBLISHED, SPLITS
 
@@ -92,8 +91,8 @@ class ImageSet:
 
 def root() -> Path:
     """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
-    if place := os.environ.get("SPECFREQ_DATA"):
-        return Path(place).expanduser().absolute()
+    if place := storage.place_of("SPECFREQ_DATA"):
+        return place.absolute()
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "_toc.yml").is_file() and (checkout / "data").is_dir():
         return checkout / "data"
@@ -147,16 +146,15 @@ def normal_form(name: str) -> str:
     kind, _, rest = name.strip().partition(":")
     if kind == "folder":
         path, mark, query = rest.partition("?")
-        here = Path(path).expanduser()
+        here = storage.expanded(path)
         return f"folder:{here.absolute() if path and here.is_dir() else path}{mark}{query}"
     if kind == "array":
-        here = Path(rest).expanduser()
+        here = storage.expanded(rest)
         return f"array:{here.absolute() if here.is_file() else rest}"
     if kind == "planted":
         return planted.normal_form(name)
     kind, parameters = parse(name)
-    if kind not in names():
-        raise unknown("data set", kind, names())
+    kind = matching("data set", kind, names())
     if parameters:
         raise unknown("parameter", next(iter(parameters)), (), kind)
     return kind

@@ -45,8 +45,8 @@ class GaussianLowPass(Filter):
 
     def __init__(self, sigma: float, as_published: Program | None = None):
         super().__init__()
-        if not 0 < sigma < float("inf"):
-            raise UserError(f"sigma must be a positive number of pixels, not {sigma}")
+        if not 1e-3 <= sigma <= 1e3:  # beyond, its square overflows, or its kernel is longer than any image
+            raise UserError(f"sigma must be a positive number of pixels, from 0.001 to 1000, not {sigma}")
         self.sigma, self.as_published = sigma, as_published
 
     def forward(self, images: Tensor) -> Tensor:
@@ -99,8 +99,8 @@ class Whitening(Filter):
 
     def __init__(self, floor: float = 1e-8, as_published: Program | None = None):
         super().__init__()
-        if not 0 < floor <= 1:
-            raise UserError(f"floor must lie in (0, 1], not {floor}")
+        if not 1e-12 <= floor <= 1:  # below, float32 would divide by 0
+            raise UserError(f"floor must lie in [1e-12, 1], not {floor}")
         self.floor, self.as_published = floor, as_published
         self.register_buffer("mean_power", torch.empty(0, dtype=torch.float64))
 

@@ -41,12 +41,14 @@ class Recipe(Refusing):
         description="image: one generator of whole images; bands: one for each band and one for the residual, on a shared latent; "
         "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as the dissertation",
     )
-    bands: int = Field(3, ge=1, description="bands of total variation beside the residual; steps of the flow")
+    bands: int = Field(3, ge=1, le=100, description="bands of total variation beside the residual; steps of the flow")
     dt: Positive = Field(1 / 14, description="step of the total variation flow, for images in [0, 1]")
-    width: int = Field(32, ge=2, description="channels of the generator of whole images; others take what computes as much")
-    latent: int = Field(100, ge=1, description="numbers that an image is made of")
-    epochs: int = Field(2, ge=0, description="passes over the training images")
-    batch: int = Field(64, ge=2, description="images per step")
+    width: int = Field(
+        32, ge=2, le=4096, description="channels of the generator of whole images; others take what computes as much"
+    )
+    latent: int = Field(100, ge=1, le=10**5, description="numbers that an image is made of")
+    epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
+    batch: int = Field(64, ge=2, le=10**6, description="images per step")
     lr: Positive = Field(2e-4, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay per step of the averaged generator, less at first; 0 for none")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from specfreq import gan, parallel, storage
-from specfreq.checkpoints import Checkpoints
+from specfreq.checkpoints import Checkpoints, interval
 from specfreq.components import digest, prepared, restored, sum_up
-from specfreq.experiment import finished, runs_dir
+from specfreq.experiment import described_in, finished, history, origin, refuse_changed, runs_dir
 from specfreq.gan import Recipe
 from specfreq.inference import exact
 from specfreq.naming import UserError
@@ -47,8 +47,12 @@ class Run:
         self.path = path
         if not finished(path):
             raise UserError(f"{path.name} is no finished run in {path.parent}; train it with generation.run")
-        self.experiment = Recipe(**storage.read_json(path / "recipe.json"))
-        self.provenance: dict[str, Any] = storage.read_json(path / "provenance.json")
+        self.experiment, described = described_in(path / "recipe.json", Recipe)
+        self.provenance = origin(path, ("train",))
+        settings = self.experiment.effective()
+        if "data" in settings:  # as it was written, whatever lies in the working directory by now
+            settings["data"] = described["data"]
+        refuse_changed(path, settings, self.provenance["data"]["train"])
         self.device = parallel.checked_device(device)
 
     @property
@@ -62,13 +66,14 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        rows = csv.DictReader(io.StringIO((self.path / "history.csv").read_text()))
-        return [{k: float(v) for k, v in row.items()} for row in rows]
+        return history(self.path, self.provenance)
 
     @functools.cached_property
     def _trained(self) -> tuple[torch.nn.ModuleList, Tensor, Tensor]:
         """The averaged generators, and centre and scale of each part."""
-        tensors, (_, channels, side) = storage.read_tensors(self.path / "model.safetensors")
+        tensors, (key, channels, side) = storage.read_tensors(self.path / "model.safetensors")
+        if key != self.key:
+            raise storage.Damaged(f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again")
         generators = torch.nn.ModuleList(pair.generator for pair in gan.networks(self.experiment, channels, side))
         generators.load_state_dict({k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")})
         return generators.to(self.device).eval(), tensors["centre"], tensors["scale"]
@@ -133,12 +138,13 @@ def run(recipe: Recipe, *, device: str | None = None, progress: bool | None = No
         recipe: see `Recipe`.
         device: a GPU if there is one, by default. One process only.
         progress: bar; None shows it on terminals only.
-        checkpoint_every: seconds of training that a killed process loses at most.
+        checkpoint_every: seconds of training that a killed process loses at most; finite, 0 for every step.
 
     Raises:
         UserError: data missing, damaged or of a shape that no DCGAN makes; a place that cannot be written.
         Diverged: a loss is no longer finite.
     """
+    interval(checkpoint_every)
     path = runs_dir() / "gan" / key_of(recipe)
     team = Team(parallel.checked_device(device))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
@@ -167,18 +173,18 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
-    history = gan.fit(
+    epochs = gan.fit(
         pairs, average, parts.ranged.to(team.device), recipe, checkpoints=checkpoints, progress=progress, after_epoch=sheet
     )
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", "discriminator", "generator"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(epochs)
     storage.write(path / "history.csv", text.getvalue())
     count, deep = gan.layout(recipe, channels)
     width = gan.matched(recipe, channels, side)
     adds = count * gan.cost(recipe.latent, deep, width, side)
-    origin = {
+    made = {
         **provenance(team.device),
         "seconds": round(checkpoints.seconds, 3),
         "data": {"train": digest(recipe)},
@@ -188,7 +194,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         "scale": dict(zip(parts.names, parts.scale.tolist(), strict=True)),
         "lost": dict(zip(parts.names, parts.lost, strict=True)),
     }
-    storage.write_json(path / "provenance.json", origin)
+    storage.write_sealed(path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name)
     weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | {
         f"average/{k}": v for k, v in average.state_dict().items()
     }

@@ -5,15 +5,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from specfreq import experiment, profiles
-from specfreq.naming import UserError, unknown
+from specfreq import experiment, profiles, storage
+from specfreq.naming import UserError, file_name, unknown
 from specfreq.parameters import Parameter, declared_in
 from specfreq.profiles import QUICK
 
 
+class Unreadable(UserError):
+    """A file in the place of a notebook is none. The message names it."""
+
+
 def studies(root: Path | None = None) -> dict[str, Path]:
     """The notebooks of the compendium, by name."""
-    return {p.stem: p for p in sorted(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
+    return {p.stem: p for p in storage.visible(((root or experiment.root()) / "notebooks").glob("*.ipynb"))}
 
 
 def find(study: str, root: Path | None) -> Path:
@@ -38,7 +42,7 @@ def _cells(path: Path) -> list[tuple[str, list[str]]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} cannot be read as a notebook: {reason}") from None
+        raise Unreadable(f"{path} cannot be read as a notebook: {reason}") from None
 
 
 def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
@@ -97,6 +101,8 @@ def resolve(
         values[key] = declared[key].check(value, name)
     for key, value in (overrides or {}).items():
         values[key] = _declared(declared, key, name).read(value, name)
+    if "profile" in declared:  # it names the record, in the end
+        file_name(str(values["profile"]), "profile")
     return values
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from specfreq.naming import UserError, unknown
+from specfreq.storage import expanded
 
 Draw = Literal["balanced", "first"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -132,7 +133,7 @@ def place(text: str, root: Path) -> Place:
         raise UserError(f"folder:{path}: stream={stream} must be 1 (read from disk whenever needed) or 0 (kept in memory)")
     if stream == "1" and size is None:
         raise UserError(f"folder:{path}: stream=1 needs a size; write folder:{path}?size=224&stream=1")
-    base = next((b for b in (Path(path).expanduser(), root / path) if path and b.is_dir()), None)
+    base = next((b for b in (expanded(path), root / path) if path and b.is_dir()), None)
     if base is None:
         raise UserError(f"folder:{path}: no such folder, neither in {Path.cwd()} nor in {root}")
     return Place(path, base, None if size is None else int(size), stream == "1")

@@ -66,6 +66,12 @@ class Planted:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def __post_init__(self):
+        values, patterns = self.count * self.channels * self.side**2, self.classes * self.channels * self.side**2
+        if values > 2**34 or patterns > 2**25:
+            raise UserError(
+                f"planted: {values:,} values of images and {patterns:,} of patterns are more than memory should hold, "
+                f"{2**34:,} and {2**25:,}; take a smaller count, side, or number of classes or channels"
+            )
         side = self.side // 2 if self.boxes else self.side
         if not in_band(side, self.band).any():
             raise UserError(

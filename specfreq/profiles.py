@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from specfreq import Experiment, experiment
-from specfreq.naming import UserError, unknown
+from specfreq import Experiment, experiment, storage
+from specfreq.naming import UserError, file_name, unknown
 
 QUICK = "quick"  # the profile that is the notebooks' own defaults
 TRAIN = "train"  # where a profile has the fields of an experiment, beside its studies
@@ -17,16 +16,18 @@ def read(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     """Profile -> study, or `train` -> parameter -> value. Only those of `train` are checked here: they need no notebook.
 
     Raises:
-        UserError: the file has another shape; an experiment has no such field, or not with this value.
+        UserError: the file has another shape, a key twice, or a profile whose name cannot be part of a file's; an experiment
+            has no such field, or not with this value.
     """
     path = (root or experiment.root()) / "notebooks" / "profiles.yaml"
     try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        text = storage.read_yaml(path) if path.exists() else {}
         shape = TypeAdapter(dict[str, dict[str, dict[str, Any] | None] | None] | None)
         sets = {name: {k: v or {} for k, v in (of or {}).items()} for name, of in (shape.validate_python(text) or {}).items()}
-    except (yaml.YAMLError, ValidationError) as error:
+    except ValidationError as error:
         raise UserError(f"{path.name} is not of the form profile: study: parameter: value ({error})") from None
     for name, of in sets.items():
+        file_name(name, f"profile in {path.name}")
         try:
             Experiment.described(**of.get(TRAIN, {}))
         except UserError as error:

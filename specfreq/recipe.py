@@ -6,20 +6,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from specfreq.levels import Levels
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # so that float32 has it
 
 
 class Refusing(BaseModel):
     """What says of a field that is unknown or impossible what is wrong with it, in one line."""
 
     def __init__(self, **values: Any):
-        for name in values:
-            if name not in type(self).model_fields:
-                raise unknown("field", name, type(self).model_fields, where=type(self).__name__)
+        known = type(self).model_fields
+        named = {matching("field", name, known, where=type(self).__name__): value for name, value in values.items()}
+        if len(named) < len(values):
+            raise UserError(f"a field of {type(self).__name__} is given twice, with _ and with -: {', '.join(values)}")
         try:
-            super().__init__(**values)
+            super().__init__(**named)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -34,13 +35,13 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    epochs: int = Field(2, ge=0, description="passes over the training images")
-    batch: int = Field(128, ge=2, description="images per step, over all processes")
+    epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
+    batch: int = Field(128, ge=2, le=10**6, description="images per step, over all processes")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="sgd with momentum, or adam with PyTorch's betas")
     lr: Positive = Field(0.1, description="highest learning rate of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; 0 for none")
     nesterov: bool = Field(True, description="sgd: Nesterov's momentum, not the classical one")
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False, description="L2 penalty on every parameter")
+    weight_decay: float = Field(5e-4, ge=0, le=1e30, description="L2 penalty on every parameter")
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
         "one-cycle", description="one-cycle: linear up to the peak, then linear down; step: see milestones"
     )

@@ -1,7 +1,6 @@
 """Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
 
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from specfreq import experiment, filters, storage
 from specfreq.data import ImageSet
 from specfreq.experiment import Run, runs_dir
-from specfreq.naming import unknown
+from specfreq.naming import LONGEST, file_name, unknown
 
 RUN = "run"  # the profile of a record that holds one run
 BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
@@ -154,40 +153,47 @@ def of_run(name: str, run: Run) -> dict[str, Any]:
     return of_study(name, RUN, run.experiment.model_dump(mode="json"), [run], key=run.key, results=run.results, history=run.history)
 
 
-def _slug(name: str) -> str:
-    """A name as part of a file's name: data sets can be called by a path."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+def _file(name: str, profile: str) -> str:
+    """The file of a record, without its folder. Names are brought to what files can have: data sets can be called by a path.
+
+    Raises:
+        UserError: nothing is left of the name; the profile cannot be part of a file's name.
+    """
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    if len(slug.encode()) > LONGEST:
+        slug = f"{slug.encode()[: LONGEST - 9].decode(errors='ignore')}-{storage.digest(slug)[:8]}"
+    return f"{file_name(slug, 'record')}.{file_name(profile, 'profile')}.json"
 
 
 def records_dir() -> Path:
     """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the runs."""
-    return Path(os.environ.get("SPECFREQ_RECORDS") or runs_dir() / "records")
+    return storage.place_of("SPECFREQ_RECORDS") or runs_dir() / "records"
 
 
 def save(name: str, record: Mapping[str, Any]) -> None:
     """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the book."""
-    storage.write_json(records_dir() / f"{_slug(name)}.{record['profile']}.json", record)
+    storage.write_json(records_dir() / _file(name, record["profile"]), record)
 
 
 def publish(name: str, profile: str) -> str:
     """Copy a kept record into the book's results, where tables and verdicts find it. Returns the file's name.
 
     Raises:
-        UserError: no such record has been kept; the nearest is suggested.
+        UserError: no such record has been kept, and the nearest is suggested; it is damaged; no file can be called so.
     """
-    name = _slug(name)
-    kept = {p.stem: p for p in records_dir().glob("*.json")}
-    if f"{name}.{profile}" not in kept:
-        raise unknown("record", f"{name}.{profile}", kept, hint=f"specfreq run {name} --profile {profile} makes it")
-    target = experiment.root() / "book" / "results" / f"{name}.{profile}.json"
-    storage.write_json(target, storage.read_json(kept[f"{name}.{profile}"]))
-    return target.name
+    file = _file(name, profile)
+    kept = {path.name: path for path in storage.visible(records_dir().glob("*.json"))}
+    if file not in kept:
+        hint = f"specfreq run {name} --profile {profile} makes it"
+        raise unknown("record", Path(file).stem, [path.stem for path in kept.values()], hint=hint)
+    storage.write_json(experiment.root() / "book" / "results" / file, storage.read_object(kept[file]))
+    return file
 
 
 def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     """A record of the book's results; None if it has not been published."""
-    path = experiment.root() / "book" / "results" / f"{name}.{profile}.json"
-    return storage.read_json(path) if path.exists() else None
+    path = experiment.root() / "book" / "results" / _file(name, profile)
+    return storage.read_object(path) if path.exists() else None
 
 
 def origin(name: str, profile: str = "laptop") -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ from specfreq.tables import Row, table
 __all__ = ["Cell", "sweep", "table", "values"]
 
 RECORDS = "SPECFREQ_RECORDS"
+MOST = 10_000  # cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,19 +122,25 @@ def _cells(
     key: Callable[[Path, Mapping[str, Any]], str],
 ) -> list[Cell]:
     """The points of the grid, each once, with the places of their notebooks. All values are checked."""
+    count = math.prod(map(len, grid.values()))
+    if count > MOST:
+        raise UserError(f"that is {count:,} cells; a sweep has at most {MOST:,}: leave values out, or make several of it")
     study = str(source)
-    fixed = compendium.resolve(study, profile, overrides, root)
+    fixed, declared = compendium.resolve(study, profile, overrides, root), compendium.parameters(study, root)
     read: dict[str, list[tuple[Any, Any]]] = {}
     for name, given in grid.items():
         if name in overrides:
             raise UserError(f"parameter {name!r} is both fixed and in the grid; leave one out")
-        read[name] = [(v, compendium.resolve(study, profile, {name: v}, root)[name]) for v in given]
-        if not read[name]:
+        if not given:
             raise UserError(f"parameter {name!r} has no values; write -p {name}=VALUE,VALUE")
+        compendium.resolve(study, profile, {name: given[0]}, root)  # which reads every study: once, not for each value
+        read[name] = [(v, declared[name].read(v, source.stem)) for v in given]
     if not read:
         raise UserError(f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p seed=0,1,2")
     varying = [name for name, each in read.items() if len(each) > 1]
-    kept = {path.stem[-16:]: path for path in folder.glob("*.ipynb")}  # another grid may have called a cell by another name
+    kept = {
+        path.stem[-16:]: path for path in storage.visible(folder.glob("*.ipynb"))
+    }  # another grid may have called a cell by another name
     cells: dict[str, Cell] = {}
     for point in itertools.product(*read.values()):
         given, parameters = ({name: pair[i] for name, pair in zip(read, point, strict=True)} for i in (0, 1))

@@ -224,3 +224,29 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(root, 
         compendium.execute("study", tmp_path / place, root=root)
     assert not ran.exists()
     assert (root / "notebooks" / "study.ipynb").read_bytes() == source
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {study: {epochs: 3, epochs: 4}}", "'epochs' is given twice"),
+        ("a: {study: {}}\na: {study: {}}", "line 2: 'a' is given twice"),
+        ("../x: {study: {}}", r"'\.\./x' cannot be the name of a profile"),
+    ],
+)
+def test_profiles_say_everything_once_and_are_names(root, text, message):
+    profiles(root, text)
+    with pytest.raises(UserError, match=message):
+        compendium.known_profiles(root)
+
+
+def test_a_profile_that_would_leave_its_folder_is_refused_before_anything_runs(root):
+    with pytest.raises(UserError, match="cannot be the name of a profile"):
+        compendium.resolve("study", overrides={"profile": "../../x"}, root=root)
+
+
+def test_hidden_files_are_no_studies(root):
+    known = compendium.studies(root)
+    for name in ("._study.ipynb", ".~study.ipynb"):
+        (root / "notebooks" / name).write_text("")
+    assert compendium.studies(root) == known

@@ -1,12 +1,15 @@
 """Experiments: exact descriptions, keys that mean what they say, nothing computed twice, nothing half-written."""
 
 import functools
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -390,3 +393,217 @@ def test_an_unwritable_place_is_named_and_nothing_is_left(monkeypatch, tmp_path)
     with pytest.raises(UserError, match=r"cannot write .*file"):
         specfreq.run(Experiment(**SMALL))
     assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of runs with two in it, as a release without checksums left them: the older form must stay readable."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(place))
+        runs = [specfreq.run(Experiment(**SMALL, seed=seed)) for seed in (0, 1)]
+    return place, [run.key for run in runs]
+
+
+@pytest.fixture
+def two(trained, monkeypatch, tmp_path):
+    """A copy of these runs to spoil, and the names of their folders."""
+    place, keys = trained
+    shutil.copytree(place, tmp_path / "runs")
+    return [tmp_path / "runs" / key for key in keys]
+
+
+def unsealed(path):
+    value = json.loads(path.read_text())
+    value.pop("sha256")
+    value.pop("history", None)
+    path.write_text(json.dumps(value))
+
+
+def test_runs_of_releases_without_checksums_stay_readable(two, monkeypatch):
+    for file in (two[0] / "provenance.json", two[0] / "results" / "accuracy.json"):
+        unsealed(file)
+    forbid_training(monkeypatch)
+    monkeypatch.setattr(measures, "compute", None)
+    old = specfreq.run(Experiment(**SMALL))
+    assert old.results["accuracy"]["images"] == 100 and len(old.history) == 1
+
+
+SPOILED = [
+    ("experiment.json", "[]"),
+    ("experiment.json", ""),
+    ("experiment.json", '{"data": 3}'),
+    ("experiment.json", '{"data": "folder:~nosuchuser/x"}'),
+    ("experiment.json", json.dumps({**SMALL, "epochs": 2})),
+    ("provenance.json", "{}"),
+    ("provenance.json", "{"),
+    ("provenance.json", "[]"),
+    ("provenance.json", '{"data": []}'),
+]
+
+
+@pytest.mark.parametrize(("file", "content"), SPOILED)
+def test_a_spoiled_run_is_named_and_hides_no_other(two, caplog, file, content):
+    (two[0] / file).write_text(content)
+    assert [run.key for run in experiment.list_runs()] == [two[1].name]
+    assert f"run {two[0].name} is left out" in caplog.text
+    with pytest.raises(UserError, match=two[0].name):
+        experiment.find_run(two[0].name)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\0"])
+def test_a_spoiled_result_is_named_and_measured_anew(two, caplog, content):
+    file = two[0] / "results" / "accuracy.json"
+    before = experiment.Run(two[0]).results
+    file.write_text(content)
+    (two[0] / "results" / "._accuracy.json").write_text(content)
+    run = experiment.Run(two[0])
+    assert run.results == {} and str(file) in caplog.text
+    run.measure("accuracy")
+    assert run.results == before
+    assert "._" not in caplog.text
+
+
+def test_an_edited_result_is_never_shown(two, caplog):
+    file = two[0] / "results" / "accuracy.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps({**found, "accuracy": 99.9}))
+    run = experiment.Run(two[0])
+    assert run.results == {} and f"{file} is not as it was written" in caplog.text
+    assert run.measure("accuracy")["accuracy"] == found["accuracy"]
+
+
+def test_a_result_of_another_run_is_noticed(two):
+    shutil.copy(two[1] / "results" / "accuracy.json", two[0] / "results" / "accuracy.json")
+    assert experiment.Run(two[0]).results == {}
+
+
+def test_an_edited_history_or_another_runs_network_is_noticed(two):
+    shutil.copy(two[1] / "history.csv", two[0] / "history.csv")
+    shutil.copy(two[1] / "model.safetensors", two[0] / "model.safetensors")
+    run = experiment.Run(two[0])
+    with pytest.raises(UserError, match=r"history\.csv is not as it was written"):
+        _ = run.history
+    with pytest.raises(UserError, match=f"is of run {two[1].name}"):
+        run.classifier()
+
+
+@pytest.mark.parametrize("field", ["date", "seconds", "device"])
+def test_an_edited_provenance_is_noticed(two, field):
+    file = two[0] / "provenance.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps({**found, field: 1.0 if field == "seconds" else "x"}))
+    with pytest.raises(UserError, match=r"provenance\.json is not as it was written"):
+        experiment.Run(two[0])
+
+
+def test_edited_settings_are_noticed_without_the_data(two, monkeypatch):
+    monkeypatch.setattr(experiment, "_load", None)
+    file = two[0] / "experiment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "lr": 0.2}))
+    unsealed(two[0] / "provenance.json")
+    with pytest.raises(UserError, match=f"holds another run than {two[0].name}"):
+        experiment.Run(two[0])
+    experiment.Run(two[1])
+
+
+def test_a_copied_folder_makes_no_key_ambiguous(two, caplog):
+    key = two[0].name
+    shutil.copytree(two[0], two[0].with_name(f"{key} 2"))
+    shutil.copytree(two[0], two[0].with_name(f".{key}"))
+    (two[0].parent / "__MACOSX").mkdir()
+    assert experiment.find_run(key).key == experiment.find_run(key[:8]).key == key
+    assert {run.key for run in experiment.list_runs()} == {path.name for path in two}
+    assert f"run {key} 2 is left out" in caplog.text and caplog.text.count("left out") == 1
+
+
+def test_a_run_stays_what_it_is_whatever_lies_in_the_working_directory(two, tmp_path, monkeypatch):
+    """Its data were found below the data folder; by now a folder of that name lies here."""
+    described = json.loads((two[0] / "experiment.json").read_text())
+    digests = experiment.Run(two[0]).provenance["data"]
+    settings = {**Experiment(**described).effective(), "data": "folder:pets"}
+    text = json.dumps([train.VERSION, settings, [digests["train"], digests["test"]]], sort_keys=True)
+    moved = two[0].rename(two[0].with_name(hashlib.sha256(text.encode()).hexdigest()[:16]))
+    unsealed(moved / "provenance.json")
+    (moved / "experiment.json").write_text(json.dumps({**described, "data": "folder:pets"}))
+    assert experiment.Run(moved).key == moved.name
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert experiment.Run(moved).key == moved.name
+
+
+@pytest.mark.parametrize("every", [float("nan"), -1, float("inf")])
+def test_an_interval_that_is_none_is_refused_before_training(every, monkeypatch):
+    monkeypatch.setattr(experiment, "check", None)
+    with pytest.raises(UserError, match="checkpoint-every must be a number of seconds, 0 or more"):
+        specfreq.run(Experiment(**SMALL), checkpoint_every=every)
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("calibration:bins=1000000000", "bins=1000000000 is refused"),
+        ("calibration:severities=3", "severities and seed are those of corruptions"),
+        ("corruption:source=official", "no corrupted set was published"),
+        ("corruption:source=official,seed=3", "recipe, frost and seed are of regenerated images"),
+        ("corruption:corruptions=frost,frost=photographs", r"has no frost1\.png"),
+        ("out-of-distribution:other=svhn", r"svhn \(test\): .* is missing"),
+        ("out-of-distribution:other=folder:nosuch", "no such folder"),
+        ("out-of-distribution:other=constant,eps=0.1", "max-logit has no eps"),
+        ("out-of-distribution:other=constant,score=odin,temperature=1e300", "temperature=1e300 is refused"),
+        ("amplitude-phase-swap:other=planted:channels=2", "do not fit those of the classifier"),
+        ("fourier-heatmap", "published norm for 32x32"),
+        ("fourier-heatmap:norm=1e300", "norm=1e300 is refused"),
+        ("adversarial:queries=1000000000", "queries=1000000000 is refused"),
+    ],
+)
+def test_a_measure_that_would_be_refused_is_refused_before_training(monkeypatch, tmp_path, measure, message):
+    forbid_training(monkeypatch)
+    monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=message):
+        specfreq.run(Experiment(**SMALL), ["accuracy", measure])
+    with pytest.raises(UserError, match=message):
+        experiment.run_all([Experiment(**SMALL)], measures=[measure])
+
+
+def test_what_was_measured_is_given_even_if_its_other_set_is_gone(two, monkeypatch, tmp_path):
+    asked, name = Experiment(**SMALL), "out-of-distribution:other=array:x.npz,size=5"
+    monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
+    np.savez(tmp_path / "x.npz", images=np.zeros((5, 8, 8), np.uint8))
+    first = specfreq.run(asked, [name]).measure(name)
+    (tmp_path / "x.npz").unlink()
+    assert specfreq.run(asked, [name]).measure(name) == first
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"epochs": 10**18},
+        {"batch": 10**18},
+        {"lr": 1e300},
+        {"lr": 1e-300},
+        {"weight_decay": 1e300},
+        {"filter": "gaussian-low-pass:sigma=1e300"},
+        {"filter": "gaussian-high-pass:sigma=1e-300"},
+        {"filter": "gaussian-high-pass:sigma=nan"},
+        {"filter": "whitening:floor=1e-300"},
+        {"augment": "tv:bands=1000000"},
+        {"augment": "tv:high=1e300"},
+    ],
+)
+def test_numbers_beyond_all_use_are_refused_at_once(field, monkeypatch):
+    monkeypatch.setattr(experiment, "_load", None)
+    with pytest.raises(UserError, match="is refused"):
+        Experiment(**{**SMALL, **field})
+
+
+@pytest.mark.parametrize("name", ["planted:count=1000000000,side=512", "planted:classes=100,channels=16,side=512"])
+def test_planted_sets_beyond_all_memory_are_refused_at_once(name):
+    with pytest.raises(UserError, match=r"planted: .* are more than memory should hold"):
+        specfreq.data.load(name)
+
+
+def test_fields_are_understood_as_options_are_written():
+    assert Experiment(**{"train-size": 5, "weight-decay": 0}) == Experiment(train_size=5, weight_decay=0)
+    with pytest.raises(UserError, match="given twice"):
+        Experiment(**{"train-size": 5, "train_size": 6})

@@ -324,3 +324,49 @@ def test_small_numbers_of_a_claim_are_not_written_as_zero():
 def test_a_claim_that_could_only_come_true_is_refused(fields):
     with pytest.raises(ValueError, match=r"compares at least|says why|has a limit"):
         claims.Claim(statement="s", **fields)
+
+
+@pytest.mark.parametrize("profile", ["../../x", "..", "a/b", ".x", ""])
+def test_a_profile_takes_no_record_out_of_its_folder(profile, book, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept" / "records"))
+    before = sorted(tmp_path.rglob("*"))
+    for write in (lambda: records.save("study", {"profile": profile}), lambda: records.publish("study", profile)):
+        with pytest.raises(UserError, match=r"cannot be the name of a profile; write letters, digits"):
+            write()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["..", "", "///", "_x"])
+def test_a_name_of_which_no_file_can_be_called_is_refused(name, book, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept"))
+    for write in (lambda: records.save(name, {"profile": "run"}), lambda: records.publish(name, "run")):
+        with pytest.raises(UserError, match="cannot be the name of a record"):
+            write()
+    assert not (tmp_path / "kept").exists() and not list((tmp_path / "book").iterdir())
+
+
+def test_a_record_of_a_set_with_a_long_path_is_kept(book, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept"))
+    names = [f"spectra-folder:/{'x' * 300}/{end}" for end in "ab"]
+    for name in names:
+        records.save(name, {"profile": "quick", "name": name})
+        records.publish(name, "quick")
+    assert [records.published(name, "quick")["name"] for name in names] == names
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_damaged_record_is_named_and_hidden_ones_are_no_records(content, book, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept"))
+    records.save("study", {"profile": "quick"})
+    (tmp_path / "kept" / "._study.laptop.json").write_text(content)
+    with pytest.raises(UserError, match=r"unknown record 'study\.laptop'; did you mean 'study\.quick'"):
+        records.publish("study", "laptop")
+    (tmp_path / "kept" / "study.quick.json").write_text(content)
+    with pytest.raises(UserError, match=r"study\.quick\.json is damaged"):
+        records.publish("study", "quick")
+
+
+def test_claims_given_twice_are_refused(book):
+    (book / "book" / "claims.yaml").write_text("s: {claims: []}\ns: {claims: []}\n")
+    with pytest.raises(UserError, match=r"claims\.yaml, line 2: 's' is given twice"):
+        claims.load("s")

@@ -293,3 +293,9 @@ def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swe
     out, err = capsys.readouterr()
     assert out.split()[:4] == ["seed", "seconds", "state", "sum"] and out.count("\n") == 6
     assert err == "busy\nspecfreq: 1 of 3 cells failed; the same command runs them again\n"
+
+
+def test_too_many_cells_are_refused_by_arithmetic(root, monkeypatch):
+    monkeypatch.setattr(compendium, "resolve", None)
+    with pytest.raises(UserError, match="that is 1,000,000 cells; a sweep has at most 10,000"):
+        sweep.sweep("study", {"a": ["1"] * 1000, "b": ["1"] * 1000}, root=root)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,6 +19,7 @@ from specfreq.progress import progress_bar
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of what the files of bands hold
+LAST = 100  # band; each is a solve for every image
 STEP, TOL = 1 / 14, 1e-4  # of the flow; the bands of 32x32 photographs are then right to half a percent
 AT_ONCE = 2**22  # values of images whose bands are computed at a time, and lie in one file: seconds of work on a processor
 
@@ -27,8 +27,8 @@ AT_ONCE = 2**22  # values of images whose bands are computed at a time, and lie 
 def _in_order(bands: str) -> str:
     """Numbers of bands in ascending order, each once: 1+2."""
     numbers = [part.strip() for part in bands.split("+")]
-    if not all(n.isdecimal() and int(n) >= 1 for n in numbers):
-        raise PydanticCustomError("bands", "write numbers from 1 on with + between them, as in bands=1+2")
+    if not all(n.isdecimal() and 1 <= int(n) <= LAST for n in numbers):
+        raise PydanticCustomError("bands", f"write numbers from 1 to {LAST} with + between them, as in bands=1+2")
     return "+".join(map(str, sorted({int(n) for n in numbers})))
 
 
@@ -75,8 +75,8 @@ class TVBands(Augmentation):
         loss: Literal["mean", "sum"] = "mean",
     ):
         super().__init__()
-        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high):
-            raise UserError(f"gains must be finite and 0 <= low <= high, not from {low} to {high}")
+        if not 0 <= low <= high <= 1000:
+            raise UserError(f"gains must be 0 <= low <= high <= 1000, not from {low} to {high}")
         if gains == "integers" and (low % 1 or high % 1):
             raise UserError(f"gains=integers needs whole numbers for low and high, not {low} and {high}")
         self.bands = tuple(map(int, bands.split("+")))

@@ -14,10 +14,23 @@ from specfreq.corruptions import frost as frosts
 from specfreq.corruptions.draws import Draws, content
 from specfreq.corruptions.operators import cut
 from specfreq.corruptions.recipes import ALEXNET, CIFAR, COMMON, EXTRA, IMAGENET, RECIPES, TINY, Recipe
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching, unknown
 from specfreq.randomness import seed_of
 
-__all__ = ["ALEXNET", "CIFAR", "COMMON", "EXTRA", "IMAGENET", "RECIPES", "TINY", "Recipe", "corrupt", "names", "recipe_for"]
+__all__ = [
+    "ALEXNET",
+    "CIFAR",
+    "COMMON",
+    "EXTRA",
+    "IMAGENET",
+    "RECIPES",
+    "TINY",
+    "Recipe",
+    "corrupt",
+    "names",
+    "recipe_for",
+    "refuse_images",
+]
 
 LEAST = 8  # pixels of a side
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -97,8 +110,7 @@ def corrupt(
 
     Source: Hendrycks and Dietterich, ICLR 2019, and its programs make_cifar_c.py and make_imagenet_c.py.
     """
-    if name not in _CORRUPTIONS:
-        raise unknown("corruption", name, _CORRUPTIONS)
+    name = matching("corruption", name, _CORRUPTIONS)
     if recipe is not None and recipe not in RECIPES:
         raise unknown("recipe of corruptions", recipe, RECIPES)
     if severity not in SEVERITIES:
@@ -131,13 +143,20 @@ def corrupt(
 _VALUES = {False: 2**17, True: 2**25}
 
 
+def refuse_images(shape: tuple[int, ...]) -> None:
+    """Refuse images of a shape (..., C, H, W) that no corruption takes."""
+    if shape[-3] not in (1, 3):
+        raise UserError(f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(shape)}")
+    if min(shape[-2:]) < LEAST:
+        raise UserError(f"corruptions need images of {LEAST} pixels a side or more, not {tuple(shape)}")
+
+
 def _check(images: Tensor) -> None:
     if not isinstance(images, Tensor) or not images.is_floating_point():
         what = f"{images.dtype} values (of uint8 images take x / 255)" if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"corruptions take float images (N, C, H, W) in [0, 1], not {what}")
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4:
         raise UserError(f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(images.shape)}")
-    if min(images.shape[2:]) < LEAST:
-        raise UserError(f"corruptions need images of {LEAST} pixels a side or more, not {tuple(images.shape)}")
+    refuse_images(tuple(images.shape))
     if len(images) and not (images.amin() >= 0 and images.amax() <= 1):
         raise UserError("corruptions take images in [0, 1]; some values are outside, or NaN")

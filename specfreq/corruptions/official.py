@@ -9,8 +9,9 @@ import numpy as np
 
 from specfreq.corruptions.recipes import COMMON, EXTRA
 from specfreq.data import ImageSet, root
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching
 from specfreq.pictures import SUFFIXES, Source, decode
+from specfreq.storage import visible
 from specfreq.streams import Stream
 
 CIFAR = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
@@ -46,8 +47,7 @@ def source(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
     Raises:
         UserError: no such corruption or set; a file is missing or damaged, or pictures are of another size (each named).
     """
-    if corruption not in COMMON + EXTRA:
-        raise unknown("corruption", corruption, COMMON + EXTRA)
+    corruption = matching("corruption", corruption, COMMON + EXTRA)
     name = name_of(images)
     if name == "ImageNet-C":
         return _imagenet(images, corruption, severity)
@@ -78,15 +78,15 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
     base = root() / "ImageNet-C"
-    places = [base / corruption / str(severity), *sorted(base.glob(f"*/{corruption}/{severity}"))]
+    places = [base / corruption / str(severity), *visible(base.glob(f"*/{corruption}/{severity}"))]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise UserError(f"{places[0]} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA")
     files, labels = [], []
-    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+    for child in visible(child for child in folder.iterdir() if child.is_dir()):
         if child.name not in images.classes:
             raise UserError(f"{child}: {images.name} has no class {child.name}")
-        found = sorted(file for file in child.iterdir() if file.suffix.lower() in SUFFIXES)
+        found = visible(file for file in child.iterdir() if file.suffix.lower() in SUFFIXES)
         files += found
         labels += [images.classes.index(child.name)] * len(found)
     if not files:

@@ -1,5 +1,6 @@
 """Measures by name: classifier + image set -> numbers and small lists. Results do not depend on the batch size or the order."""
 
+import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,26 @@ def names() -> list[str]:
     return list(_MEASURES)
 
 
-def check(spec: str) -> None:
-    """Refuse a description ``name:key=value,...`` that cannot be read.
+# the modules of the measures that refuse more than a value of the wrong type
+_REFUSING = {
+    "calibration": "calibration",
+    "corruption": "corruption",
+    "out-of-distribution": "detection",
+    "fourier-heatmap": "heatmap",
+    "amplitude-phase-swap": "swap",
+}
+
+
+def check(spec: str, images: "Images | None" = None) -> None:
+    """Refuse a description ``name:key=value,...`` that cannot be read, or that asks what these images have no answer to.
 
     Raises:
-        UserError: unknown name or option (the nearest is suggested), or an impossible value.
+        UserError: unknown name or option (the nearest is suggested), or an impossible value; options that do not go together,
+            other sets that are not there, images that do not fit.
     """
-    _resolved(spec)
+    name, values = _resolved(spec)
+    if images is not None and name in _REFUSING:
+        importlib.import_module(f"specfreq.measures.{_REFUSING[name]}").refuse(images, **values)
 
 
 def normal_form(spec: str) -> str:

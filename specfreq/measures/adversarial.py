@@ -16,7 +16,7 @@ from specfreq.attacks.gradient import cross_entropy
 from specfreq.corruptions.draws import Draws, content
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import unknown
+from specfreq.naming import matching, parts
 from specfreq.progress import progress_bar
 from specfreq.randomness import seed_of, uniform
 
@@ -29,15 +29,13 @@ Attack = Callable[[Model, Tensor, Tensor, float, Tensor], Attacked]  # model, im
 
 
 def _one_spelling(names: str) -> str:
-    chosen = names.split("+")
-    for name in chosen:
-        if name not in ATTACKS:
-            raise unknown("attack", name, ATTACKS)
+    chosen = [matching("attack", name, ATTACKS) for name in parts(names)]
     return "+".join(name for name in ATTACKS if name in chosen)
 
 
 # written fgsm+pgd
 Names = Annotated[str, AfterValidator(_one_spelling)]
+Rounds = Annotated[int, Field(ge=1, le=100_000)]
 # written 4+8+16
 Curve = Annotated[
     tuple[Levels, ...],
@@ -53,11 +51,11 @@ def adversarial(
     attacks: Names = "fgsm+pgd+apgd-ce+apgd-t+square",
     eps: Levels = 8.0,
     curve: Curve = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
-    steps: Count = 20,
-    restarts: Count = 1,
-    apgd_steps: Count = 50,
-    targets: Count = 3,
-    queries: Count = 500,
+    steps: Rounds = 20,
+    restarts: Rounds = 1,
+    apgd_steps: Rounds = 50,
+    targets: Rounds = 3,
+    queries: Rounds = 500,
     seed: Annotated[int, Field(ge=0)] = 0,
     size: Count | None = None,
     precision: str = "float32",

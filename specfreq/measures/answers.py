@@ -13,8 +13,8 @@ from specfreq.naming import UserError
 from specfreq.streams import Stream
 
 Images = ImageSet | Stream
-Count = Annotated[int, Field(ge=1)]
-Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Radius = Annotated[float, Field(gt=0, le=1e6)]
 Level = Literal["set", "zero"]
 # written 4+8+12, for a comma would end the option
 Radii = Annotated[tuple[Radius, ...], BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v)]

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from specfreq import inference
-from specfreq.corruptions import corrupt, recipe_for
+from specfreq.corruptions import corrupt, recipe_for, refuse_images
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
 from specfreq.measures.corruption import GROUPS, Names, Severities
@@ -23,7 +23,7 @@ def calibration(
     model: nn.Module,
     images: Images,
     *,
-    bins: Count = 15,
+    bins: Annotated[int, Field(ge=1, le=10_000)] = 15,
     per_bin: Count = 100,
     as_published: bool = False,
     corruptions: Names | None = None,
@@ -66,8 +66,7 @@ def calibration(
     """
     from torchmetrics.functional.classification import binary_calibration_error
 
-    if corruptions is None and (severities, seed) != (EVERY, 0):
-        raise UserError("calibration: severities and seed are those of corruptions; say which, such as corruptions=common")
+    refuse(images, corruptions=corruptions, severities=severities, seed=seed)
     images = answers.balanced(images, size)
     if corruptions is None:
         confidence, given = answers.logits(model, images, precision, batch).double().softmax(1).max(1)
@@ -93,6 +92,14 @@ def calibration(
         **_listed("adaptive", adaptive),
         **made,
     }
+
+
+def refuse(images: Images, *, corruptions: str | None, severities: tuple[int, ...], seed: int, **_: Any) -> None:
+    """Refuse options that do not go together, and images that cannot be corrupted."""
+    if corruptions is not None:
+        refuse_images(images.shape)
+    elif (severities, seed) != (EVERY, 0):
+        raise UserError("calibration: severities and seed are those of corruptions; say which, such as corruptions=common")
 
 
 def _corrupted(

@@ -10,11 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 
 from specfreq import inference
-from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for, refuse_images
 from specfreq.data import root
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching, parts
 from specfreq.pictures import choose
 from specfreq.progress import progress_bar
 
@@ -23,10 +23,8 @@ PHOTOGRAPHS = "frost"  # the folder below the data folder that may hold the gene
 
 
 def _one_spelling(names: str) -> str:
-    chosen = [name for part in names.split("+") for name in GROUPS.get(part, (part,))]
-    for name in chosen:
-        if name not in GROUPS["all"]:
-            raise unknown("corruption", name, [*GROUPS, *GROUPS["all"]])
+    chosen = {matching("corruption", name, [*GROUPS, *GROUPS["all"]]) for name in parts(names)}
+    chosen |= {name for group in chosen & GROUPS.keys() for name in GROUPS[group]}
     ordered = tuple(name for name in GROUPS["all"] if name in chosen)
     return next((group for group, all_of in GROUPS.items() if all_of == ordered), "+".join(ordered))
 
@@ -84,11 +82,11 @@ def corruption(
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.
     """
-    names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+    asked = {"source": source, "recipe": recipe, "frost": frost, "seed": seed}
+    refuse(images, corruptions=corruptions, severities=severities, **asked)
+    names = _named(corruptions)
     clean = answers.balanced(images, size)
     if source == "official":
-        if (recipe, frost, seed) != (None, "computed", 0):
-            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
         made = official.name_of(images)
         error = _official(model, images, names, severities, size, precision, batch)
         (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
@@ -116,6 +114,33 @@ def corruption(
     }
 
 
+def _named(corruptions: str) -> list[str]:
+    return [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+
+
+def refuse(
+    images: Images,
+    *,
+    corruptions: str,
+    severities: Sequence[int],
+    source: str,
+    recipe: str | None,
+    frost: str,
+    seed: int,
+    **_: Any,
+) -> None:
+    """Refuse options that do not go together, images that cannot be corrupted, and what is missing in the data folder."""
+    if source == "official":
+        if (recipe, frost, seed) != (None, "computed", 0):
+            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
+        for name, severity in itertools.product(_named(corruptions), severities):
+            official.source(images, name, severity)
+        return
+    refuse_images(images.shape)
+    if frost == "photographs" and "frost" in _named(corruptions):  # they are found, and large enough
+        corrupt(torch.zeros(1, *images.shape), "frost", 1, recipe=recipe, frost=root() / PHOTOGRAPHS)
+
+
 def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     return lambda x: corrupt(x, name, severity, **options)
 
@@ -141,9 +166,6 @@ def _errors(
 def _official(
     model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
 ) -> list[list[float]]:
-    for name, severity in itertools.product(names, severities):
-        official.source(images, name, severity)  # so that what is missing is missed before any work
-
     def one(name: str, severity: int) -> float:
         found = official.source(images, name, severity)
         kept = np.arange(len(found.labels))

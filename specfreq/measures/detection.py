@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from specfreq import data, inference
 from specfreq.measures import answers, heads, others, separation
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError
+from specfreq.naming import UserError, written_parts
 
 Score = Literal["max-logit", "max-softmax", "energy", "odin", "mahalanobis"]
-Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Step = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1e9)]
+Step = Annotated[float, Field(ge=0, le=1)]
 
 TEMPERATURES = {"max-softmax": 1.0, "energy": 1.0, "odin": 1000.0}  # of the papers
 EPS = 0.0014  # ODIN's for images in [0, 1]; its program divides by the normalisation's deviation, which comes to the same
@@ -50,7 +50,8 @@ def out_of_distribution(
 
     Args:
         other: one set or several, cifar100+svhn: any that `data.load` knows (its test split; labels are not needed), and the
-            computed uniform-noise, gaussian-noise, constant and phase-scrambled, see `others.find`.
+            computed uniform-noise, gaussian-noise, constant and phase-scrambled, see `others.find`. A path with ``+`` or ``;``
+            is written in quotes, "folder:/data/c++/x", see `naming.parse`.
         score: which; pytorch-ood computes it.
         temperature: T; 1, for odin 1000. The other two have none.
         eps: of odin, in units of the images' range [0, 1]; 0.0014. The moved images are not clipped, as in the paper.
@@ -80,7 +81,7 @@ def out_of_distribution(
     """
     options = _settled(score, temperature, eps, fitted_on, layer)
     known = answers.balanced(images, size)
-    sets = [others.find(name, known, size=size, seed=seed) for name in other.split("+")]
+    sets = [others.find(name, known, size=size, seed=seed) for name in written_parts(other)]
     asked = _question(model, known, score, options, fitted_on, layer, precision, batch)
 
     def scores(given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -114,6 +115,23 @@ def out_of_distribution(
         "other_histograms": histograms,
         **{name: [part[name] for part in curves] for name in curves[0]},
     }
+
+
+def refuse(
+    images: Images,
+    *,
+    other: str,
+    score: str,
+    temperature: float | None,
+    eps: float | None,
+    fitted_on: int | None,
+    layer: str | None,
+    **_: Any,
+) -> None:
+    """Refuse options of another score, and other sets that are not there or do not fit."""
+    _settled(score, temperature, eps, fitted_on, layer)
+    for name in written_parts(other):
+        others.refuse(name, images)
 
 
 def _settled(

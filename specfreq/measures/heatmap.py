@@ -23,7 +23,7 @@ def fourier_heatmap(
     model: nn.Module,
     images: Images,
     *,
-    norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None,
+    norm: Annotated[float, Field(ge=0, le=1e6)] | None = None,
     step: Count = 1,
     extent: Annotated[int, Field(ge=0)] | None = None,
     as_published: bool = False,
@@ -106,6 +106,11 @@ def fourier_heatmap(
         "bases": len(distinct),
         "images": len(images),
     }
+
+
+def refuse(images: Images, *, norm: float | None, **_: Any) -> None:
+    """Refuse images of a size without a published norm, if none is given."""
+    _norm(norm, *images.shape[1:])
 
 
 def _norm(norm: float | None, height: int, width: int) -> float:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from specfreq import data
 from specfreq.corruptions.draws import Draws, content
 from specfreq.measures.answers import Images, balanced
-from specfreq.naming import UserError, unknown
+from specfreq.naming import UserError, matching, quoted, unquoted, written_parts
 from specfreq.randomness import seed_of
 
 LUMA = (0.299, 0.587, 0.114)
@@ -41,16 +41,27 @@ COMPUTED = (*NOISE, SCRAMBLED)
 
 
 def _one_spelling(names: str) -> str:
-    def spelt(name: str) -> str:
-        kind, rest = name.partition(":")[::2]
-        if kind not in (*COMPUTED, *data.names()) or (kind in COMPUTED and rest):
-            raise unknown("set of other images", name, [*COMPUTED, *data.names()])
-        return name if kind in COMPUTED else data.normal_form(name.replace(";", ",")).replace(",", ";")
-
-    return "+".join(sorted({spelt(name.strip()) for name in names.split("+")}))
+    return "+".join(sorted({_spelling(_meant(text)) for text in written_parts(names)}))
 
 
-# written cifar100+svhn; a set's own commas as semicolons, planted:band=high;side=32, for a comma would end the option
+def _meant(text: str) -> str:
+    """The name of a set, of which a part of an option is written: see `Names`."""
+    return unquoted(text) if text.startswith('"') else text.replace(";", ",")
+
+
+def _spelling(name: str) -> str:
+    """The one spelling of a set's name, as a part of an option."""
+    kind, colon, rest = name.partition(":")
+    kind = matching("set of other images", kind, (*COMPUTED, *data.names()))
+    if kind in COMPUTED and colon:
+        raise UserError(f"{kind} has no parameters; leave {colon}{rest} out")
+    name = kind if kind in COMPUTED else data.normal_form(f"{kind}{colon}{rest}")
+    bare = name.replace(",", "")
+    return name.replace(",", ";") if quoted(bare) == bare else quoted(name)
+
+
+# written cifar100+svhn; a set's own commas as semicolons, planted:band=high;side=32, for a comma would end the option; a path
+# that has + or ; itself in quotes, "folder:/data/c++/x"
 Names = Annotated[str, AfterValidator(_one_spelling)]
 
 
@@ -85,7 +96,7 @@ def find(name: str, known: Images, *, size: int | None, seed: int) -> Other:
     ones the middle is scaled down (antialiased, bilinear). What is computed is rounded to bytes, as pictures are.
 
     Args:
-        name: one of `COMPUTED`, or of the sets that `data.load` knows.
+        name: one of `COMPUTED`, or of the sets that `data.load` knows, as a part of `Names` has it.
         seed: of computed images; those of noise depend on it and their number, the scrambled ones on it and their content.
 
     Raises:
@@ -100,11 +111,21 @@ def find(name: str, known: Images, *, size: int | None, seed: int) -> Other:
             return _bytes(NOISE[name](Draws(keys, start), shape))
 
         return Other(name, torch.arange(len(known)), noise, known.classes, "computed", None)
-    other = balanced(data.load(name.replace(";", ","), "test"), size)
+    other = balanced(data.load(_meant(name), "test"), size)
     if not len(other):
         raise UserError(f"{name} has no images; nothing can be measured")
     fit, how = _fitting(name, other.shape, shape)
     return Other(name, other, fit, known.classes, how, other.digest)
+
+
+def refuse(name: str, known: Images) -> None:
+    """Refuse other images that `find` would refuse, of which one is read.
+
+    Raises:
+        UserError: as `find`.
+    """
+    if name not in COMPUTED:
+        _fitting(name, data.load(_meant(name), "test", 1).shape, known.shape)
 
 
 def scrambled(images: Tensor, seed: int) -> Tensor:

@@ -14,13 +14,13 @@ from specfreq.corruptions.draws import content
 from specfreq.data import ImageSet
 from specfreq.measures import answers, others
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError
+from specfreq.naming import UserError, written_parts
 from specfreq.randomness import keyed
 from specfreq.streams import Stream
 
 
 def _single(name: str) -> str:
-    if "+" in name:
+    if len(written_parts(name)) > 1:
         raise UserError("one other set at a time")
     return name
 
@@ -105,6 +105,12 @@ def amplitude_phase_swap(
         "other_how": None if found is None else found.how,
         "other_digest": None if found is None else found.digest,
     }
+
+
+def refuse(images: Images, *, other: str | None, **_: Any) -> None:
+    """Refuse another set that is not there or does not fit."""
+    if other is not None:
+        others.refuse(other, images)
 
 
 def pairs(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:

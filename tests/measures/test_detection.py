@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from specfreq import ImageSet, data, inference, measures
 from specfreq.measures import compute, others
 from specfreq.models import Classifier
-from specfreq.naming import UserError
+from specfreq.naming import UserError, quoted
 
 NUMBERS = ["auroc", "tnr95", "detection_accuracy", "auin", "auout", "oscr"]
 
@@ -357,6 +357,12 @@ def test_scrambling_keeps_amplitudes_and_mean_and_what_channels_have_in_common()
         ("other=folder:pets?size=32+constant", "other=constant+folder:pets?size=32"),
         ("other=planted:side=16;band=high", "other=planted:band=high;side=16"),
         ("other=array:none.npz,score=odin,temperature=10", "other=array:none.npz,score=odin,temperature=10"),
+        ("other=gaussian_noise+fashion_mnist", "other=fashion-mnist+gaussian-noise"),
+        ("other=folder:/data/a;b", "other=folder:/data/a;b"),
+        ('other="folder:/data/a,b"', "other=folder:/data/a;b"),
+        ('other="folder:/data/c++/x"', 'other="folder:/data/c++/x"'),
+        ('other=svhn+"folder:/data/c++/a;b",size=9', 'other="folder:/data/c++/a;b"+svhn,size=9'),
+        ('other="svhn"+"planted:side=16,band=high"', "other=planted:band=high;side=16+svhn"),
     ],
 )
 def test_descriptions_have_one_spelling(spec, form):
@@ -370,7 +376,7 @@ def test_descriptions_have_one_spelling(spec, form):
         ("out-of-distribution", "needs other; write out-of-distribution:other="),
         ("out-of-distribution:other=cifar1000", "unknown set of other images 'cifar1000'; did you mean 'cifar100'"),
         ("out-of-distribution:other=uniform-nois", "did you mean 'uniform-noise'"),
-        ("out-of-distribution:other=constant:side=3", "unknown set of other images 'constant:side=3'"),
+        ("out-of-distribution:other=constant:side=3", "constant has no parameters; leave :side=3 out"),
         ("out-of-distribution:other=planted:sid=3", "unknown parameter 'sid'"),
         ("out-of-distribution:other=svhn,score=maxlogit", "score=maxlogit is refused"),
         ("out-of-distribution:other=svhn,temperature=0", "temperature=0 is refused"),
@@ -380,6 +386,19 @@ def test_descriptions_have_one_spelling(spec, form):
 def test_descriptions_that_cannot_be_meant_are_refused(spec, message):
     with pytest.raises(UserError, match=message):
         measures.check(spec)
+
+
+@pytest.mark.parametrize("folder", ["c++", "a;b", "a,b", "it's \"it\"", "a=b"])
+def test_a_set_is_found_whatever_its_path(digits, place, folder):
+    model, images = digits
+    pictures = torch.arange(5 * 64, dtype=torch.uint8).reshape(5, 1, 8, 8)
+    (place / folder).mkdir()
+    name = store(place, pictures, f"{folder}/x.npz")
+    result = compute(f"out-of-distribution:other={quoted(name)}+uniform-noise", model, images)
+    assert result["other_images"][0] == 5
+    assert result["others"] == [others._spelling(name), "uniform-noise"]
+    swapped = compute(f"amplitude-phase-swap:other={quoted(name)}", model, images)
+    assert swapped["other_digest"] == data.load(name, "test").digest
 
 
 def test_parameters_of_a_planted_set_are_written_with_semicolons(digits):
