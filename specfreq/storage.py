@@ -19,6 +19,7 @@ from torch import Tensor
 from specfreq.naming import UserError
 
 log = logging.getLogger(__name__)
+FOREIGN = ("__macosx", "thumbs.db", "desktop.ini")  # what systems leave in folders, in lower case
 
 
 def root() -> Path:
@@ -30,6 +31,32 @@ def root() -> Path:
 def runs_dir() -> Path:
     """Where runs are kept: $SPECFREQ_RUNS, else `runs` in the compendium."""
     return Path(os.environ.get("SPECFREQ_RUNS") or root() / "runs")
+
+
+def expanded(place: str | Path) -> Path:
+    """A place as a user writes it, ``~`` and ``~name`` being homes.
+
+    Raises:
+        UserError: nobody of that name has a home here; or it is no path at all.
+    """
+    try:
+        path = Path(place).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"cannot find {place}: {error}; write the path in full") from None
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r} is not a path: it holds a null character")
+    return path
+
+
+def place_of(variable: str) -> Path | None:
+    """The place that an environment variable names; None if it is unset or empty."""
+    given = os.environ.get(variable)
+    return expanded(given) if given else None
+
+
+def hidden(path: Path) -> bool:
+    """Whether a file or folder is none of ours by its name: hidden, or left by an operating system or an editor."""
+    return path.name.startswith(".") or path.name.endswith("~") or path.name.lower() in FOREIGN
 
 
 class Damaged(UserError):
