@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from specfreq import pictures
 from specfreq.naming import UserError
+from specfreq.storage import expanded
 
 FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")  # the generators never draw the sixth
 SIDES = (512, 768)  # of a computed texture; larger images get it tiled
@@ -58,7 +59,7 @@ def _textures(scale: float, tiles: tuple[int, int], device: torch.device) -> Pic
 
 @functools.lru_cache(maxsize=4)
 def _photographs(folder: str, scale: float, device: torch.device) -> Pictures:
-    place = Path(folder).expanduser()
+    place = expanded(folder)
     if absent := [name for name in FILES if not (place / name).is_file()]:
         raise UserError(f"{place} has no {absent[0]}; it must hold the generators' pictures of frost, {', '.join(FILES)}")
     return _joined([torch.tensor(pictures.decode(place / name, "RGB")).float() / 255 for name in FILES], scale, (1, 1), device)

@@ -9,8 +9,10 @@ import numpy as np
 
 from specfreq.corruptions.recipes import COMMON, EXTRA
 from specfreq.data import ImageSet, root
+from specfreq.folders import is_picture
 from specfreq.naming import UserError, unknown
-from specfreq.pictures import SUFFIXES, Source, decode
+from specfreq.pictures import Source, decode
+from specfreq.storage import hidden
 from specfreq.streams import Stream
 
 CIFAR = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
@@ -65,6 +67,8 @@ def _cifar(folder: Path, classes: tuple[str, ...], corruption: str, severity: in
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path} is no regular file; get it again from {SITE}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -83,10 +87,10 @@ def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Sour
     if folder is None:
         raise UserError(f"{places[0]} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA")
     files, labels = [], []
-    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+    for child in sorted(child for child in folder.iterdir() if child.is_dir() and not hidden(child)):
         if child.name not in images.classes:
             raise UserError(f"{child}: {images.name} has no class {child.name}")
-        found = sorted(file for file in child.iterdir() if file.suffix.lower() in SUFFIXES)
+        found = sorted(file for file in child.iterdir() if not hidden(file) and file.is_file() and is_picture(file))
         files += found
         labels += [images.classes.index(child.name)] * len(found)
     if not files:
