@@ -194,28 +194,28 @@ class _Reader:
         reasons = [f"{reason} ({len(names)}: {few(names)})" for reason, names in self.left_out.items()]
         return "; ".join([f"left out: {', '.join(reasons)}"] * bool(reasons) + self.remarks)
 
-    def entries(self, below: str) -> list[os.DirEntry]:
+    def entries(self, below: str) -> list[tuple[str, str]]:
+        """The name and kind of what a folder holds, in the order of the names, but for what is hidden."""
         try:
             with os.scandir(self.base / below) as found:  # knows files from folders without a look at each
-                return sorted((entry for entry in found if not hidden(entry)), key=lambda entry: entry.name)
+                return sorted((entry.name, _kind(entry)) for entry in found if not hidden(entry))
         except OSError as error:
             raise UserError(f"cannot read the folder {self.base / below}: {error.strerror or error}") from None
 
     def folders(self, below: str) -> list[str]:
-        return [entry.name for entry in self.entries(below) if _kind(entry) == "folder"]
+        return [name for name, kind in self.entries(below) if kind == "folder"]
 
     def beside(self, below: str) -> list[str]:
         """The pictures that lie in a folder itself, not in its sub-folders."""
-        entries = (entry for entry in self.entries(below) if _kind(entry) != "folder")
-        return [below + entry.name for entry in entries if self.takes(entry, below)]
+        entries = ((below + name, kind) for name, kind in self.entries(below) if kind != "folder")
+        return [name for name, kind in entries if self.takes(name, kind)]
 
-    def takes(self, entry: os.DirEntry, below: str) -> bool:
-        """Whether an entry that is no folder is a picture; if it is not, why is remembered."""
-        kind = _kind(entry)
-        if kind == "file" and is_picture(entry.path):
+    def takes(self, name: str, kind: str) -> bool:
+        """Whether what is no folder is a picture; if it is not, why is remembered."""
+        if kind == "file" and is_picture(name, self.base):
             return True
-        if below + entry.name != TABLE:
-            self.leave("not a picture" if kind == "file" else kind, below + entry.name)
+        if name != TABLE:
+            self.leave("not a picture" if kind == "file" else kind, name)
         return False
 
     def classes(self, below: str) -> tuple[dict[str, list[str]], bool]:
@@ -247,20 +247,19 @@ class _Reader:
         above = above | {_identity(place) for place in (here, *(here.parents if not above else ()))}
         entries = self.entries(below)
         if folders is not None:
-            inside = [entry.name for entry in entries if _kind(entry) == "folder"]
+            inside = [name for name, kind in entries if kind == "folder"]
             self.check(below, inside, alone=len(folders) == 1)
             place = self.base / below
             if inside and place.name.lower() in SPLITS:  # a train among cars has pictures
                 raise _not_understood(place.parent, folders, f", and {place.name}/ holds folders itself")
-        for entry in entries:
-            if _kind(entry) != "folder":
-                if self.takes(entry, below):
-                    yield below + entry.name
-                continue
-            if _identity(entry) in above:  # it would never end
-                self.leave("a link to a folder above it", below + entry.name)
+        for name, kind in entries:
+            if kind != "folder":
+                if self.takes(below + name, kind):
+                    yield below + name
+            elif _identity(self.base / below / name) in above:  # it would never end
+                self.leave("a link to a folder above it", below + name)
             else:
-                yield from self.pictures(f"{below}{entry.name}/", above)
+                yield from self.pictures(f"{below}{name}/", above)
 
     def check(self, below: str, inside: list[str], alone: bool) -> None:
         """Refuse a split or class, `alone` in its folder or not, whose folders `inside` look like splits."""
@@ -299,14 +298,14 @@ def _suffixes() -> tuple[frozenset[str], frozenset[str], list[str]]:
     return frozenset(suffix for suffix, name in every.items() if name in reads), frozenset(every), shown
 
 
-def is_picture(path: str | os.PathLike) -> bool:
+def is_picture(name: str, base: Path = Path()) -> bool:
     """Whether Pillow reads such files, by the suffix; if that tells nothing (none, or .txt), by the first bytes."""
     reads, every, shown = _suffixes()
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = name[name.rfind(".") :].lower()
     if suffix in every:
         return suffix in reads
     try:
-        with Image.open(path, formats=shown):
+        with Image.open(base / name, formats=shown):
             return True
     except Image.DecompressionBombError:
         return True  # which is said when it is read

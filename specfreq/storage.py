@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ def place_of(variable: str) -> Path | None:
 def hidden(path: Path) -> bool:
     """Whether a file or folder is none of ours by its name: hidden, or left by an operating system or an editor."""
     return path.name.startswith(".") or path.name.endswith("~") or path.name.lower() in FOREIGN
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Those that are not `hidden`, in the order of their names."""
+    return sorted(path for path in paths if not hidden(path))
 
 
 class Damaged(UserError):

@@ -12,7 +12,7 @@ from specfreq.data import ImageSet, root
 from specfreq.folders import is_picture
 from specfreq.naming import UserError, unknown
 from specfreq.pictures import Source, decode
-from specfreq.storage import hidden
+from specfreq.storage import visible
 from specfreq.streams import Stream
 
 CIFAR = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
@@ -82,15 +82,19 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
     base = root() / "ImageNet-C"
-    places = [base / corruption / str(severity), *sorted(base.glob(f"*/{corruption}/{severity}"))]
+    places = [base / corruption / str(severity), *visible(base.glob(f"*/{corruption}/{severity}"))]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise UserError(f"{places[0]} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA")
     files, labels = [], []
-    for child in sorted(child for child in folder.iterdir() if child.is_dir() and not hidden(child)):
+    for child in visible(child for child in folder.iterdir() if child.is_dir()):
         if child.name not in images.classes:
             raise UserError(f"{child}: {images.name} has no class {child.name}")
-        found = sorted(file for file in child.iterdir() if not hidden(file) and file.is_file() and is_picture(file))
+        found = visible(child.iterdir())
+        if other := next((file for file in found if not (file.is_file() and is_picture(str(file)))), None):
+            raise UserError(f"{other} is no picture; move it out of the published set")
+        if not found:
+            raise UserError(f"{child} holds no pictures; get it again from {SITE}")
         files += found
         labels += [images.classes.index(child.name)] * len(found)
     if not files:
