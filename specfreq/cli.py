@@ -203,7 +203,7 @@ def data_list() -> None:
     from specfreq.corruptions import official
 
     rows = data.status()
-    print(_table((r.name, "here" if r.present else "not here", r.what) for r in rows))
+    print(_table((r.name, r.state, r.what) for r in rows))
     print("\nMissing or damaged; `specfreq data get NAME` gets it:")
     print("\n".join(f"  {row.name}: {row.why}" for row in rows if row.why) or "  nothing")
     print(f"\nCorrupted images, for corruption:source=official; unpack them in {data.root()}, from {official.SITE}:")

@@ -1,6 +1,8 @@
 """Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
 
 import hashlib
+import logging
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,11 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from specfreq import arrays, pictures, planted, storage
+from specfreq import arrays, folders, pictures, planted
 from specfreq.embedded import EMBEDDED
 from specfreq.naming import UserError, matching, parse, unknown
 from specfreq.pictures import Draw, choose
 from specfreq.sources import PUBLISHED, SPLITS
+from specfreq.storage import expanded, place_of
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +36,7 @@ class ImageSet:
         name: what the set was loaded by.
         boxes: int64 (N, 4), the pixels x0 <= x < x1, y0 <= y < y1 that hold the class's object, as x0, y0, x1, y1;
             all zeros for an image without a known box. None where the set has no boxes.
+        left_out: what was not used of the files it was loaded from, and why; empty if all was.
 
     Raises:
         ValueError: a shape, type or value is not as said here.
@@ -41,6 +47,7 @@ class ImageSet:
     classes: tuple[str, ...]
     name: str
     boxes: "Tensor | None" = None
+    left_out: str = ""
 
     def __post_init__(self):
         import torch
@@ -65,7 +72,7 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content: images, labels, classes and boxes, with their shapes. The name is left out."""
+        """SHA-256 of the content: images, labels, classes and boxes, with their shapes. Not of the name."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for tensor in (self.images, self.labels, self.boxes):
             if tensor is not None:
@@ -86,12 +93,12 @@ class ImageSet:
 
         kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name, draw))
         boxes = None if self.boxes is None else self.boxes[kept]
-        return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes)
+        return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes, self.left_out)
 
 
 def root() -> Path:
     """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
-    if place := storage.place_of("SPECFREQ_DATA"):
+    if place := place_of("SPECFREQ_DATA"):
         return place.absolute()
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "_toc.yml").is_file() and (checkout / "data").is_dir():
@@ -109,6 +116,8 @@ def load(
 ) -> "ImageSet | streams.Stream":
     """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
 
+    What was not used of a folder, files that are no pictures for example, is said in a warning and in `left_out`.
+
     Args:
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
             (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`);
@@ -125,6 +134,8 @@ def load(
     import torch
 
     source = _source(name, split)
+    if source.left_out:
+        log.warning("specfreq: %s (%s): %s", name, split, source.left_out)
     if not isinstance(source, pictures.Source):
         return source if size is None else source.subset(size, seed, draw)
     kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})", draw)
@@ -134,6 +145,7 @@ def load(
         classes=source.classes,
         name=name,
         boxes=None if source.boxes is None else torch.from_numpy(source.boxes[kept]),
+        left_out=source.left_out,
     )
 
 
@@ -144,13 +156,16 @@ def normal_form(name: str) -> str:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
     """
     kind, _, rest = name.strip().partition(":")
-    if kind == "folder":
-        path, mark, query = rest.partition("?")
-        here = storage.expanded(path)
-        return f"folder:{here.absolute() if path and here.is_dir() else path}{mark}{query}"
-    if kind == "array":
-        here = storage.expanded(rest)
-        return f"array:{here.absolute() if here.is_file() else rest}"
+    if kind in ("folder", "array"):
+        path, mark, query = rest.partition("?") if kind == "folder" else (rest, "", "")
+        there = os.path.isdir if kind == "folder" else os.path.isfile
+        here = expanded(path).absolute()
+        whole = f"{kind}:{here if path and there(here) else path}{mark}{query}"
+        try:
+            whole.encode()
+        except UnicodeEncodeError:  # it could not be written into a record
+            raise UserError(f"{whole!a} is no UTF-8; rename it, or link to it by another name") from None
+        return whole
     if kind == "planted":
         return planted.normal_form(name)
     kind, parameters = parse(name)
@@ -183,32 +198,43 @@ def get(name: str) -> str:
 
 
 class Row(NamedTuple):
-    """One line of `specfreq data list`: `present` if a split can be loaded; `why` says what is missing or damaged."""
+    """One line of `specfreq data list`: the `splits` that can be loaded; `why` says what is missing or damaged."""
 
     name: str
     what: str
     where: str
-    present: bool
+    splits: tuple[str, ...]
     why: str
+
+    @property
+    def present(self) -> bool:
+        """Whether a split can be loaded."""
+        return bool(self.splits)
+
+    @property
+    def state(self) -> str:
+        """Here, not here, or which split alone is here."""
+        return "here" if self.splits == SPLITS else f"{self.splits[0]} only" if self.splits else "not here"
 
 
 def status() -> list[Row]:
     """What is here and what is not. Published files are read in full to compare their MD5, where there is one."""
-    rows = [Row(name, e.what, f"comes with {e.package}", True, "") for name, e in EMBEDDED.items()]
-    rows.append(Row("planted", "synthetic, class evidence in a chosen band, amplitude or phase", "computed", True, ""))
+    rows = [Row(name, e.what, f"comes with {e.package}", SPLITS, "") for name, e in EMBEDDED.items()]
+    rows.append(Row("planted", "synthetic, class evidence in a chosen band, amplitude or phase", "computed", SPLITS, ""))
     for name, published in PUBLISHED.items():
         problems = {split: published.problem(root(), split) for split in SPLITS}
         why = "; ".join(dict.fromkeys(filter(None, problems.values())))
-        rows.append(Row(name, published.what, str(root()), not all(problems.values()), why))
-    rows.append(Row("folder:PATH", "pictures of your own, a sub-folder per class", "PATH", True, ""))
-    rows.append(Row("array:FILE", "pictures of your own in one .npz file of NumPy", "FILE", True, ""))
+        splits = tuple(split for split in SPLITS if not problems[split])
+        rows.append(Row(name, published.what, str(root()), splits, why))
+    rows.append(Row("folder:PATH", "pictures of your own, a sub-folder per class", "PATH", SPLITS, ""))
+    rows.append(Row("array:FILE", "pictures of your own in one .npz file of NumPy", "FILE", SPLITS, ""))
     return rows
 
 
 def _source(name: str, split: str) -> "pictures.Source | streams.Stream":
     kind, _, rest = name.partition(":")
     if kind == "folder":  # a path is not a list of parameters
-        place = pictures.place(rest, root())
+        place = folders.place(rest, root())
         if place.stream:
             from specfreq import streams
 

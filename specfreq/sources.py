@@ -4,14 +4,13 @@ import hashlib
 import os
 import socket
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from specfreq import arrays
 from specfreq.naming import UserError
 from specfreq.pictures import Source, from_array, from_files
 
@@ -40,7 +39,8 @@ class Published:
 
     Args:
         name, what, site: its name here, one line about it, and the page that publishes it.
-        files: split -> (path below the data folder, MD5, or None where only existence can be checked).
+        files: split -> (path below the data folder, MD5); MD5 is None where only existence can be checked, and the path of
+            a folder ends with a slash.
         source: (data folder, split) -> Source; called once the files of the split are there and intact.
         download: fetches all of it into a folder, through the library's own loader.
     """
@@ -53,12 +53,18 @@ class Published:
     download: Callable[[Path], object]
 
     def problem(self, root: Path, split: str) -> str:
-        """Which file of a split is missing or damaged; empty if all are as published."""
+        """Which file of a split is missing, damaged, or cannot be read; empty if all are as published."""
         for file, md5 in self.files(split):
-            if not (root / file).exists():
-                return f"{root / file} is missing"
-            if md5 and md5 != _md5(root / file):
-                return f"{root / file} is damaged (its MD5 is not the published {md5})"
+            path, whole = root / file, (os.path.isdir if file.endswith("/") else os.path.isfile)
+            if not os.path.lexists(path):
+                return f"{path} is missing"
+            if not whole(path):  # opening a pipe would wait for ever
+                return f"{path} is no {'folder' if file.endswith('/') else 'regular file'}"
+            try:
+                if md5 and md5 != _md5(path):
+                    return f"{path} is damaged (its MD5 is not the published {md5})"
+            except OSError as error:
+                return f"{path} cannot be read ({error.strerror or error})"
         return ""
 
     def read(self, root: Path, split: str) -> Source:
@@ -168,7 +174,7 @@ def _imagenette(root: Path, split: str) -> Source:
 
 def _celeba_files(split: str) -> list[tuple[str, str | None]]:
     tables = [(f"celeba/{file}", md5) for _, md5, file in _torchvision("CelebA").file_list if file.endswith(".txt")]
-    return [*tables, ("celeba/img_align_celeba", None)]
+    return [*tables, ("celeba/img_align_celeba/", None)]
 
 
 def _celeba(root: Path, split: str) -> Source:
@@ -181,9 +187,9 @@ def _celeba(root: Path, split: str) -> Source:
 def _pneumonia(root: Path, split: str) -> Source:
     path = root / "pneumoniamnist.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        held = arrays.members(path)
+        images, labels = held[f"{split}_images"].read(), held[f"{split}_labels"].read().reshape(-1)
+    except (UserError, KeyError) as error:
         raise UserError(f"pneumonia: {path} is damaged ({error}); `specfreq data get pneumonia` replaces it") from error
     whole = images.shape == (PNEUMONIA[split], 28, 28) and labels.shape == (PNEUMONIA[split],)
     if not (whole and images.dtype == labels.dtype == np.uint8 and labels.max() <= 1):
@@ -231,7 +237,7 @@ _ALL = (
         "8,189 flowers in colour, brought to 64x64, 102 classes",
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         lambda split: [
-            ("flowers-102/jpg", None),
+            ("flowers-102/jpg/", None),
             *((f"flowers-102/{file}", md5) for file, md5 in FLOWERS102.items()),
         ],
         _flowers102,
@@ -242,7 +248,7 @@ _ALL = (
         "13,394 photographs of ten ImageNet classes, brought to 128x128",
         "https://github.com/fastai/imagenette",
         # the 320-pixel version: large enough that scaling to 128 averages its JPEG blocks away
-        lambda split: [(f"imagenette2-320/{'train' if split == 'train' else 'val'}", None)],
+        lambda split: [(f"imagenette2-320/{'train' if split == 'train' else 'val'}/", None)],
         _imagenette,
         lambda root: _torchvision("Imagenette")(root, "train", size="320px", download=True),
     ),

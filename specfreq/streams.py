@@ -15,8 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from specfreq.folders import TABLE, Place, listing
 from specfreq.naming import UserError
-from specfreq.pictures import Draw, Place, choose, listing, upright
+from specfreq.pictures import Draw, choose, upright
 from specfreq.randomness import keyed
 
 Crop = Literal["centre"] | tuple[Literal["random-resized"], int, int]
@@ -42,6 +43,7 @@ class Stream:
         classes: the name of each class.
         side: pixels of the crops.
         name: what the set was loaded by.
+        left_out: what of the folder was not used, and why; empty if all was.
     """
 
     base: Path
@@ -50,6 +52,7 @@ class Stream:
     classes: tuple[str, ...]
     side: int
     name: str
+    left_out: str = ""
     boxes: ClassVar[None] = None
 
     def __len__(self) -> int:
@@ -103,7 +106,7 @@ class Stream:
 
         Raises:
             IndexError, ValueError: indices outside the set; an unknown crop.
-            UserError: when its batch is due, a file that is missing, damaged, no picture, or of 16 bits; names it.
+            UserError: when its batch is due, a file that `pictures.upright` refuses; names it.
 
         Source: the crops of torchvision's reference for ResNet-50; Szegedy et al., CVPR 2015 (random-resized).
         """
@@ -212,14 +215,18 @@ def folder(place: Place, split: str, name: str) -> Stream:
     """The pictures that `pictures.folder` would read, with its classes, labels and order, left on disk.
 
     Raises:
-        UserError: no such split, or no pictures in it; pictures beside class folders.
+        UserError: as in `folders.listing`.
     """
-    by_class = listing(place.base.absolute(), split)
+    found = listing(place.base.absolute(), split)
+    left_out = found.left_out
+    if os.path.lexists(place.base / TABLE):
+        left_out = "; ".join(filter(None, (left_out, f"{TABLE} is not read when pictures are streamed")))
     return Stream(
         base=place.base.absolute(),
-        files=np.array([os.fsencode(file) for files in by_class.values() for file in files]),
-        labels=torch.arange(len(by_class)).repeat_interleave(torch.tensor([len(files) for files in by_class.values()])),
-        classes=tuple(by_class),
+        files=np.array([os.fsencode(file) for file in found.files]),
+        labels=torch.from_numpy(found.labels),
+        classes=found.names,
         side=place.side,
         name=name,
+        left_out=left_out,
     )

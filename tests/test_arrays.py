@@ -1,13 +1,15 @@
 """Pictures in a NumPy file: what is read, split and labelled, and what is refused by name."""
 
+import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from specfreq import data
+from specfreq import data, pictures
 from specfreq.naming import UserError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
@@ -80,14 +82,96 @@ def test_files_are_found_as_written_here_or_among_the_data(root, tmp_path, monke
         ({"labels": np.arange(6)}, "holds labels; wanted"),
         ({}, "holds nothing; wanted"),
         ({"train_images": GREY}, "has no pictures for test; it holds train_images"),
-        ({"X": GREY, "labels": np.arange(5)}, r"labels must be 6 whole numbers from 0, not int64 \(5,\)"),
-        ({"X": GREY, "labels": np.arange(6) - 1}, "whole numbers from 0"),
-        ({"X": GREY, "labels": np.arange(6) / 2}, "whole numbers from 0, not float64"),
+        ({"X": GREY, "labels": np.arange(5)}, r"labels must be 6 labels for 6 pictures, .* not int64 \(5,\)"),
+        ({"X": GREY, "labels": np.eye(6)}, r"not float64 \(6, 6\)"),
+        ({"X": GREY, "labels": np.arange(6) / 2}, "float64 with fractions, NaN or numbers too large"),
+        ({"X": GREY, "labels": [0, 1, np.nan, 0, 1, 0]}, "float64 with fractions, NaN or numbers too large"),
+        ({"X": GREY, "labels": [0, 1, np.inf, 0, 1, 0]}, "float64 with fractions, NaN or numbers too large"),
+        ({"X": GREY, "labels": np.arange(6) + 1j}, "holds complex128; labels are whole numbers or text"),
+        ({"X": GREY, "labels": np.array([{}] * 6)}, "holds object; labels are whole numbers or text"),
+        ({"X": GREY, "labels": np.arange(6) + 20230101}, "6 distinct labels for 6 pictures are no classes .20230101, "),
+        ({"X": GREY, "labels": list("abcdee")}, "5 distinct labels for 6 pictures are no classes"),
+        (
+            {"test_images": GREY, "test_labels": list("ababab"), "train_images": GREY, "train_labels": [0, 1] * 3},
+            "train_labels are labels of different kinds, <U1, int64",
+        ),
+        ({"X": np.array([{}])}, r"X must be uint8 .*, not object \(1,\)"),
     ],
 )
 def test_what_is_laid_out_otherwise_is_refused_by_name(root, arrays, message):
     np.savez(root / "a.npz", **arrays)
     with pytest.raises(UserError, match=message):
+        data.load("array:a.npz", "test")
+
+
+@pytest.mark.parametrize(
+    ("stored", "names"),
+    [
+        ([0, 255, 0, 255, 0, 0], ("0", "255")),
+        (np.array([20230101, 20230102, 20230101, 7, 7, 7]), ("7", "20230101", "20230102")),
+        (np.array([-1, 3, -1, 3, 3, 3]).astype(np.uint32), ("3", "4294967295")),
+        (np.array([-1, 3, -1, 3, 3, 3]), ("-1", "3")),
+        ([10**12, 1, 1, 1, 1, 10**12], ("1", "1000000000000")),
+        (np.array([2**64 - 1, 0, 0, 0, 0, 0], np.uint64), ("0", "18446744073709551615")),
+        ([9, 10, 9, 10, 9, 10], ("9", "10")),
+        ([1.0, 2.0, 1.0, 2.0, 2.0, 2.0], ("1", "2")),
+        ([True, False, True, True, True, True], ("False", "True")),
+        (["dog", "cat", "dog", "dog", "cat", "élan"], ("cat", "dog", "élan")),
+        ([b"dog", b"cat", b"dog", b"dog", b"cat", b"\xe9lan"], ("\\xe9lan", "cat", "dog")),
+        ([[3], [5], [3], [5], [3], [5]], ("3", "5")),
+        (range(6), tuple("012345")),  # an example of each class
+    ],
+)
+def test_labels_are_mapped_and_keep_their_names(root, stored, names):
+    np.savez(root / "a.npz", X=GREY, labels=stored)
+    pets = data.load("array:a.npz", "test")
+    assert pets.classes == names
+    values = np.ravel(stored).tolist()
+    numbers = {value: int(label) for value, label in zip(values, pets.labels, strict=True)}
+    assert len(numbers) == len(names)
+    for value, label in numbers.items():
+        text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+        assert names[label] == str(int(text) if isinstance(text, float) else text)
+
+
+def test_classes_are_those_of_all_splits(root):
+    np.savez(root / "a.npz", train_images=GREY, train_labels=[5, 7] * 3, test_images=GREY, test_labels=[9, 7] * 3, note=[1])
+    train, test = (data.load("array:a.npz", split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("5", "7", "9")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1] * 3, [2, 1] * 3)
+
+
+def forged(file, shape):
+    """A file whose header says a shape, over a thousand bytes."""
+    with zipfile.ZipFile(file, "w") as archive, archive.open("X.npy", "w") as stored:
+        np.lib.format.write_array_header_2_0(stored, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        stored.write(bytes(1000))
+
+
+@pytest.mark.parametrize("shape", [(10**12, 32, 32), (10**30, 1, 1), (11, 10, 10), (-10, 10, -10), (9, 10, 10)])
+def test_a_header_that_does_not_fit_its_file_is_refused_before_anything_is_allocated(root, shape):
+    forged(root / "a.npz", shape)
+    with pytest.raises(UserError, match=r"a\.npz is damaged or no \.npz file of NumPy \(the header of X does not fit"):
+        data.load("array:a.npz", "test")
+
+
+def test_large_arrays_in_small_files_are_refused_by_arithmetic(root, monkeypatch):
+    with zipfile.ZipFile(root / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("X.npy", "w") as stored:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (200_000, 32, 32)}
+        np.lib.format.write_array_header_2_0(stored, header)
+        for _ in range(200):
+            stored.write(bytes(1000 * 32 * 32))
+    assert (root / "a.npz").stat().st_size < 300_000
+    monkeypatch.setattr(pictures, "memory", lambda: 409_000_000)
+    monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing of it is read
+    with pytest.raises(UserError, match=r"X in .*a\.npz would take 0\.2 GB, more than half of the memory here \(0\.4 GB\)"):
+        data.load("array:a.npz", "test")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(root, make):
+    make(root / "a.npz")
+    with pytest.raises(UserError, match=r"a\.npz is no regular file"):
         data.load("array:a.npz", "test")
 
 
@@ -101,11 +185,11 @@ def test_damaged_files_are_refused_by_name_and_objects_are_never_made(root, tmp_
     np.savez_compressed(root / "a.npz", X=COLOUR)
     whole = bytearray((root / "a.npz").read_bytes())
     whole[80] ^= 255
-    np.savez(root / "trap.npz", X=np.array([Trap()], object))
+    np.savez(root / "trap.npz", X=COLOUR, labels=np.array([Trap()] * 6, object))
     np.save(root / "bare.npy", COLOUR)
     others = [(root / name).read_bytes() for name in ("trap.npz", "bare.npy")]
     for content in (bytes(whole), bytes(whole[:90]), b"", pickle.dumps(Trap()), *others):
         (root / "a.npz").write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.npz is damaged or no \.npz file"):
+        with pytest.raises(UserError, match=r"a\.npz is damaged or no \.npz file|labels holds object"):
             data.load("array:a.npz", "test")
     assert not Path("sprung").exists()

@@ -1,10 +1,15 @@
 """Folders of pictures: layouts, splits, sizes, channels, boxes, and files that are not what they should be."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
-from specfreq import data
+from specfreq import data, pictures
 from specfreq.naming import UserError
 
 
@@ -191,8 +196,153 @@ def test_a_truncated_picture_is_refused_by_name(tmp_path, suffix):
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_picture_is_refused_by_name(pets, content):
     (pets / "cat" / "0.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"cat/0\.png is damaged or no picture"):
+    with pytest.raises(UserError, match=r"cat/0\.png is missing, damaged or no picture"):
         data.load(f"folder:{pets}")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, make):
+    make(tmp_path / "0.png")
+    with pytest.raises(UserError, match=r"0\.png is no regular file"):
+        pictures.decode(tmp_path / "0.png", "RGB")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_with_the_cure(pets, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    for query in ("", "?size=8"):
+        with pytest.raises(
+            UserError, match=r"0\.png has more than 60 pixels.*scale it down, or raise PIL\.Image\.MAX_IMAGE_PIXELS"
+        ):
+            data.load(f"folder:{pets}{query}")
+
+
+def test_what_memory_cannot_hold_is_refused_by_arithmetic(pets, monkeypatch):
+    monkeypatch.setattr(pictures, "memory", lambda: 2 * 16 * 3 * 64)
+    assert len(data.load(f"folder:{pets}")) == 16
+    with pytest.raises(UserError, match=r"16 pictures of 9x9 would take .* more than half of the memory here .* stream=1"):
+        data.load(f"folder:{pets}?size=9")
+    for size in ("8193", "9" * 5000):
+        with pytest.raises(UserError, match="must be a whole number of pixels from 1 to 8192"):
+            data.load(f"folder:{pets}?size={size}&stream=1")
+
+
+# transparency
+
+
+def with_alpha(mode, seed=0):
+    """Noise, transparent in part; with its colours (16, 16, 3), their shares (16, 16, 1), and what `save` needs."""
+    random = np.random.default_rng(seed)
+    if mode in ("RGBA", "LA"):
+        pixels = random.integers(0, 256, (16, 16, len(mode)), np.uint8)
+        pixels[..., -1] = random.choice([0, 100, 255], (16, 16))
+        picture = Image.fromarray(pixels)
+        return picture, np.broadcast_to(pixels[..., :-1], (16, 16, 3)), pixels[..., -1:] / 255, {}
+    pixels = random.integers(0, 2 if mode == "1" else 256, (16, 16, 3) if mode == "RGB" else (16, 16), np.uint8)
+    if mode == "P":
+        picture = Image.fromarray(pixels, "L").convert("P")
+        picture.putpalette(random.integers(0, 256, 768, np.uint8).tobytes())
+        alpha = random.choice([0, 100, 255], 256).astype(np.uint8)
+        colours = np.array(picture.getpalette()).reshape(-1, 3)[pixels]
+        return picture, colours, alpha[pixels][..., None] / 255, {"transparency": alpha.tobytes()}
+    if mode == "RGB":
+        pixels[:8] = 1, 2, 3
+        return Image.fromarray(pixels), pixels, (pixels != (1, 2, 3)).any(-1, keepdims=True), {"transparency": (1, 2, 3)}
+    if mode == "1":
+        return (
+            Image.fromarray(pixels * 255).convert("1"),
+            np.repeat(pixels[..., None] * 255, 3, -1),
+            pixels[..., None],
+            {"transparency": 0},
+        )
+    pixels[:8] = 7
+    return Image.fromarray(pixels), np.repeat(pixels[..., None], 3, -1), pixels[..., None] != 7, {"transparency": 7}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "1"])
+def test_transparent_pictures_lie_on_white(tmp_path, mode):
+    picture, colours, share, options = with_alpha(mode)
+    picture.save(tmp_path / "0.png", **options)
+    with Image.open(tmp_path / "0.png") as stored:
+        assert stored.mode == mode and stored.has_transparency_data
+    seen = pictures.decode(tmp_path / "0.png", "RGB").transpose(1, 2, 0)
+    assert np.abs(seen - (share * colours + (1 - share) * 255)).max() <= 1
+    assert (seen[share[..., 0] == 0] == 255).all()  # whatever noise lies under it
+    assert (seen[share[..., 0] == 1] == colours[share[..., 0] == 1]).all()  # to the bit
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_alpha_that_is_opaque_changes_nothing(tmp_path, mode):
+    picture, colours, _, _ = with_alpha(mode)
+    picture.putalpha(255)
+    picture.save(tmp_path / "0.png")
+    assert (pictures.decode(tmp_path / "0.png", "RGB").transpose(1, 2, 0) == colours).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+def test_memory_and_streams_see_the_same_white(tmp_path, monkeypatch, suffix):
+    monkeypatch.setenv("SPECFREQ_WORKERS", "0")
+    Image.new("RGBA", (8, 8), (200, 30, 60, 0)).save(tmp_path / f"0.{suffix}")
+    Image.new("RGBA", (8, 8), (200, 30, 60, 255)).save(tmp_path / f"1.{suffix}", lossless=True)
+    here, there = (data.load(f"folder:{tmp_path}?size=8{more}") for more in ("", "&stream=1"))
+    assert (here.images == 255).all() and (next(there.batches([torch.arange(1)])) == 255).all()
+
+
+# EXIF, frames and depth
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_set_upright_as_pillow_does(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    for index in range(2):
+        Image.fromarray(pixels).save(tmp_path / f"{index}.{suffix}", exif=exif)
+    with Image.open(tmp_path / f"0.{suffix}") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored)).transpose(2, 0, 1)
+    assert (data.load(f"folder:{tmp_path}").images[0].numpy() == expected).all()
+
+
+MALFORMED = {
+    "no TIFF": b"Exif\0\0garbage",
+    "cut off": b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01",
+    "text": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02x\0\0\0\0\0\0\0",
+    "nine": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+    "nothing": b"Exif\0\0",
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of the same
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("blob", MALFORMED.values(), ids=MALFORMED)
+def test_exif_never_decides_whether_pixels_are_good(tmp_path, monkeypatch, blob, suffix):
+    monkeypatch.setenv("SPECFREQ_WORKERS", "0")
+    for index in range(2):
+        Image.new("RGB", (9, 6), (10, 200, 30)).save(tmp_path / f"{index}.{suffix}", exif=blob, lossless=True, quality=100)
+    with Image.open(tmp_path / f"0.{suffix}") as stored:
+        expected = np.asarray(stored).transpose(2, 0, 1)
+    assert (data.load(f"folder:{tmp_path}").images[0].numpy() == expected).all()  # as stored
+    streamed = next(data.load(f"folder:{tmp_path}?size=6&stream=1").batches([torch.arange(1)]))
+    assert (streamed[0].numpy() == expected[:, :, :6]).all()
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_of_several_frames_the_first_is_read(tmp_path, suffix):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("blue", "red", "lime")]
+    frames[0].save(tmp_path / f"0.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
+    with Image.open(tmp_path / f"0.{suffix}") as stored:
+        assert stored.n_frames == 3
+    assert pictures.decode(tmp_path / f"0.{suffix}", "RGB")[:, 4, 4].tolist() == [0, 0, 255]
+
+
+def test_of_colours_with_sixteen_bits_the_upper_eight_are_read(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">HHH", 0x12FF, 0x8001, 0xFE7F)))
+    (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""))
+    assert pictures.decode(tmp_path / "0.png", "RGB").ravel().tolist() == [0x12, 0x80, 0xFE]
 
 
 # boxes

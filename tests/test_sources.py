@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import struct
 import sys
@@ -134,6 +135,44 @@ def test_cifar100_with_its_test_split_alone_loads_that_and_names_what_the_other_
     row = next(row for row in data.status() if row.name == "cifar100")
     assert row.present
     assert row.why == f"{root / 'cifar-100-python' / 'train'} is missing"
+
+
+def test_a_set_of_which_one_split_is_there_is_listed_as_that(cifar100, root):
+    (root / "cifar-100-python" / "train").unlink()
+    row = next(row for row in data.status() if row.name == "cifar100")
+    assert (row.present, row.state) == (True, "test only")
+    assert row.why == f"{root / 'cifar-100-python' / 'train'} is missing"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: os.symlink(place, place)], ids=["pipe", "folder", "ring"])
+def test_what_is_no_regular_file_is_named_at_once_and_hides_no_other_set(fashion_mnist, cifar10, root, make):
+    bad = [root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", root / "pneumoniamnist.npz", root / "flowers-102" / "jpg"]
+    (root / "flowers-102").mkdir()
+    bad[0].unlink()
+    for place in bad:
+        make(place)
+    rows = {row.name: row for row in data.status()}
+    assert rows["fashion-mnist"].why == f"{bad[0]} is no regular file"
+    assert rows["fashion-mnist"].state == "test only"
+    assert rows["cifar10"].state == "here"
+    assert rows["pneumonia"].why == f"{bad[1]} is no regular file"
+    assert rows["flowers102"].state == "not here"
+    with pytest.raises(UserError, match="train-images-idx3-ubyte is no regular file; `specfreq data get fashion-mnist`"):
+        data.load("fashion-mnist")
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_set(cifar10, fashion_mnist, monkeypatch):
+    read = sources._md5
+
+    def refuse(path):
+        if path.name == "test_batch":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(sources, "_md5", refuse)
+    rows = {row.name: row for row in data.status()}
+    assert (rows["cifar10"].state, rows["fashion-mnist"].state) == ("train only", "here")
+    assert rows["cifar10"].why.endswith("test_batch cannot be read (Permission denied)")
 
 
 def test_the_checksums_are_the_published_ones():

@@ -9,8 +9,9 @@ import numpy as np
 
 from specfreq.corruptions.recipes import COMMON, EXTRA
 from specfreq.data import ImageSet, root
+from specfreq.folders import is_picture
 from specfreq.naming import UserError, matching
-from specfreq.pictures import SUFFIXES, Source, decode
+from specfreq.pictures import Source, decode
 from specfreq.storage import visible
 from specfreq.streams import Stream
 
@@ -65,6 +66,8 @@ def _cifar(folder: Path, classes: tuple[str, ...], corruption: str, severity: in
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path} is no regular file; get it again from {SITE}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -86,7 +89,11 @@ def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Sour
     for child in visible(child for child in folder.iterdir() if child.is_dir()):
         if child.name not in images.classes:
             raise UserError(f"{child}: {images.name} has no class {child.name}")
-        found = visible(file for file in child.iterdir() if file.suffix.lower() in SUFFIXES)
+        found = visible(child.iterdir())
+        if other := next((file for file in found if not (file.is_file() and is_picture(str(file)))), None):
+            raise UserError(f"{other} is no picture; move it out of the published set")
+        if not found:
+            raise UserError(f"{child} holds no pictures; get it again from {SITE}")
         files += found
         labels += [images.classes.index(child.name)] * len(found)
     if not files:

@@ -1,5 +1,7 @@
 """Published sets, in small: CIFAR's arrays are mapped and checked, ImageNet-C's folders found, labels matched by name."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,29 @@ def test_pictures_that_do_not_fit_are_named(imagenet, place):
         official.source(imagenet, "fog", 5)
     with pytest.raises(UserError, match=r"fog.4 is missing"):
         official.source(imagenet, "fog", 4)
+
+
+def test_what_is_no_picture_or_an_empty_class_is_named_and_what_systems_leave_is_not(imagenet, place):
+    folder = place / "ImageNet-C" / "weather" / "fog" / "5"
+    for name in ("n00000001/._a.JPEG", "n00000001/Thumbs.db", ".DS_Store"):
+        (folder / name).touch()
+    (folder / "__MACOSX").mkdir()
+    assert official.source(imagenet, "fog", 5).labels.tolist() == [2, 2, 0]
+    (folder / "n00000002" / "gone.JPEG").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"n00000002.gone\.JPEG is no picture"):
+        official.source(imagenet, "fog", 5)
+    (folder / "n00000002" / "gone.JPEG").unlink()
+    (folder / "n00000002" / "c.JPEG").unlink()
+    with pytest.raises(UserError, match="n00000002 holds no pictures"):
+        official.source(imagenet, "fog", 5)
+
+
+@pytest.mark.parametrize("name", ["fog", "labels"])
+def test_a_pipe_in_place_of_an_array_is_refused_at_once(published, cifar, name):
+    (published / f"{name}.npy").unlink()
+    os.mkfifo(published / f"{name}.npy")
+    with pytest.raises(UserError, match=rf"{name}\.npy is no regular file"):
+        official.source(cifar, "fog", 1)
 
 
 def test_sets_without_a_published_corrupted_one_are_refused(cifar):
