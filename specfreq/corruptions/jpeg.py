@@ -1,10 +1,11 @@
-"""Baseline JPEG there and back in whole numbers, for batches on any device: what libjpeg makes of a picture, without its file.
+"""Baseline JPEG there and back in whole numbers, for batches on any device: libjpeg's bytes, without a file.
 
-Entropy coding loses nothing, so a codec is colours, subsampling, transform and rounding. libjpeg computes all of these in
-integers ("islow" transform, "fancy" upsampling), as libjpeg-turbo does to the bit with its vector instructions. Here they are
-float64 tensors that hold integers: products and sums stay far below 2^53, so they are exact in any order and on any machine.
+Entropy coding loses nothing, so a codec is colours, subsampling, transform and rounding. libjpeg computes these in
+integers ("islow" transform, "fancy" upsampling), and libjpeg-turbo's vector instructions give the same bits. Here
+float64 tensors hold the integers: products and sums stay far below 2^53, so they are exact in any order and on any
+machine.
 
-Source: ITU-T T.81, annexes A and K; Loeffler, Ligtenberg and Moschytz, ICASSP 1989 (the transform that is rounded); JFIF 1.02.
+Source: ITU-T T.81, annexes A and K; Loeffler, Ligtenberg and Moschytz, ICASSP 1989 (the transform); JFIF 1.02.
 """
 
 import functools
@@ -42,11 +43,11 @@ RED_OF_CR, GREEN_OF_CB, GREEN_OF_CR, BLUE_OF_CB = 91881, -22554, -46802, 116130
 
 
 def there_and_back(levels: Tensor, quality: int) -> Tensor:
-    """Encode and decode pictures at a quality of 1 to 100, colours at half the resolution (4:2:0), as Pillow does by default.
+    """Encode and decode pictures at a quality of 1 to 100, colours at half the resolution (4:2:0).
 
     Args:
-        levels: whole numbers 0 .. 255, float64 (N, C, H, W), grey or colour (C = 1 or 3), of at least 5 pixels a
-            side: libjpeg doubles colours of fewer otherwise.
+        levels: whole numbers 0 .. 255, float64 (N, C, H, W), grey or colour (C = 1 or 3), of at least 5 pixels
+            a side: libjpeg doubles the colours of smaller ones otherwise.
 
     Returns:
         Whole numbers 0 .. 255, float64 (N, C, H, W).
@@ -69,9 +70,11 @@ def _steps(quality: int, *, colour: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _transform(device: torch.device) -> Tensor:
-    r"""The DCT :math:`\sqrt8\,c_k \cos((2n+1) k \pi / 16)` of 8 values as libjpeg rounds it, in :math:`2^{-13}`: float64 (8, 8).
+    r"""The DCT of 8 values as libjpeg rounds it, in :math:`2^{-13}`: float64 (8, 8), row k a frequency.
 
-    Row k is a frequency. The constants are sums of rounded ones, so that some are one off the nearest whole number.
+    .. math:: \sqrt8\, c_k \cos((2n + 1) k \pi / 16), \qquad c_0 = \sqrt{1/8}, \quad c_k = \tfrac12
+
+    The constants are sums of rounded ones, so that some are one off the nearest whole number.
     """
     a, b, c, d, e, f = 11363, 9633, 6437, 2260, 10703, 4433
     half = torch.tensor(
@@ -102,7 +105,8 @@ def _coded(plane: Tensor, steps: Tensor, height: int, width: int) -> Tensor:
     What a last block lacks is filled up with the border, as far as the encoder has not done so already.
     """
     down, across = (-(-n // SIDE) for n in (height, width))
-    plane = F.pad(plane, (0, SIDE * across - plane.shape[-1], 0, SIDE * down - plane.shape[-2]), mode="replicate")
+    missing = (0, SIDE * across - plane.shape[-1], 0, SIDE * down - plane.shape[-2])
+    plane = F.pad(plane, missing, mode="replicate")
     forwards, steps = _transform(plane.device), (SIDE * steps).to(plane.device)
     backwards = forwards.T
     blocks = plane.sub(128).unflatten(-1, (across, SIDE)).unflatten(-3, (down, SIDE)).transpose(-2, -3)
@@ -115,7 +119,8 @@ def _coded(plane: Tensor, steps: Tensor, height: int, width: int) -> Tensor:
     # the transform is 8 times too large; halves away from zero
     x = (x.abs().add_(steps // 2).div_(steps).floor_() * x.sign()).mul_(steps / SIDE)
     # columns first on the way back
-    x = passed(passed(x.transpose(-1, -2), backwards, BITS - KEPT), backwards, BITS + KEPT + 3).transpose(-1, -2)
+    x = passed(passed(x.transpose(-1, -2), backwards, BITS - KEPT), backwards, BITS + KEPT + 3)
+    x = x.transpose(-1, -2)
     plane = x.add_(128).clamp_(0, 255).transpose(-2, -3).flatten(-4, -3).flatten(-2)
     return plane[..., :height, :width]
 
@@ -138,7 +143,7 @@ def _to_rgb(y: Tensor, colours: Tensor) -> Tensor:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels; halves go down in the first column, up in the next, and so on. All columns of the blocks are there."""
+    """Means of 2 x 2 pixels, halves down and up in turns; their columns are those of whole blocks."""
     width = planes.shape[-1]
     planes = F.pad(planes, (0, -width % (2 * SIDE), 0, planes.shape[-2] % 2), mode="replicate")
     total = sum(planes[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -147,7 +152,7 @@ def _halved(planes: Tensor) -> Tensor:
 
 
 def _doubled(planes: Tensor) -> Tensor:
-    """Twice as many rows and columns by the weights 3/4 and 1/4 of the nearest two; halves go up and down in turns."""
+    """Twice as many rows and columns, 3/4 and 1/4 of the nearest two; halves go up and down in turns."""
     padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
     own = 3 * padded[..., 1:-1, :]
     rows = torch.stack([own + padded[..., :-2, :], own + padded[..., 2:, :]], -2).flatten(-3, -2)

@@ -1,4 +1,4 @@
-"""JPEG without a file: Pillow's bytes for pictures of any size, contents and quality, and what its parts are."""
+"""JPEG without a file: Pillow's bytes for pictures of any size, content and quality."""
 
 import io
 import math
@@ -14,12 +14,13 @@ from specfreq.corruptions import jpeg
 def pillows(picture, quality):
     """There and back through Pillow: bytes (H, W, C)."""
     file = io.BytesIO()
-    Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(file, "JPEG", quality=quality)
+    picture_or_plane = picture[..., 0] if picture.shape[-1] == 1 else picture
+    Image.fromarray(picture_or_plane).save(file, "JPEG", quality=quality)
     return np.array(Image.open(file, formats=("JPEG",))).reshape(picture.shape)
 
 
 def contents(height, width, channels):
-    """Noise, black and white, and slopes: what is worst, what leaves the range when rounded, and what pictures are like."""
+    """Noise, black and white, and slopes: the worst, what leaves the range, and what pictures are like."""
     random = np.random.RandomState(height * width)
     shape = (2, height, width, channels)
     slopes = 128 + 60 * random.standard_normal((2, 1, 1, channels)) + random.normal(0, 9, shape).cumsum(2)
@@ -27,7 +28,7 @@ def contents(height, width, channels):
     return np.concatenate(found).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (32, 32), (31, 64), (33, 17), (9, 31), (28, 21), (12, 20), (96, 56)])
+@pytest.mark.parametrize("size", [(8, 8), (32, 32), (31, 64), (33, 17), (9, 31), (28, 21), (96, 56)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_byte_is_pillows(size, channels):
     """Sizes that fill their blocks and sizes that do not, odd ones among them; steps from 1 to 255."""
