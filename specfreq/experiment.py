@@ -150,10 +150,11 @@ class Run:
             start = stem.replace("/", " ").encode()[: LONGEST - 9].decode(errors="ignore")
             stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
         path = self.path / "results" / f"{stem}.json"
-        if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != measures.VERSION:
+        version = measures.version(name)
+        if not path.exists() or storage.read_json(path).get("provenance", {}).get("measures") != version:
             model = self.classifier(filter, device)
             result = measures.compute(name, model, self.image_set("test"))
-            origin = {"measure": name, "measures": measures.VERSION, **provenance(device_of(model))}
+            origin = {"measure": name, "measures": version, **provenance(device_of(model))}
             storage.write_json(path, {**result, "provenance": origin})
         return storage.read_json(path)
 
