@@ -92,7 +92,8 @@ def adversarial(
         noise_accuracy (under the worst of 10 random corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd);
         clean_loss and attacked_loss (mean cross-entropy; null if the network has answered with NaN or infinity);
         zero_gradients (% of the rightly answered images without any slope), late (% of the images, fooled in the second
-        half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the network only hides its gradients, and is less robust than it seems:
+        half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the network
+        only hides its gradients, and is less robust than it seems:
 
         - gradient: more than 1 % have no slope;
         - noise: random corners fool more than pgd does, by over 1 % of the images;
