@@ -240,7 +240,7 @@ class Run:
     def _result(self, path: Path) -> dict[str, Any]:
         return storage.read_sealed(path, f"{self.key}/{path.stem}")
 
-    def _kept(self, path: Path) -> dict[str, Any] | None:
+    def _kept(self, path: Path, version: int) -> dict[str, Any] | None:
         """The result of a file, if it is there, as it was written, and of this version of the measures."""
         if not path.exists():
             return None
@@ -250,7 +250,7 @@ class Run:
             log.warning("specfreq: %s; measured anew", str(error).rpartition(";")[0])
             return None
         made = result.get("provenance")
-        return result if isinstance(made, dict) and made.get("measures") == measures.VERSION else None
+        return result if isinstance(made, dict) and made.get("measures") == version else None
 
     def image_set(self, split: str) -> "ImageSet | Stream":
         """The images of this run.
@@ -293,14 +293,15 @@ class Run:
             start = stem.replace("/", " ").encode()[: LONGEST - 9].decode(errors="ignore")
             stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
         path = self.path / "results" / f"{stem}.json"
-        if (kept := self._kept(path)) is not None:
+        version = measures.version(name)
+        if (kept := self._kept(path, version)) is not None:
             return kept
         from specfreq.inference import device_of
         from specfreq.provenance import provenance
 
         model = self.classifier(filter, device)
         result = measures.compute(name, model, self.image_set("test"))
-        made = {"measure": name, "measures": measures.VERSION, **provenance(device_of(model))}
+        made = {"measure": name, "measures": version, **provenance(device_of(model))}
         storage.tidy(path.parent, ABANDONED)
         storage.write_sealed(path, {**result, "provenance": made}, f"{self.key}/{path.stem}")
         return self._result(path)

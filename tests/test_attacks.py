@@ -275,6 +275,55 @@ def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
     assert max(sides[20:50]) == 3 and margins[best] > 0.9 * 2 * weight.abs().sum()
 
 
+@pytest.mark.parametrize(("schedule", "halved"), [("rescaled", [1, 2, 8, 20]), ("absolute", [10, 50, 200])])
+def test_squares_shrink_after_shares_of_the_queries_or_after_fixed_ones(schedule, halved):
+    """Of 400 queries: 0.1, 0.5, 2, 5 % of them, or query 10, 50, 200. Nothing is better, so each square starts anew."""
+    shown = []
+
+    def unmoved(images):
+        shown.append(images.clone())
+        return torch.tensor([[1.0, 0]]).expand(len(images), -1) + 0 * images.sum()
+
+    clean = torch.full((1, 1, 40, 40), 0.5, dtype=torch.float64)
+    attacks.square(unmoved, clean, torch.tensor([0]), 0.1, torch.tensor([3]), queries=400, schedule=schedule)
+    changed = (torch.cat(shown)[1:] != shown[0]).any(-1).flatten(1).sum(1)  # rows; of one channel half of the columns
+    sides = [round((0.8 / 2**k * 1600) ** 0.5) for k in range(len(halved) + 1)]
+    for side, first, last in zip(sides, [0, *halved], [*halved, None], strict=True):
+        assert set(changed[first:last].tolist()) <= ({0, side} if last else set(range(side + 1))), (first, last)
+        assert side in changed[first:last]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", EVERY)
+def test_an_answer_that_is_no_number_is_a_wrong_answer(name, value):
+    """Nothing else is wrong with this network: it breaks where the first value is not that of the clean image."""
+    x = torch.full((1, 3, 3, 3), 0.5)
+
+    def breaks(images):
+        logits = torch.stack([10 - images.sum((1, 2, 3)) / 9, images.sum((1, 2, 3)) / 9], 1)
+        return torch.where((images[:, 0, 0, 0] != 0.5)[:, None], value, logits)
+
+    found = EVERY[name](breaks, x, torch.tensor([0]), EPS, torch.tensor([7]))
+    assert found.step >= 0 and not breaks(found.images).isfinite().all()
+
+
+def test_one_broken_answer_leaves_the_others_alone():
+    """In one batch: the slope and the loss of an image do not come from its neighbours."""
+    net = linear(2)
+    x, y, seeds = images(net, 20)
+    sick = torch.arange(20) == 4
+    x[4] = 0.9
+
+    def breaks(images):
+        return torch.where((images.mean((1, 2, 3)) > 0.8)[:, None], torch.nan, net(images))
+
+    for name in EVERY:
+        expected = EVERY[name](net, x[~sick], y[~sick], EPS, seeds[~sick])
+        found = EVERY[name](breaks, x, y, EPS, seeds)
+        assert torch.equal(found.step[~sick], expected.step) and found.step[4] >= 0
+        torch.testing.assert_close(found.images[~sick], expected.images, rtol=0, atol=1e-6)
+
+
 def test_a_place_outside_the_ball_goes_to_its_border_and_into_the_box():
     clean = torch.tensor([0.0, 0.5, 1.0, 1.2])
     assert base.inside(torch.tensor([-1.0, 0.9, 0.97, 1.15]), clean, 0.1).tolist() == pytest.approx([0, 0.6, 0.97, 1])

@@ -16,7 +16,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) ->
 class Attacked(NamedTuple):
     """Images (B, C, H, W) in the balls, and the step of the attack (B,) whose image was the first with a wrong answer, or -1.
 
-    Where no answer was wrong, the image is the one whose loss was the highest.
+    Where no answer was wrong, the image is the one whose loss was the highest. What is wrong says `wrong`.
     """
 
     images: Tensor
@@ -36,6 +36,21 @@ def start(clean: Tensor, noise: Tensor, eps: float) -> Tensor:
 def climbed(images: Tensor, slope: Tensor, clean: Tensor, step: Tensor | float, eps: float) -> Tensor:
     r"""One signed step up a slope, and back into the ball: :math:`\Pi(x + \alpha \operatorname{sign} \nabla_x L)`."""
     return inside(images + step * slope.sign(), clean, eps)
+
+
+def wrong(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which answers, logits (B, classes), are wrong (B,): another class is the largest, or some are NaN or infinite.
+
+    A network that an image makes answer with no numbers has been fooled by it: whoever asks has no right answer.
+    """
+    return (logits.argmax(1) != labels) | ~logits.isfinite().all(1)
+
+
+def judged(logits: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Which answers are wrong (B,), and their losses in float64 (B,): infinite where one is NaN or infinite."""
+    logits = logits.double()
+    broken = ~logits.isfinite().all(1)
+    return wrong(logits, labels), loss(logits, labels).masked_fill(broken, torch.inf)
 
 
 class Search:
@@ -65,19 +80,19 @@ class Search:
 def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
     """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W), of any length.
 
-    In float32 the cross-entropy of a confident answer has no slope at all: so its slope at the logits is computed in float64, and
-    brought to length 1 before it goes back to the image. What has no slope, or one that is not finite, has slope 0.
+    In float32 the cross-entropy of a confident answer has no slope at all: so its slope at the logits is computed in
+    float64, and brought to length 1 before it goes back to the image. What has no slope, or one that is not finite, has
+    slope 0.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
         said = logits.detach().double().requires_grad_()
-        losses = loss(said, labels)
-        (ahead,) = torch.autograd.grad(losses.sum(), said)
+        (ahead,) = torch.autograd.grad(loss(said, labels).sum(), said)
         ahead = (ahead / ahead.abs().amax(1, keepdim=True).clamp_min(TINY)).to(logits.dtype)
         slope = torch.autograd.grad(logits, images, ahead, allow_unused=True)[0] if logits.requires_grad else None
     slope = torch.zeros_like(images) if slope is None else slope.nan_to_num(0, 0, 0)
-    return said.argmax(1) != labels, losses.detach(), slope.detach()
+    return *judged(said.detach(), labels, loss), slope.detach()
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specfreq.attacks.base import Attacked, Loss, Model, Search, climb, climbed, inside, start
+from specfreq.attacks.base import Attacked, Loss, Model, Search, climb, climbed, inside, judged, start
 from specfreq.randomness import uniform
 
 MOMENTUM, RISING = 0.75, 0.75  # of APGD: the weight of the new direction, and the share of steps that should raise the loss
@@ -31,8 +31,8 @@ def fgsm(model: Model, images: Tensor, labels: Tensor, eps: float) -> Attacked:
     _, _, slope = climb(model, images, labels, cross_entropy)
     moved = climbed(images, slope, images, eps, eps)
     with torch.no_grad():
-        logits = model(moved).double()
-    search.see(every, moved, cross_entropy(logits, labels), logits.argmax(1) != labels, 1)
+        fooled, loss = judged(model(moved), labels, cross_entropy)
+    search.see(every, moved, loss, fooled, 1)
     return search.found
 
 

@@ -15,6 +15,7 @@ from specfreq.naming import UserError
 
 EDGE = math.exp(-2) / (1 + 2 * math.exp(-2))  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
 CENTRE = 1 - 2 * EDGE
+FLAT = 1e-6  # of a level: more than rounding leaves
 
 
 def low(images: Tensor) -> Tensor:
@@ -35,7 +36,8 @@ class HybridSingle(EightBit):
     .. math:: g(\mathrm{LF}(x_1)) + \mathrm{HF}(x_2) \quad\text{or}\quad g(\mathrm{LF}(x_2)) + \mathrm{HF}(x_1),
         \qquad \mathrm{HF} = x - \mathrm{LF}(x)
 
-    with g = APR-S if ``plus``, HybridAugment++, else nothing.
+    with g = APR-S if ``plus``, HybridAugment++, else nothing. APR-S works on bytes, so that the low frequencies are
+    rounded before it; with overflow=wrap their fractions are cut off, as in the original.
     """
 
     early = True
@@ -60,11 +62,19 @@ class HybridSingle(EightBit):
             blurred, fine = low(base), detail - low(detail)
             if self.apr:  # which works on bytes, here as in the original
                 again = {name.removeprefix("low_"): row for name, row in zip(inner, rest, strict=True)}
-                blurred = 255 * self.apr.before((blurred + 0.5).to(torch.uint8), again).to(fine.dtype)
+                blurred = 255 * self.apr.before(self._bytes(blurred), again).to(fine.dtype)
             return from_levels(blurred + fine, self.overflow)
 
         branch, names = rows["branch"], ("operation", "level", "branch", *inner)
         return dispatch(first, branch.clamp_max(1), {0: to_floats, 1: mixed}, *(rows[name] for name in names))
+
+    def _bytes(self, levels: Tensor) -> Tensor:
+        """Low frequencies in 0 .. 255 as bytes for APR-S: rounded, or with ``wrap`` cut off as in the original.
+
+        What rounding leaves just below a whole number counts as that number, so that flat areas stay as they are on any
+        machine; the original, in float32, makes some of them one darker by chance.
+        """
+        return (levels + (FLAT if self.overflow == "wrap" else 0.5)).to(torch.uint8)
 
 
 class HybridAugment(Augmentation):

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from specfreq.augment import base
 from specfreq.augment.base import dispatch
 from specfreq.naming import UserError
 
@@ -54,6 +55,9 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
 
     Source: Hendrycks et al., ICLR 2020, augmentations.py, which calls Pillow picture by picture.
     """
+    if not base._asking_is_free(images.device):
+        values = lookup(images, _tables(images, operation, level))
+        return affine(values, _matrix(operation, level, *images.shape[-2:]))
     turned = (operation == ROTATE) | (operation == SHEAR_X) | (operation == SHEAR_Y)
     moved = operation >= TRANSLATE_X
     works = {
@@ -74,10 +78,15 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
 
 def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel so that its darkest value is 0 and its brightest 255, fractions cut off; one of one value stays."""
-    low, high = (v[..., None, None].double() for v in images.flatten(2).aminmax(dim=2))
+    return _stretched(images, *images.flatten(2).aminmax(dim=2))
+
+
+def _stretched(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Values (B, C, ...) so that what was low and high in their channel, (B, C), is 0 and 255."""
+    low, high = (v[..., None, None].double() for v in (low, high))
     flat, one = high <= low, torch.ones_like(low)
     scale = torch.where(flat, one, 255 * one / (high - low))  # 255 / x would multiply by 1 / x
-    return (images.double() * scale - (low * scale).masked_fill(flat, 0)).clamp(0, 255).to(torch.uint8)
+    return (values.double() * scale - (low * scale).masked_fill(flat, 0)).clamp(0, 255).to(torch.uint8)
 
 
 def equalize(images: Tensor) -> Tensor:
@@ -85,16 +94,42 @@ def equalize(images: Tensor) -> Tensor:
 
     The pixels of the highest value do not count in s; a channel for which it is 0 stays as it is.
     """
-    values = images.flatten(2).long()
-    one = torch.ones((), dtype=torch.int32, device=images.device)
-    histogram = torch.zeros((*values.shape[:2], 256), dtype=torch.int32, device=images.device)
+    values = images.flatten(2)
+    return lookup(images, _equalising(values.long(), values.amax(2)))
+
+
+def _equalising(values: Tensor, high: Tensor) -> Tensor:
+    """The table (B, C, 256) of `equalize` for values, int64 (B, C, N), whose highest is `high` (B, C)."""
+    one = torch.ones((), dtype=torch.int32, device=values.device)
+    histogram = torch.zeros((*values.shape[:2], 256), dtype=torch.int32, device=values.device)
     histogram.scatter_add_(2, values, one.expand_as(values))  # of integers, so the order of the sums does not matter
     cumulative = histogram.cumsum(2)
-    highest = histogram.gather(2, values.amax(2, keepdim=True))
+    highest = histogram.gather(2, high[..., None].long())
     step = (values.shape[2] - highest) // 255
     table = (step // 2 + cumulative - histogram) // step.clamp_min(1)
-    table = torch.where(step > 0, table, torch.arange(256, device=images.device))
-    return table.clamp_max(255).to(torch.uint8).gather(2, values).view_as(images)
+    table = torch.where(step > 0, table, torch.arange(256, device=values.device))
+    return table.clamp_max(255).to(torch.uint8)
+
+
+def lookup(images: Tensor, tables: Tensor) -> Tensor:
+    """Each value replaced by what the table (B, C, 256) of its channel has for it."""
+    return tables.gather(2, images.flatten(2).long()).view_as(images)
+
+
+def _tables(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
+    """What becomes of the 256 levels in each channel, bytes (B, C, 256): all that those operations do that move no pixel."""
+    values = images.flatten(2)
+    low, high = values.aminmax(dim=2)
+    levels = torch.arange(256, device=images.device, dtype=torch.uint8).expand(*images.shape[:2], 1, 256)
+    size, found = level.abs(), levels
+    for name, made in (
+        (AUTOCONTRAST, _stretched(levels, low, high)),
+        (EQUALIZE, _equalising(values.long(), high)[:, :, None]),
+        (POSTERIZE, posterize(levels, 4 - _whole(size, 4))),
+        (SOLARIZE, solarize(levels, 256 - _whole(size, 256))),
+    ):
+        found = torch.where((operation == name)[:, None, None, None], made, found)
+    return found[:, :, 0]
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
@@ -140,12 +175,13 @@ def _whole(level: Tensor, most: float) -> Tensor:
 
 
 def _matrix(operation: Tensor, level: Tensor, height: int, width: int) -> Tensor:
-    """The matrices (B, 2, 3) of rotations and shears."""
+    """The matrices (B, 2, 3) of rotations, shears and translations; of all else that of standing still."""
     shear, angle = level * 0.3 / 10, _whole(level, 30).double() * (math.pi / 180)
-    turns, zero = operation == ROTATE, torch.zeros_like(level)
-    cos, sin = torch.where(turns, angle.cos(), 1), torch.where(turns, angle.sin(), 0)
+    angle = angle.masked_fill(operation != ROTATE, 0)
+    cos, sin = angle.cos(), angle.sin()
     across = torch.where(operation == SHEAR_X, shear, -sin)
     down = torch.where(operation == SHEAR_Y, shear, sin)
-    right = torch.where(turns, (width - cos * width + sin * height) / 2, zero)
-    below = torch.where(turns, (height - sin * width - cos * height) / 2, zero)
+    # both are 0 where nothing turns
+    right = (width - cos * width + sin * height) / 2 + _whole(level, width / 3) * (operation == TRANSLATE_X)
+    below = (height - sin * width - cos * height) / 2 + _whole(level, height / 3) * (operation == TRANSLATE_Y)
     return torch.stack([cos, across, right, down, cos, below], dim=1).view(-1, 2, 3)

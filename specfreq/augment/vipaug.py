@@ -17,6 +17,8 @@ from specfreq.naming import UserError
 from specfreq.randomness import keyed, normal
 
 FRACTALS = 64
+EQUAL = 1e-12  # of the sum of an image's values: amplitudes that differ by less are equal but for rounding
+Region = Literal["published", "quarters"]
 
 
 class VIPSingle(EightBit):
@@ -25,14 +27,23 @@ class VIPSingle(EightBit):
     early = True
 
     def __init__(
-        self, fractal: float, vital: float, other: float, corners: bool, severity: float, channels: bool, overflow: Overflow
+        self,
+        fractal: float,
+        vital: float,
+        other: float,
+        corners: bool,
+        severity: float,
+        channels: bool,
+        overflow: Overflow,
+        region: Region = "published",
     ):
         super().__init__()
         operations.check(severity)
         for name, value in (("vital", vital), ("other", other)):
             if not 0 <= value < math.inf:
                 raise UserError(f"{name} must be a variance, at least 0, not {value}")
-        self.fractal, self.corners, self.severity, self.overflow = probability(fractal), corners, severity, overflow
+        self.fractal, self.severity, self.overflow = probability(fractal), severity, overflow
+        self.corners = region if corners else None
         self.deviations, self.channels = (vital**0.5, other**0.5), channels
         self.dims = (-3, -2, -1) if channels else (-2, -1)
 
@@ -47,43 +58,41 @@ class VIPSingle(EightBit):
         start = dispatch(to_bytes(images), rows["fractal"].clamp_max(0), {0: self._fractal_phase}, rows["fractal"])
         first = operations.apply(start, rows["operation"][:, 0], rows["level"][:, 0])
 
-        def mixed(work):
-            def call(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, seed: Tensor) -> Tensor:
-                y = operations.apply(x, operation[:, 1], level[:, 1])
-                return from_levels(work(*parted(x, y, branch, self.overflow), seed), self.overflow)
+        def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, noisy: Tensor, seed: Tensor) -> Tensor:
+            y = operations.apply(x, operation[:, 1], level[:, 1])
+            amplitude_of, phase_of = parted(x, y, branch, self.overflow)
+            works = {0: self._own_phase, 1: self._noisy_phase}
+            return from_levels(dispatch(amplitude_of, noisy.long(), works, phase_of, seed), self.overflow)
 
-            return call
-
-        def plain(amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
-            return fourier.recombine(amplitude_of, phase_of, channels=self.channels)
-
-        case = rows["branch"].clamp_max(1) * (1 + rows["noisy"])
-        works = {0: to_floats, 1: mixed(plain), 2: mixed(self._noisy_phase)}
-        return dispatch(first, case, works, *(rows[k] for k in ("operation", "level", "branch", "seed")))
+        works, names = {0: to_floats, 1: mixed}, ("operation", "level", "branch", "noisy", "seed")
+        return dispatch(first, rows["branch"].clamp_max(1), works, *(rows[name] for name in names))
 
     def _fractal_phase(self, images: Tensor, which: Tensor) -> Tensor:
         """Bytes with the phase of a fractal wherever it is not vital, and their own amplitude: bytes."""
-        x = images.to(torch.float64 if self.overflow == "wrap" else torch.float32)
-        spectrum = fftn(x, dim=self.dims)
-        shapes = fractals(*images.shape[1:], x.device)[which.clamp_min(0)].to(x.dtype)
-        phase = torch.where(vital(spectrum.abs(), self.corners), spectrum.angle(), fftn(shapes, dim=self.dims).angle())
-        mixed = ifftn(torch.polar(spectrum.abs(), phase), dim=self.dims).real
+        amplitude, phase, equal = _polar(images, self.dims)
+        of_fractals = _phases(*images.shape[1:], self.dims, images.device)[which.clamp_min(0)]
+        phase = torch.where(vital(amplitude, self.corners, equal), phase, of_fractals)
+        mixed = ifftn(torch.polar(amplitude, phase), dim=self.dims).real
         return to_bytes(from_levels(mixed, "clip" if self.overflow == "none" else self.overflow))
+
+    def _own_phase(self, amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
+        return fourier.recombine(amplitude_of, phase_of, channels=self.channels)
 
     def _noisy_phase(self, amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
         """Recombination with noise upon the phase, which is not odd in frequency: the imaginary part is dropped."""
-        spectrum = fftn(phase_of, dim=self.dims)
-        deviation = torch.where(vital(spectrum.abs()), *self.deviations)
-        phase = spectrum.angle() + deviation * normal(seed, *phase_of.shape[1:])
-        return ifftn(torch.polar(fftn(amplitude_of, dim=self.dims).abs(), phase.to(phase_of.dtype)), dim=self.dims).real
+        amplitude, phase, equal = _polar(phase_of, self.dims)
+        deviation = torch.where(vital(amplitude, None, equal), *self.deviations)
+        phase = phase + deviation * normal(seed, *phase_of.shape[1:])
+        amplitude = fftn(amplitude_of.double(), dim=self.dims).abs()
+        return ifftn(torch.polar(amplitude, phase), dim=self.dims).real.to(phase_of.dtype)
 
 
 class VIPAug(APRPair):
     r"""APR that varies the phase too, and least where it matters: at the vital frequencies (VIPAug).
 
-    A frequency is vital if its amplitude is the largest in its block of 2 x 2, in the order of the DFT. Before crop and flip,
-    first with probability ``fractal`` an image keeps its amplitude and vital phases and takes all others from a fractal. Then
-    APR-S, where half of the recombinations add noise to the phase:
+    A frequency is vital if its amplitude is the largest in its block of 2 x 2, in the order of the DFT; of equal ones the
+    first is. Before crop and flip, first with probability ``fractal`` an image keeps its amplitude and vital phases and
+    takes all others from a fractal. Then APR-S, where half of the recombinations add noise to the phase:
 
     .. math:: \mathcal{F}^{-1}\bigl(|\mathcal{F} a| \, e^{i (\arg \mathcal{F} p + n)}\bigr), \qquad
         n \sim \mathcal{N}(0, \sigma_v^2) \text{ where vital, else } \mathcal{N}(0, \sigma_o^2)
@@ -94,8 +103,11 @@ class VIPAug(APRPair):
         fractal: probability of a fractal's phases; the original has 0.15 for CIFAR, 0.1 for ImageNet.
         vital, other: variances of the noise, σ_v² and σ_o²; 0.001 and 0.014 for CIFAR-10, 0.005 and 0.012 for CIFAR-100, 0.001 and
             0.005 for ImageNet.
-        corners: for fractals take the two largest of a block among the low frequencies, the outer 5/16 and 6/16 of the blocks
-            of either axis; as for CIFAR-10, not for CIFAR-100.
+        corners: for fractals take the two largest of a block among the low frequencies; as for CIFAR-10 and ImageNet, not
+            for CIFAR-100.
+        region: which frequencies are low. As ``published`` the first 5/16 and the last 6/16 of the blocks of either axis
+            up to 84 pixels of the shorter side, as for CIFAR-10, and above the first and the last quarter, as for
+            ImageNet. ``quarters`` at any size: as many positive as negative frequencies.
         p, per, donor, channels, clip: see `APRPair`; the original transforms the channel axis too, in all steps.
         severity, overflow: see `APRSingle`. What has a fractal's phases is cut off at 0 and 255 even with ``none``.
 
@@ -119,9 +131,10 @@ class VIPAug(APRPair):
         clip: bool = False,
         severity: float = 3.0,
         overflow: Overflow = "clip",
+        region: Region = "published",
     ):
         super().__init__(p, per, donor, channels, clip)
-        self.single = VIPSingle(fractal, vital, other, corners, severity, channels, overflow)
+        self.single = VIPSingle(fractal, vital, other, corners, severity, channels, overflow, region)
 
     def fit(self, images: Tensor) -> Self:
         self.single.fit(images)
@@ -134,22 +147,57 @@ class VIPAug(APRPair):
         return self.single.before(images, rows)
 
 
-def vital(amplitude: Tensor, corners: bool = False) -> Tensor:
-    """Where an amplitude spectrum (..., H, W), in the order of the DFT, is largest in its block of 2 x 2: booleans (..., H, W).
+def _polar(levels: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Amplitude and phase (B, C, H, W) of levels 0 .. 255, float64, and up to where amplitudes are equal, to broadcast.
 
-    With ``corners`` the second largest too, in the blocks of low frequencies. What is left over of odd sizes is not vital.
+    In float64, so that which amplitude is larger is not a matter of the machine: of whole levels they are either equal
+    or, but for one case in millions of images, further apart than it rounds. Where the amplitude is 0 the phase is 0.
+    """
+    spectrum = fftn(levels.double(), dim=dims)
+    equal = EQUAL * levels.sum(dims, keepdim=True, dtype=torch.float64)
+    amplitude = spectrum.abs()
+    return amplitude, spectrum.masked_fill(amplitude <= equal, 1).angle(), equal
+
+
+def vital(amplitude: Tensor, corners: Region | None = None, equal: Tensor | float = 0.0) -> Tensor:
+    """Where an amplitude spectrum (..., H, W), in the order of the DFT, is largest in its block of 2 x 2: booleans.
+
+    Args:
+        corners: where the second largest is vital too, see `VIPAug`; nowhere if not given.
+        equal: what differs by no more counts as equal: a number, or one for each image to broadcast. Of equal ones that
+            in the upper row comes first, in a row the left one.
+
+    Returns:
+        Booleans (..., H, W). What is left over of odd sizes is not vital.
     """
     down, across = (n // 2 for n in amplitude.shape[-2:])
     blocks = amplitude[..., : 2 * down, : 2 * across].unflatten(-2, (down, 2)).unflatten(-1, (across, 2))
-    blocks = blocks.movedim(-3, -2).flatten(-2)
-    order = blocks.argsort(dim=-1, descending=True, stable=True)
-    kept = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, order[..., :1], True)
+    # a handicap for what comes later in its block settles what rounding would
+    later = torch.arange(4, device=amplitude.device, dtype=amplitude.dtype).view(2, 1, 2)
+    equal = equal[..., None, None] if isinstance(equal, Tensor) else equal
+    blocks = blocks - 2 * equal * later
+    kept = blocks == blocks.amax((-3, -1), keepdim=True)
     if corners:
-        outer = [(i < n * 5 / 16) | (i > n * 9 / 16) for n in (down, across) for i in [torch.arange(n, device=blocks.device)]]
-        second = torch.zeros_like(kept).scatter_(-1, order[..., 1:2], True)
-        kept |= second & (outer[0][:, None] & outer[1])[..., None]
-    kept = kept.unflatten(-1, (2, 2)).movedim(-2, -3).flatten(-2).flatten(-3, -2)
+        rest = blocks.masked_fill(kept, -torch.inf)
+        second = rest == rest.amax((-3, -1), keepdim=True)
+        low = [_low(n, min(down, across), corners).to(amplitude.device) for n in (down, across)]
+        kept = kept | (second & (low[0][:, None, None, None] & low[1][:, None]))
+    kept = kept.flatten(-2).flatten(-3, -2)
     return F.pad(kept, (0, amplitude.shape[-1] - 2 * across, 0, amplitude.shape[-2] - 2 * down))
+
+
+def _low(blocks: int, least: int, region: Region) -> Tensor:
+    """Which of so many blocks of an axis, in the order of the DFT, are of low frequency; `least` are those of either axis."""
+    i = torch.arange(blocks)
+    if region == "published" and (2 * least) ** 2 < 32 * 224:  # nearer to CIFAR's size than to ImageNet's
+        return (16 * i < 5 * blocks) | (16 * i > 9 * blocks)
+    return (4 * i < blocks) | (4 * i >= 3 * blocks)
+
+
+@lru_cache(maxsize=4)
+def _phases(channels: int, height: int, width: int, dims: tuple[int, ...], device: torch.device) -> Tensor:
+    """The phases of the fractals, float64 (64, C, H, W)."""
+    return _polar(fractals(channels, height, width, device), dims)[1]
 
 
 @lru_cache(maxsize=4)

@@ -1,15 +1,9 @@
 """Digital corruptions and those of colour and geometry. Images x are float64 (N, C, H, W) on the 8-bit grid of [0, 1]."""
 
-import io
-import os
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from specfreq.corruptions import operators
+from specfreq.corruptions import jpeg, operators
 from specfreq.corruptions.draws import Draws
 
 
@@ -60,20 +54,11 @@ def pixelate(x: Tensor, share: float, draws: Draws) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, quality: int, draws: Draws) -> Tensor:
-    """There and back through Pillow's JPEG encoder: a codec of whole numbers that batches cannot imitate; in threads, on the CPU.
+    """JPEG at a quality of 1 to 100 and back, the bytes of Pillow's wheels exactly: see `jpeg.there_and_back`.
 
-    Pillow's wheels carry libjpeg-turbo; the published sets were probably made with IJG's libjpeg 9, whose colours differ.
+    Those carry libjpeg-turbo; the published sets were probably made with IJG's libjpeg 9, whose colours differ.
     """
-    pictures = (255 * x).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-    def there_and_back(picture: np.ndarray) -> np.ndarray:
-        file = io.BytesIO()
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "JPEG", quality=quality)
-        return np.array(Image.open(file, formats=("JPEG",))).reshape(picture.shape)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = np.stack(list(threads.map(there_and_back, pictures)))
-    return torch.from_numpy(results).permute(0, 3, 1, 2).to(x) / 255
+    return jpeg.there_and_back((255 * x).round(), quality) / 255
 
 
 def elastic_transform(x: Tensor, lengths: tuple[float, float, float], draws: Draws) -> Tensor:

@@ -1,5 +1,6 @@
 """Adversarial: how often the classifier stays right when images are changed to its disadvantage, and whether to believe it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ from tqdm import tqdm
 from specfreq import attacks as kinds
 from specfreq import inference
 from specfreq.attacks import Attacked, Levels
-from specfreq.attacks.base import Model, climb
+from specfreq.attacks.base import Model, climb, judged
 from specfreq.attacks.gradient import cross_entropy
+from specfreq.attacks.square import Schedule
 from specfreq.corruptions.draws import Draws, content
 from specfreq.measures import answers
 from specfreq.measures.answers import Count, Images
@@ -56,6 +58,7 @@ def adversarial(
     apgd_steps: Rounds = 50,
     targets: Rounds = 3,
     queries: Rounds = 500,
+    schedule: Schedule = "rescaled",
     seed: Annotated[int, Field(ge=0)] = 0,
     size: Count | None = None,
     precision: str = "float32",
@@ -66,8 +69,10 @@ def adversarial(
     .. math:: A(\varepsilon) = \tfrac{100}{N} \sum_i \bigl[\arg\max f(x) = y_i \text{ for all } x \text{ tried with }
         \|x - x_i\|_\infty \le \varepsilon\bigr]
 
-    An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000 the last three
-    are those of AutoAttack's standard ensemble, without FAB. An image is lost only if the network errs again on what was found.
+    An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000 and
+    schedule=absolute the last three are those of AutoAttack's standard ensemble, without FAB. The default schedule is
+    rescaled to the number of queries, and is the stronger where these are few. An image is lost only if the network
+    errs again on what was found. To answer with NaN or infinity there is to err; on an image as it is, it is an error.
 
     Args:
         attacks: fgsm, pgd, apgd-ce, apgd-t (targeted), square (of answers alone), written fgsm+pgd; see `attacks`.
@@ -75,7 +80,7 @@ def adversarial(
         curve: other ε in 255ths at which pgd is tried, written 2+4+16; each on the images that are left by the smaller ones.
         steps, restarts: of pgd; the restarts also of both apgd.
         apgd_steps, targets: of apgd, for each target; and how many classes apgd-t aims at.
-        queries: of square.
+        queries, schedule: of square: see `attacks.square`.
         seed: of the draws; an image's own depend on it and on the image's content.
         size: ask about at most so many images, as many of each class as can be.
 
@@ -83,9 +88,10 @@ def adversarial(
         attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack), robust (after the
         last), alone (of fgsm by itself, and of pgd, which tries the smaller ε of the curve too; null for the others),
         noise_accuracy (under the worst of 10 random corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd);
-        clean_loss and attacked_loss (mean cross-entropy); zero_gradients (% of the rightly answered images without any
-        slope), late (% of the images, fooled in the second half of apgd-ce's steps; null without it), images (how many), and
-        masked: the reasons to think that the network only hides its gradients, and is less robust than it seems:
+        clean_loss and attacked_loss (mean cross-entropy; null if the network has answered with NaN or infinity);
+        zero_gradients (% of the rightly answered images without any slope), late (% of the images, fooled in the second
+        half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the network
+        only hides its gradients, and is less robust than it seems:
 
         - gradient: more than 1 % have no slope;
         - noise: random corners fool more than pgd does, by over 1 % of the images;
@@ -110,7 +116,7 @@ def adversarial(
         "pgd": lambda *asked: kinds.pgd(*asked, steps=steps, restarts=restarts),
         "apgd-ce": lambda *asked: kinds.apgd(*asked, **auto),
         "apgd-t": lambda *asked: kinds.apgd(*asked, **auto, loss="dlr-targeted", targets=targets),
-        "square": lambda *asked: kinds.square(*asked, queries=queries),
+        "square": lambda *asked: kinds.square(*asked, queries=queries, schedule=schedule),
     }
     labels, columns = iter(images.labels.split(batch)), []
 
@@ -148,7 +154,7 @@ def adversarial(
         "curve_eps": radii,
         "curve_accuracy": [share[f"at {radius}"] for radius in radii],
         "clean_loss": mean["clean loss"],
-        "attacked_loss": mean["attacked loss"],
+        "attacked_loss": mean["attacked loss"] if math.isfinite(mean["attacked loss"]) else None,
         "zero_gradients": flat,
         "late": share["late"] if "apgd-ce" in names else None,
         "masked": [reason for reason, holds in reasons.items() if holds],
@@ -160,10 +166,11 @@ class _Suite:
     """All that is tried on one batch of images (B, C, H, W); what is asked about an image depends on it alone."""
 
     def __init__(self, model: nn.Module, images: Images, x: Tensor, y: Tensor, seed: int, tried: Mapping[str, Attack], bar: tqdm):
-        self.ask = lambda x: answers.checked(model(x), images)
+        self.ask = lambda x: answers.fitting(model(x), images)
         self.x, self.y, self.seed, self.tried, self.bar = x, y, seed, tried, bar
         self.content = content((255 * x).round())
         self.loss, self.right = self._judged(x, y)
+        answers.finite(self.loss[:, None], images)
 
     def run(self, names: Sequence[str], eps: float, radii: Sequence[float], half: int) -> dict[str, Tensor]:
         """What holds of each image (B,): it is answered rightly, clean and after each attack; and so on."""
@@ -215,5 +222,5 @@ class _Suite:
     def _judged(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy (B,), and which answers are right (B,)."""
         with torch.no_grad():
-            logits = self.ask(x).double()
-        return cross_entropy(logits, y), logits.argmax(1) == y
+            fooled, loss = judged(self.ask(x), y, cross_entropy)
+        return loss, ~fooled

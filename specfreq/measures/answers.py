@@ -20,17 +20,44 @@ Level = Literal["set", "zero"]
 Radii = Annotated[tuple[Radius, ...], BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v)]
 
 
-def checked(logits: Tensor, images: Images) -> Tensor:
+NAMED = 5  # images that are named in a message
+
+
+def fitting(logits: Tensor, images: Images) -> Tensor:
     """The logits (B, classes) as they are.
+
+    Raises:
+        UserError: there are more or fewer than the set has classes.
+    """
+    if logits.shape[1] != len(images.classes):
+        raise UserError(f"the classifier knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}")
+    return logits
+
+
+def checked(logits: Tensor, images: Images) -> Tensor:
+    """The logits (B, classes) as they are; what is said of images on their way to a measure must be numbers.
+
+    Only what an attack has made of an image may be answered with NaN or infinity: that is a wrong answer, see
+    `attacks.base.wrong`.
 
     Raises:
         UserError: there are more or fewer than the set has classes; some are NaN or infinite.
     """
-    if logits.shape[1] != len(images.classes):
-        raise UserError(f"the classifier knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}")
-    if not logits.isfinite().all():
-        raise UserError(f"the classifier answers images of {images.name} with NaN or infinity; nothing can be measured")
+    fitting(logits, images)
+    finite(logits, images)
     return logits
+
+
+def finite(answers: Tensor, images: Images) -> None:
+    """Refuse answers (B, ...) that are NaN or infinite; which images they are of is said if those are the whole set."""
+    bad = (~answers.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
+    if not bad:
+        return
+    which = ""
+    if len(answers) == len(images):
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        which = f" (image {', '.join(map(str, bad[:NAMED]))}{more})"
+    raise UserError(f"the classifier answers images of {images.name} with NaN or infinity{which}; nothing can be measured")
 
 
 def logits(model: nn.Module, images: Images, precision: str, batch: int) -> Tensor:

@@ -32,6 +32,7 @@ def out_of_distribution(
     eps: Step | None = None,
     fitted_on: Count | None = None,
     layer: str | None = None,
+    as_published: bool = False,
     size: Count | None = None,
     seed: Annotated[int, Field(ge=0)] = 0,
     precision: str = "float32",
@@ -60,11 +61,13 @@ def out_of_distribution(
             of Σ, so that features which are 0 in all N of them weigh much in others.
         layer: of mahalanobis: the layer that sees z, as ``named_modules`` of the network calls it; if not given, the last linear
             one, whose output is the logits.
+        as_published: auroc and tnr95 as the original program of APR computes them, see `separation.numbers`.
         size: ask about at most so many images, and so many of each other set, as many of each class as can be.
         seed: of computed images.
 
     Returns:
-        others (names), and for each of them auroc, tnr95, detection_accuracy, auin, auout, oscr (%, see `separation.numbers`),
+        others (names), and for each of them auroc, tnr95 (at a true positive rate of at least 95 %), detection_accuracy,
+        auin, auout, oscr (%, see `separation.numbers`),
         other_images (how many), other_how (what was done to them), other_digests (of their sets; null if computed);
         mean_auroc and so on, the means over the sets; accuracy (%), images (how many), score, temperature and eps (null where
         the score has none). To be drawn: edges (41 scores), histogram (40 counts of the images) and other_histograms, see
@@ -87,9 +90,10 @@ def out_of_distribution(
     def scores(given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         def answer(x: Tensor) -> Tensor:
             logits, *more = asked.seen(view(x))
-            return torch.cat([answers.checked(logits, about), *more], 1)
+            return torch.cat([answers.fitting(logits, about), *more], 1)
 
         found = inference.evaluate(model, given, answer, precision=precision, batch=batch)
+        answers.finite(found, about)
         logits, more = found[:, : len(known.classes)], found[:, len(known.classes) :]
         return asked.score((more if more.shape[1] else logits).double()), logits.argmax(1)
 
@@ -97,7 +101,8 @@ def out_of_distribution(
     right = said == known.labels
     theirs = [scores(one.given, one, one.view)[0] for one in sets]
     counts = [separation.Thresholds.of(mine, part, right) for part in theirs]
-    rows, curves = [separation.numbers(c) for c in counts], [separation.curve(c) for c in counts]
+    rows = [separation.numbers(c, as_published) for c in counts]
+    curves = [separation.curve(c) for c in counts]
     edges, (histogram, *histograms) = separation.histograms([mine, *theirs])
     return {
         "score": score,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,48 +37,65 @@ def _from_above(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.flip(0).cumsum(0)])
 
 
-def numbers(counts: Thresholds) -> dict[str, float]:
+def numbers(counts: Thresholds, as_published: bool = False) -> dict[str, float]:
     r"""What is said of two sets of scores, in %; known images are the positive ones.
 
     .. math:: \mathrm{TPR}(t) = \tfrac1N |\{i: s_i \ge t\}|, \quad \mathrm{FPR}(t) = \tfrac1M |\{j: s'_j \ge t\}|, \quad
         \mathrm{CCR}(t) = \tfrac1N |\{i: s_i \ge t, i \text{ right}\}|
 
+    Args:
+        as_published: auroc and tnr95 as the original program has them, where a known image is below another of equal
+            score: auroc counts ties as lost. tnr95 is taken where TPR is *nearest* to 95 %, above or below (of two as
+            near the larger), and there at the largest FPR: as soon as so many known images are left.
+
     Returns:
-        auroc: the area under TPR over FPR, which is the probability that a known image scores higher, ties counting half.
-        tnr95: 1 - FPR where TPR is nearest to 95 %; of two as near the larger TPR, of equal TPR the smallest FPR.
+        auroc: the area under TPR over FPR: the probability that a known image scores higher, ties counting half.
+        tnr95: 1 - FPR at the highest threshold whose TPR is at least 95 %, which is 1 - FPR@95.
         detection_accuracy: the largest (TPR + 1 - FPR) / 2, at least 50.
-        auin, auout: average precision (sum of precision times step of recall, nothing interpolated) with the known images,
-        and with the others, as what is to be found; a score that knows nothing has the share of those, so both depend on how
-        many images either set has.
+        auin, auout: average precision (sum of precision times step of recall, nothing interpolated) with the known
+        images, and with the others, as what is to be found; a score that knows nothing has the share of those, so both
+        depend on how many images either set has.
         oscr: the area under CCR over FPR; at most auroc, and at most the accuracy.
 
-    Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et al., NeurIPS 2018
-    (CCR). The areas are sums of trapezoids over all distinct scores, in whole numbers but for one division.
+    Thresholds are chosen by whole numbers of images. The areas are scikit-learn's.
+
+    Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et al.,
+    NeurIPS 2018 (CCR).
     """
+    from sklearn import metrics
+
     known, right, other = counts
     n, m = int(known[-1]), int(other[-1])
-    distance = (20 * known - 19 * n).abs()  # from TPR 95 %, in 1/20 images
-    near = known[distance == distance.min()].max()
-    at = int((known == near).nonzero()[0])
+    # each distinct score once, weighted by how many known images and how many others have it
+    weights = torch.cat([known.diff(), other.diff()]).numpy()
+    distinct = len(known) - 1
+    is_known, scores = np.repeat([1, 0], distinct), np.tile(-np.arange(distinct), 2)
+    if as_published:
+        auroc, kept = _lost_ties(known, other), _first_near_95(known, other)
+    else:
+        auroc = metrics.roc_auc_score(is_known, scores, sample_weight=weights)
+        kept = int(other[20 * known >= 19 * n][0])
     return {
-        "auroc": 100 * _doubled_area(other, known) / (2 * n * m),
-        "tnr95": 100 * (m - int(other[at])) / m,
+        "auroc": 100 * float(auroc),
+        "tnr95": 100 * (m - kept) / m,
         "detection_accuracy": 100 * (n * m + int((known * m - other * n).max())) / (2 * n * m),
-        "auin": _average_precision(known.diff(), other.diff()),
-        "auout": _average_precision(other.diff().flip(0), known.diff().flip(0)),
-        "oscr": 100 * _doubled_area(other, right) / (2 * n * m),
+        "auin": 100 * float(metrics.average_precision_score(is_known, scores, sample_weight=weights)),
+        "auout": 100 * float(metrics.average_precision_score(1 - is_known, -scores, sample_weight=weights)),
+        "oscr": 100 * float(metrics.auc(other.double() / m, right.double() / n)),
     }
 
 
-def _doubled_area(x: Tensor, y: Tensor) -> int:
-    return int((x.diff() * (y[1:] + y[:-1])).sum())
+def _lost_ties(known: Tensor, other: Tensor) -> float:
+    """The probability that a known image scores higher than another."""
+    wins = int((known.diff() * (other[-1] - other[1:])).sum())
+    return wins / (int(known[-1]) * int(other[-1]))
 
 
-def _average_precision(wanted: Tensor, unwanted: Tensor) -> float:
-    """In %, from how many of either kind each distinct score has, the best score first."""
-    found = wanted.cumsum(0)
-    parts = wanted * found.double() / (found + unwanted.cumsum(0))
-    return 100 * math.fsum(parts.tolist()) / int(found[-1])
+def _first_near_95(known: Tensor, other: Tensor) -> int:
+    """How many others are left when, from the lowest score up, about 95 % of the known images come to be left."""
+    n = int(known[-1])
+    left = (19 * n + 10) // 20
+    return int(other[known > left][0]) if left < n else int(other[-1])
 
 
 def curve(counts: Thresholds) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 """HybridAugment: the blur against torchvision's, hybrids between and within images from their formulas."""
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -67,6 +68,64 @@ def test_hybrids_within_an_image_are_of_two_distortions(images, plus):
             expected = (base + b - blur(b))[0]
         assert_close(out[i].double(), expected.double(), rtol=0, atol=3e-6)
     assert set(rows["branch"].tolist()) == {0, 1, 2}
+
+
+def kernel(x):
+    """The blur of planes (..., H, W) in float64, by its nine weights, mirrored at the border."""
+    weight = np.exp(-2.0 * np.array([1, 0, 1]))
+    weight = np.outer(weight, weight) / weight.sum() ** 2
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1)] * 2, mode="reflect")
+    height, width = x.shape[-2:]
+    return sum(weight[i, j] * padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3))
+
+
+@pytest.mark.parametrize("spec", ["wrap", "clip"])
+def test_the_low_band_is_cut_to_bytes_as_published_and_rounded_as_corrected(images, spec):
+    """HybridAugment++ in NumPy, from the drawn operations on: both casts of the program, or none of them."""
+    cut = spec == "wrap"
+    single = HybridSingle(True, 3.0, True, spec)
+    rows = single.draw(40, generator())
+    out = (255 * single.before(images, rows).double()).numpy()
+
+    def to_bytes(levels):
+        return (np.trunc(levels).astype(np.int64) if cut else np.rint(levels.clip(0, 255))).astype(np.uint8)
+
+    def distorted(levels, name, column):
+        chosen = (rows[f"{name}{what}"][i : i + 1, column] for what in ("operation", "level"))
+        return operations.apply(torch.from_numpy(levels)[None], *chosen)[0].numpy()
+
+    checked = 0
+    for i, (branch, again) in enumerate(zip(rows["branch"].tolist(), rows["low_branch"].tolist(), strict=True)):
+        if not branch:
+            continue
+        x = distorted(images[i].numpy(), "", 0)
+        y = distorted(x, "", 1)
+        a, b = (v.astype(float) for v in ((x, y) if branch == 1 else (y, x)))
+        band = kernel(a)
+        base = distorted((band + (1e-6 if cut else 0.5)).astype(np.uint8), "low_", 0)
+        if again:
+            twice = distorted(base, "low_", 1)
+            if cut and np.array_equal(base, twice):
+                continue  # whole numbers but for rounding, which decides there, as in the program
+            amplitude_of, phase_of = (base, twice) if again == 1 else (twice, base)
+            mixed = np.abs(np.fft.fftn(amplitude_of)) * np.exp(1j * np.angle(np.fft.fftn(phase_of)))
+            mixed = np.fft.ifftn(mixed).real
+            base = to_bytes(mixed) if cut else mixed.clip(0, 255)
+        expected = base + b - kernel(b)
+        if cut:
+            difference = (out[i] - to_bytes(expected) + 128) % 256 - 128  # 0 and 255 are neighbours
+            assert np.abs(difference).max() < 1.01 and (np.abs(difference) > 0.01).mean() < 0.01
+        else:
+            assert np.abs(out[i] - expected.clip(0, 255)).max() < 0.01
+        checked += 1
+    assert checked > 10
+
+
+def test_a_flat_area_stays_as_bright_as_it_is():
+    """Its blur is a whole number but for rounding, which must not make it one darker."""
+    grey = torch.arange(256.0, dtype=torch.float64)[:, None, None, None].expand(-1, 1, 6, 6)
+    for overflow in ("wrap", "clip"):
+        assert torch.equal(HybridSingle(True, 3.0, False, overflow)._bytes(low(grey)), grey.to(torch.uint8))
 
 
 def test_its_modes_are_one_the_other_or_both(images):

@@ -141,6 +141,43 @@ def test_whole_numbers_of_eps_are_as_good_as_any(pixels):
     assert adversarial(net, of(net, pixels), eps=4, **options) == adversarial(net, of(net, pixels), eps=4.0, **options)
 
 
+class Fragile(Linear):
+    """Right on every image, and without an answer for any that is not a picture of whole bytes."""
+
+    def forward(self, x):
+        whole = ((255 * x - (255 * x).round()).abs() < 1e-3).flatten(1).all(1)
+        return torch.where(whole[:, None], super().forward(x), torch.nan)
+
+
+def test_an_answer_without_numbers_to_an_attack_is_a_wrong_one(pixels):
+    images = of(Linear(), pixels)
+    result = compute(QUICK + ",eps=1.5,curve=1.5", Fragile(), images)
+    assert result["accuracy"] == 100
+    assert [result["robust"], result["noise_accuracy"], *result["after"], *result["curve_accuracy"]] == [0] * 8
+    assert result["attacked_loss"] is None and result["clean_loss"] > 0
+
+
+def test_an_answer_without_numbers_to_an_image_as_it_is_names_it(pixels):
+    images = of(Linear(), pixels)
+
+    class Sick(Linear):
+        def forward(self, x):
+            sick = (x == pixels[17] / 255).flatten(1).all(1)
+            return torch.where(sick[:, None], torch.inf, super().forward(x))
+
+    with pytest.raises(UserError, match=r"images of planted with NaN or infinity \(image 17\)"):
+        compute(QUICK, Sick(), images, batch=len(images))
+    with pytest.raises(UserError, match=r"\(image 17\)"):
+        compute("accuracy", Sick(), images)
+
+
+def test_the_schedule_of_the_squares_is_an_option_and_the_rescaled_one_the_default(pixels):
+    assert normal_form("adversarial:schedule=rescaled") == "adversarial"
+    assert normal_form("adversarial:schedule=absolute") == "adversarial:schedule=absolute"
+    with pytest.raises(UserError, match="schedule"):
+        normal_form("adversarial:schedule=autoattack")
+
+
 def test_an_attack_that_leaves_the_ball_is_no_result(pixels, monkeypatch):
     def far(model, images, labels, eps):
         return Attacked((images + 2 * eps).clamp(0, 1), torch.ones_like(labels))

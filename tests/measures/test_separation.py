@@ -15,11 +15,10 @@ from specfreq.measures.separation import Thresholds
 NAMES = ["auroc", "tnr95", "detection_accuracy", "auin", "auout", "oscr"]
 
 
-def numbers(known, other, right=None):
+def numbers(known, other, right=None, as_published=False):
     known, other = (torch.as_tensor(scores, dtype=torch.float64) for scores in (known, other))
-    return separation.numbers(
-        Thresholds.of(known, other, torch.ones(len(known)).bool() if right is None else torch.as_tensor(right))
-    )
+    right = torch.ones(len(known)).bool() if right is None else torch.as_tensor(right)
+    return separation.numbers(Thresholds.of(known, other, right), as_published)
 
 
 def planted(n, m, levels, seed):
@@ -47,10 +46,10 @@ def by_hand(known, other, right):
     rates = []
     for t in [np.inf, *sorted({*known, *other}, reverse=True)]:
         rates.append((Fraction(sum(s >= t for s in known), len(known)), Fraction(sum(s >= t for s in other), len(other))))
-    nearest = min(rates, key=lambda r: (abs(r[0] - Fraction(95, 100)), -r[0], r[1]))
+    enough = min((rate for rate in rates if rate[0] >= Fraction(95, 100)), key=lambda rate: rate[1])
     return {
         "auroc": sum(wins) / pairs,
-        "tnr95": 1 - nearest[1],
+        "tnr95": 1 - enough[1],
         "detection_accuracy": max((tpr + 1 - fpr) / 2 for tpr, fpr in rates),
         "auin": precision(known, other),
         "auout": precision([-s for s in other], [-s for s in known]),
@@ -129,9 +128,46 @@ def test_oscr_is_at_most_auroc_and_at_most_the_accuracy(seed):
     assert numbers(known, other, ~right)["oscr"] + result["oscr"] == pytest.approx(result["auroc"])
 
 
-def test_of_two_thresholds_as_near_to_95_the_one_that_keeps_more_counts():
-    """10 known images: 90 % and 100 % are as near. At 100 % the two others that score 1 are kept too, but not the one at 0."""
-    assert numbers(range(1, 11), [1, 1, 0, 0])["tnr95"] == 50
+def test_at_least_95_of_100_known_images_are_kept():
+    """Of 31 known images 29 are 93.5 %, nearer to 95 % than the 30, 96.8 %, that count."""
+    assert numbers(range(1, 32), [0.5, 1.5, 2.5, 3.5])["tnr95"] == 50
+    assert numbers(range(1, 31), [1.5, 2.2, 2.8, 3.5])["tnr95"] == 25  # 28.5 are 95 %
+
+
+def program(known, other):
+    """AUROC and TNR at 95 % by the original's loop: one image after another leaves, of equal scores known ones first."""
+    known, other = sorted(known), sorted(other)
+    n, m, k, j = len(known), len(other), 0, 0
+    left = [(n, m)]
+    while k < n or j < m:
+        if k == n or (j < m and other[j] < known[k]):
+            j += 1
+        else:
+            k += 1
+        left.append((n - k, m - j))
+    at = min(range(len(left)), key=lambda i: abs(Fraction(left[i][0], n) - Fraction(95, 100)))  # the first of equals
+    tpr, fpr = (np.array([0, *(one[i] / left[0][i] for one in reversed(left)), 1]) for i in (0, 1))
+    return {"auroc": 100 * np.trapezoid(tpr, fpr), "tnr95": 100 * (1 - left[at][1] / m)}
+
+
+@pytest.mark.parametrize(("n", "m", "levels"), [(200, 900, 12), (200, 900, 10**6), (33, 40, 5), (10, 7, 3), (5, 5, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_as_published_is_the_programs_walk_through_the_scores(n, m, levels, seed):
+    known, other, right = planted(n, m, levels, seed)
+    result, corrected = numbers(known, other, right, as_published=True), numbers(known, other, right)
+    expected = program(known.tolist(), other.tolist())
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert {name: result[name] for name in result if name not in expected} == {
+        name: corrected[name] for name in corrected if name not in expected
+    }
+    assert result["auroc"] <= corrected["auroc"] + 1e-9
+
+
+def test_the_original_takes_the_worst_end_of_a_vertical_step():
+    """Half of the others leave while 95 % of the known images stay: the first of those thresholds, and the last."""
+    known, other = [0.0, *[10.0] * 19], [1.0, 2.0, 11.0, 12.0]
+    assert numbers(known, other, as_published=True)["tnr95"] == 0
+    assert numbers(known, other)["tnr95"] == 50
 
 
 def test_of_thresholds_that_keep_the_same_known_images_the_one_that_keeps_fewest_others_counts():
