@@ -87,6 +87,8 @@ class HybridAugment(Augmentation):
     Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
     """
 
+    pairs = True  # but with mode=s
+
     def __init__(
         self,
         mode: Literal["p", "s", "ps"] = "ps",
