@@ -1,4 +1,4 @@
-"""Modules for pipelines of torchvision's transforms v2: what of a sample they work on, what they refuse, how they are shown."""
+"""Modules for pipelines of torchvision's transforms v2: what they take, what they refuse, how they are shown."""
 
 import functools
 import inspect
@@ -21,8 +21,8 @@ class Transform(nn.Module):
     """A module that changes the images of a sample, as torchvision's transforms v2 do.
 
     A sample is an image, several arguments, or tuples, lists and dicts of them. Its images are all that are
-    `tv_tensors.Image`, or else its first plain tensor; all other entries are passed through. Images are floats (C, H, W) or
-    (B, C, H, W) and keep type and dtype; half and bfloat16 are computed in float32.
+    `tv_tensors.Image`, or else its first plain tensor; all other entries are passed through. Images are floats
+    (C, H, W) or (B, C, H, W) and keep type and dtype; half and bfloat16 are computed in float32.
 
     Parameters of the constructor are shown by `repr`. A module can be pickled, copied, moved and composed.
     """
@@ -62,10 +62,10 @@ class Transform(nn.Module):
         from torchvision import tv_tensors as tv
 
         if any(getattr(part, "moves", False) for part in self.modules()):
-            still = next((x for x in leaves if isinstance(x, (tv.BoundingBoxes, tv.Mask, tv.KeyPoints))), None)
-            if still is not None:
+            targets = [type(x).__name__ for x in leaves if isinstance(x, (tv.BoundingBoxes, tv.Mask, tv.KeyPoints))]
+            if targets:
                 raise UserError(
-                    f"{type(self).__name__} rotates, shears and shifts images, so that {type(still).__name__} would no longer fit; "
+                    f"{type(self).__name__} rotates, shears and shifts images, and {targets[0]} would no longer fit; "
                     "take an augmentation that leaves pixels in place, such as apr-p, tv or afa"
                 )
         named = [i for i, x in enumerate(leaves) if isinstance(x, (tv.Image, tv.Video, Picture))]
@@ -100,7 +100,7 @@ def floats(image: Any, taker: str) -> Tensor:
     """An image as plain float32 or float64 tensor; half and bfloat16 are widened.
 
     Raises:
-        UserError: pictures of Pillow, arrays, videos, bytes and other numbers, with what makes images of them.
+        UserError: PIL images, arrays, videos, bytes and other numbers, with what makes images of them.
     """
     if not isinstance(image, Tensor):
         raise UserError(f"{taker} takes float tensors as images, not {_called(image)}; {CURE}")
@@ -109,7 +109,7 @@ def floats(image: Any, taker: str) -> Tensor:
         from torchvision.tv_tensors import Video
 
         if isinstance(image, Video):
-            raise UserError(f"{taker} takes images, not a Video; give its frames as a batch of images (B, C, H, W)")
+            raise UserError(f"{taker} takes images, not a Video; give its frames as a batch (B, C, H, W)")
         x = image.as_subclass(Tensor)
     if x.dtype in NARROW:
         return x.float()
@@ -131,7 +131,7 @@ def _called(thing: Any) -> str:
 
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that notes its arguments, defaults included; of several that call one another, the first."""
+    """A constructor that notes its arguments, defaults included; of some that call one another, the first."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)

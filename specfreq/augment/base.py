@@ -17,17 +17,18 @@ Rows = Mapping[str, Tensor]
 class Augmentation(Transform):
     """No augmentation, and the base of all others: images as they are, one cross-entropy.
 
-    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that batches,
-    order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then `before`, `views`
-    and `loss` for each batch.
+    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that
+    batches, order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then
+    `before`, `views` and `loss` for each batch.
 
-    `forward` does the same for images alone, as a transform in a pipeline: see `Transform` for what it takes. Like a dropout
-    layer it works in training mode, and after `eval` hands on what it is given; the trainer's methods do not depend on the mode.
+    `forward` does the same for images alone, as a transform in a pipeline: see `Transform` for what it takes. Like a
+    dropout layer it works in training mode, and after `eval` hands on what it is given. What the trainer calls does
+    not depend on the mode.
     """
 
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything
-    donors = False  # whether those others come from the whole data set: row "donor" of the table, an index or several
+    donors = False  # whether those come from the whole data set: row "donor" of the table, an index or several
     accompanied = False  # whether `fit` keeps something of every image, and so needs all of them in memory
     companions: Tensor | None = None  # that: (N, K, H, W), cropped and mirrored as the images are, 0 beyond the border
 
@@ -63,31 +64,31 @@ class Augmentation(Transform):
         return sum(criterion(each, labels) for each in logits)
 
     def forward(self, *inputs: Any, generator: Generator | None = None) -> Any:
-        """Transform the images of a sample, (B, C, H, W) or (C, H, W) in [0, 1], by draws of its own; in evaluation mode nothing.
+        """Transform the images of a sample, in [0, 1], by draws of its own; after `eval` pass the sample through.
 
         Args:
             inputs: the sample, see `Transform`; labels are passed through. Donors come from the batch itself.
-            generator: of the CPU, for images on any device; by default torch's global one, which every worker of a DataLoader
-                seeds differently, by the loader's own seed.
+            generator: of the CPU, for images on any device. By default torch's global one, which every worker of a
+                DataLoader seeds differently, from the seed of the loader.
 
         Returns:
-            The sample with images of the same shape and type, all with the same draws if there are several.
+            The sample with images of the same shape and type; several of them all have the same draws.
 
         Raises:
-            UserError: no float images, values outside [0, 1] or NaN, another shape, or one image where others are needed.
+            UserError: no float images, values outside [0, 1] or NaN, another shape, one image where others are needed.
         """
         if not self.training:
             return inputs[0] if len(inputs) == 1 else inputs
-        if generator is not None and not (isinstance(generator, Generator) and generator.device.type == "cpu"):
-            raise UserError("draws are made on the CPU, whatever the images are on; give a generator of the CPU, torch.Generator()")
+        if generator is not None and (not isinstance(generator, Generator) or generator.device.type != "cpu"):
+            raise UserError("draws are made on the CPU, for images on any device; give a generator of the CPU")
         drawn = functools.cache(lambda count: self.draw(count, generator))
 
         def augmented(batch: Tensor) -> Tensor:
             checked(batch)
             if self.pairs and len(batch) < 2:
                 raise UserError(
-                    f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one image: "
-                    "call it in the training loop or in collate_fn"
+                    f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one "
+                    "image: call it in the training loop or in collate_fn"
                 )
             with torch.autocast(batch.device.type, enabled=False):
                 rows = {k: v.to(batch.device) for k, v in drawn(len(batch)).items()}
