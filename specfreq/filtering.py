@@ -1,20 +1,25 @@
 """The input filters themselves, modules over `fourier`; `filters` knows them by name."""
 
-from typing import Literal, Self
+from abc import abstractmethod
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import Tensor
 
 from specfreq import fourier
 from specfreq.naming import UserError
+from specfreq.transforms import Transform
 
 Program = Literal["cifar10", "fashion-mnist"]
 
 
-class Filter(nn.Module):
-    """Images (N, C, H, W) in [0, 1] -> images of the same shape; values may leave [0, 1]."""
+class Filter(Transform):
+    """Images (N, C, H, W) or (C, H, W) in [0, 1] -> images of the same shape; values may leave [0, 1].
+
+    Training or evaluation mode makes no difference. Samples with labels are taken as well, see `Transform`.
+    """
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
@@ -23,11 +28,18 @@ class Filter(nn.Module):
         """Learn what the filter needs from the training images (N, C, H, W) in [0, 1]; most need nothing."""
         return self
 
+    @abstractmethod
+    def transform(self, images: Tensor) -> Tensor:
+        """The filtered images (N, C, H, W)."""
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.on_images(self.transform, inputs)
+
 
 class Identity(Filter):
     """No filter: x' = x."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         return images
 
 
@@ -49,7 +61,7 @@ class GaussianLowPass(Filter):
             raise UserError(f"sigma must be a positive number of pixels, from 0.001 to 1000, not {sigma}")
         self.sigma, self.as_published = sigma, as_published
 
-    def forward(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         if self.as_published is None:
             return fourier.gaussian_low_pass(images, self.sigma)
         return _from_bytes(self._published_blur(_to_bytes(images)), images)
@@ -73,7 +85,7 @@ class GaussianHighPass(GaussianLowPass):
     Source: the frequency-response study ("original - blur").
     """
 
-    def forward(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         if self.as_published is None:
             return fourier.gaussian_high_pass(images, self.sigma)
         original = _to_bytes(images)
@@ -110,7 +122,7 @@ class Whitening(Filter):
         self.mean_power = total / len(images)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         if self.mean_power.numel() == 0:
             raise UserError("whitening has seen no training images; call fit(images) first")
         if self.as_published is None:

@@ -322,7 +322,10 @@ def basis(size: int, *, dtype: torch.dtype = torch.float32, device: torch.device
 
 def _check(x: Tensor, axes: str = "(..., C, H, W)") -> None:
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
-        what = f"{x.dtype} values (of uint8 images take x / 255)" if isinstance(x, Tensor) else type(x).__name__
+        if not isinstance(x, Tensor):
+            what = f"{type(x).__name__}; put v2.ToImage(), v2.ToDtype(torch.float32, scale=True) before it"
+        else:
+            what = f"{x.dtype} values" + ("; take x.float()" if x.is_floating_point() else " (of uint8 images take x / 255)")
         raise TypeError(f"expected a float32 or float64 tensor {axes}; got {what}")
     if x.ndim < axes.count(",") or 0 in x.shape[-2:]:
         raise ValueError(f"expected a tensor {axes}; got shape {tuple(x.shape)}")

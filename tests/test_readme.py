@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import ConcatDataset, DataLoader
+from torchvision.datasets import FakeData
+from torchvision.transforms import v2
 
 from specfreq import data, fourier
 
@@ -40,9 +43,25 @@ def test_pictures_are_recombined_with_themselves_before_the_crop(said, picture):
     assert len({out.sum().item() for out in outs}) > 1
 
 
+def test_pictures_are_blurred(said, picture):
+    plain, blurred = v2.Compose(said["floats"])(picture), said["blurred"](picture)
+    assert 0 < blurred.diff().abs().mean() < 0.9 * plain.diff().abs().mean()
+
+
+def test_the_pipelines_work_in_a_process_that_is_spawned(said):
+    """As on macOS and Windows: nothing in them is a lambda."""
+    names = "blurred", "sharp", "single"
+    pictures = ConcatDataset([FakeData(2, (3, 32, 32), transform=said[name]) for name in names])
+    (batch, labels), *rest = DataLoader(pictures, 6, num_workers=1, multiprocessing_context="spawn")
+    assert batch.shape == (6, 3, 32, 32) and batch.dtype == torch.float32
+    assert labels.shape == (6,) and not rest
+    assert torch.equal(batch[0], said["blurred"](FakeData(1, (3, 32, 32))[0][0]))
+
+
 def test_batches_are_recombined_with_one_another(said):
     images, mixed = said["images"], said["mixed"]
     assert mixed.shape == images.shape == (4, 3, 32, 32) and not mixed.equal(images)
+    assert said["labels"].equal(torch.arange(4))
 
 
 def test_images_are_certified_and_louder_in_their_finest_bands(said):

@@ -70,8 +70,9 @@ class APRPair(Augmentation):
         if self.normalised:
             if self.mean is None:
                 raise UserError("normalised=1 needs the mean and deviation of the training images; call fit(images) first")
-            mixed = fourier.recombine(*((x - self.mean) / self.std for x in (donors, images)), channels=self.channels)
-            mixed = mixed * self.std + self.mean
+            mean, std = self.mean.to(images.device), self.std.to(images.device)  # a state may have been loaded elsewhere
+            mixed = fourier.recombine(*((x - mean) / std for x in (donors, images)), channels=self.channels)
+            mixed = mixed * std + mean
         else:
             mixed = fourier.recombine(donors, images, channels=self.channels)
         return torch.where(coin_of(rows["coin"], self.per), mixed.clamp(0, 1) if self.clip else mixed, images)
@@ -137,6 +138,7 @@ class APRBoth(APRPair):
     Source: Chen et al., ICCV 2021, section 3.4.
     """
 
+    pairs = True
     early = True
 
     def __init__(

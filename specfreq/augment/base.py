@@ -1,27 +1,33 @@
 """What every augmentation is: a table of draws for an epoch, transforms that obey it, views and a loss."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Self
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from specfreq.naming import UserError
+from specfreq.transforms import Transform
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), labels (N,) -> mean loss
 Rows = Mapping[str, Tensor]
 
 
-class Augmentation(nn.Module):
+class Augmentation(Transform):
     """No augmentation, and the base of all others: images as they are, one cross-entropy.
 
-    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that batches,
-    order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then `before`, `views`
-    and `loss` for each batch; `forward` does the same for images alone, as a transform in a pipeline.
+    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that
+    batches, order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then
+    `before`, `views` and `loss` for each batch.
+
+    `forward` does the same for images alone, as a transform in a pipeline: see `Transform` for what it takes. Like a
+    dropout layer it works in training mode, and after `eval` hands on what it is given. What the trainer calls does
+    not depend on the mode.
     """
 
+    pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything
-    pairs = False  # whether images meet others
     donors = False  # whether those come from the whole data set: row "donor" of the table, an index or several
     accompanied = False  # whether `fit` keeps something of every image, and so needs all of them in memory
     companions: Tensor | None = None  # that: (N, K, H, W), cropped and mirrored as the images are, 0 beyond the border
@@ -57,26 +63,45 @@ class Augmentation(nn.Module):
         """The loss over the logits (B, classes) of all views: the sum of theirs."""
         return sum(criterion(each, labels) for each in logits)
 
-    def forward(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Transform images (B, C, H, W) or (C, H, W) in [0, 1] by draws of its own; donors come from the batch itself.
+    def forward(self, *inputs: Any, generator: Generator | None = None) -> Any:
+        """Transform the images of a sample, in [0, 1], by draws of its own; after `eval` pass the sample through.
+
+        Args:
+            inputs: the sample, see `Transform`; labels are passed through. Donors come from the batch itself.
+            generator: of the CPU, for images on any device. By default torch's global one, which every worker of a
+                DataLoader seeds differently, from the seed of the loader.
 
         Returns:
-            Images of the same shape and type.
+            The sample with images of the same shape and type; several of them all have the same draws.
 
         Raises:
-            UserError: integers, values outside [0, 1] or NaN, another shape, or one image where others are needed.
+            UserError: no float images, values outside [0, 1] or NaN, another shape, one image where others are needed.
         """
-        batch = checked(images if images.ndim != 3 else images[None])
-        if self.pairs and len(batch) < 2:
-            raise UserError(f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one image")
-        rows = {k: v.to(batch.device) for k, v in self.draw(len(batch), generator).items()}
-        batch = self.before(batch, rows)
-        batch = self.transform(batch, rows, batch[rows["donor"].flatten()] if self.donors else None)
-        return (batch if images.ndim != 3 else batch[0]).to(images.dtype)
+        if not self.training:
+            return inputs[0] if len(inputs) == 1 else inputs
+        if generator is not None and (not isinstance(generator, Generator) or generator.device.type != "cpu"):
+            raise UserError("draws are made on the CPU, for images on any device; give a generator of the CPU")
+        drawn = functools.cache(lambda count: self.draw(count, generator))
+
+        def augmented(batch: Tensor) -> Tensor:
+            checked(batch)
+            if self.pairs and len(batch) < 2:
+                raise UserError(
+                    f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one "
+                    "image: call it in the training loop or in collate_fn"
+                )
+            with torch.autocast(batch.device.type, enabled=False):
+                rows = {k: v.to(batch.device) for k, v in drawn(len(batch)).items()}
+                batch = self.before(batch, rows)
+                return self.transform(batch, rows, batch[rows["donor"].flatten()] if self.donors else None)
+
+        return self.on_images(augmented, inputs)
 
 
 class EightBit(Augmentation):
     """What works on the 256 levels of 8-bit pictures, and so needs images in [0, 1]; values between two levels are rounded."""
+
+    moves = True  # all of them take from the same nine operations
 
     def fit(self, images: Tensor) -> Self:
         refuse_others(images, "it works on 8-bit pictures")
@@ -90,7 +115,10 @@ def refuse_others(images: Tensor, why: str) -> None:
             checked(part, hint=f"; {why}, so leave out the filter")
 
 
-def checked(images: Tensor, hint: str = "") -> Tensor:
+_SCALED = "; scale before it, normalise after it, and give an augmentation before it that leaves [0, 1], such as apr-p, clip=1"
+
+
+def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
     """Refuse what is not a batch of float images (B, C, H, W) in [0, 1]."""
     if images.dtype not in (torch.float32, torch.float64):
         raise UserError(f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255")

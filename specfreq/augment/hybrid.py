@@ -97,7 +97,7 @@ class HybridAugment(Augmentation):
     Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
     """
 
-    pairs = True  # by default; mode=s meets no others
+    pairs = True  # by default; with mode=s it meets no others
 
     def __init__(
         self,

@@ -116,6 +116,7 @@ class VIPAug(APRPair):
     Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
     """
 
+    pairs = True
     early = True
 
     def __init__(

@@ -16,6 +16,7 @@ from specfreq.corruptions.operators import cut
 from specfreq.corruptions.recipes import ALEXNET, CIFAR, COMMON, EXTRA, IMAGENET, RECIPES, TINY, Recipe
 from specfreq.naming import UserError, matching, unknown
 from specfreq.randomness import seed_of
+from specfreq.transforms import CURE
 
 __all__ = [
     "ALEXNET",
@@ -153,7 +154,8 @@ def refuse_images(shape: tuple[int, ...]) -> None:
 
 def _check(images: Tensor) -> None:
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        what = f"{images.dtype} values (of uint8 images take x / 255)" if isinstance(images, Tensor) else type(images).__name__
+        kind = f"{type(images).__name__}; {CURE}"
+        what = f"{images.dtype} values (of uint8 images take x / 255)" if isinstance(images, Tensor) else kind
         raise UserError(f"corruptions take float images (N, C, H, W) in [0, 1], not {what}")
     if images.ndim != 4:
         raise UserError(f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(images.shape)}")
