@@ -52,9 +52,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        if _received is None:  # else the process is ending, and the thread has the last word
-            for number in mine:
-                signal.signal(number, before[number])
+        for number in mine:  # a process that is ending has only its code to give, and the thread has the last word
+            signal.signal(number, before[number] if _received is None else signal.SIG_IGN)
+        if _received is None:
             signal.set_wakeup_fd(awake)
             os.close(told)
 
