@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -84,7 +85,21 @@ def _local(workers: int) -> Iterator["Client"]:
         options["local_directory"] = str(own)
         with _deaf():
             cluster = stack.enter_context(LocalCluster(**options))
-        yield stack.enter_context(Client(cluster))
+        client = stack.enter_context(Client(cluster))
+        try:
+            yield client
+        except BaseException:
+            _kill(cluster)
+            raise
+
+
+def _kill(cluster: Any) -> None:
+    """Kill the workers of a cluster on this machine, so that none has to be asked and waited for. Their kernels follow."""
+    for nanny in list(cluster.workers.values()):
+        nanny.auto_restart = False
+        with contextlib.suppress(OSError):
+            if nanny.pid:
+                os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 @contextlib.contextmanager

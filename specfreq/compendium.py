@@ -302,6 +302,8 @@ def execute(
                 on_cell_execute=tell,
             )
         except Exception as error:
+            if processes.ending():  # it was killed: that is no failure of the study
+                raise
             if not ready.is_set():
                 said = _said(own)
                 raise StudyFailed(f"{path.stem}: its kernel did not start: {error}{said}") from error

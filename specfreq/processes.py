@@ -25,6 +25,7 @@ PREFIX = "specfreq-"
 LONGEST = 70  # bytes of a temporary folder's path; a kernel's sockets lie in it, and a socket's path has at most 103
 
 _groups: set[int] = set()  # leaders of the groups of processes that this one has started and not yet seen end
+_folders: set[Path] = set()  # temporary folders that this process holds
 _received: int | None = None  # the signal that ends this process
 
 
@@ -78,7 +79,9 @@ def _watch(heard: int, numbers: Sequence[int]) -> None:
     end_started()
     for child in multiprocessing.active_children():
         child.kill()
-    time.sleep(0.2)
+        child.join(1)
+    for folder in tuple(_folders):
+        _remove(folder)
     tidy()
     os.write(2, b"specfreq: interrupted; what had not ended was killed\n")
     os._exit(128 + number)
@@ -92,6 +95,7 @@ def _forget() -> None:
             if signal.getsignal(number) is _interrupt:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     _groups.clear()
+    _folders.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -190,9 +194,11 @@ def scratch() -> Iterator[Path]:
     except OSError as error:
         hint = "set TMPDIR to a folder that can be written"
         raise UserError(f"no place for temporary files ({error.strerror or error}); {hint}") from error
+    _folders.add(folder)
     try:
         yield folder
     finally:
+        _folders.discard(folder)
         _remove(folder)
         lock.release()
         _remove(folder)  # where an open file cannot be removed

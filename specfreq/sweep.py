@@ -107,7 +107,8 @@ def sweep(
                     except KeyboardInterrupt:
                         finished = sum(row["state"] != "failed" for row in rows.values())
                         say(f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the others")
-                        client.run(_end_kernels, folder, on_error="ignore")
+                        if dask:  # workers on this machine are killed, and their kernels end with them
+                            client.run(_end_kernels, folder, on_error="ignore")
                         raise
         except BaseException:
             with contextlib.suppress(UserError):  # what is to be told is why the sweep ended
