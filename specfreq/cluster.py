@@ -81,8 +81,7 @@ def _local(workers: int) -> Iterator["Client"]:
     with contextlib.ExitStack() as stack:
         stack.callback(processes.tidy)  # a worker that had to be killed leaves its folder
         own = stack.enter_context(processes.scratch())
-        stack.enter_context(dask.config.set(settings))
-        options["local_directory"] = str(own)
+        stack.enter_context(dask.config.set({**settings, "temporary-directory": str(own)}))
         with _deaf():
             cluster = stack.enter_context(LocalCluster(**options))
         client = stack.enter_context(Client(cluster))

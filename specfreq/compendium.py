@@ -176,6 +176,10 @@ def _environment(folder: Path, root: Path, threads: int | None, progress: bool |
     }
     if progress is not False and sys.stderr is not None and sys.stderr.isatty() and os.name != "nt":
         told["SPECFREQ_PROGRESS"] = os.ttyname(sys.stderr.fileno())  # the kernel's own stderr is the notebook
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME, and a user that the system does not know, as in some containers
+        told["HOME"] = str(folder)
     if threads and "OMP_NUM_THREADS" not in os.environ:
         told["OMP_NUM_THREADS"] = str(threads)
     return told
