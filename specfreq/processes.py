@@ -245,6 +245,7 @@ if __name__ == "__main__":
     sys.path[0] = ""  # as for `python -m`; else this package's modules would hide others of the same name
     parent = int(sys.argv.pop(1))
     if os.name != "nt":  # kernels have their own watch there
+        os.environ.pop("JPY_PARENT_PID", None)  # and here too, but it ends the kernel alone, and what that started lives on
         threading.Thread(target=_follow, args=[parent], daemon=True).start()
     module, _, function = sys.argv.pop(1).partition(":")
     if function:
