@@ -1,32 +1,28 @@
 """The book: run what has changed, stage sources and executed notebooks, build the pages, check that all are there."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import json
-import logging
-import multiprocessing
-import os
 import platform
 import shutil
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import joblib
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from papermill.exceptions import strip_color
 from sphinx_external_toc.parsing import MalformedError, parse_toc_data
 
-from specfreq import compendium, data, experiment, storage
+from specfreq import compendium, data, experiment, processes, storage
 from specfreq.compendium import QUICK, StudyFailed
 from specfreq.naming import UserError
 
-log = logging.getLogger(__name__)
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")  # what the pages are made of, besides the studies
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
 
@@ -35,7 +31,13 @@ class BookFailed(RuntimeError):
     """A study or a page of the book failed. The message names it."""
 
 
-def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str], None] = print) -> Path:
+def build(
+    profile: str = QUICK,
+    *,
+    root: Path | None = None,
+    timeout: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
     """Build the book in `_build/html`, running only the studies whose code, parameters, data or environment changed.
 
     Nothing outside `_build` and the folder of runs is written. A failing study does not stop the others.
@@ -43,22 +45,23 @@ def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str]
     Args:
         profile: the parameters of every study.
         root: the compendium; by default the one this package lies in.
+        timeout: seconds that a cell of a study may take; None for no limit.
         say: takes the lines of progress.
 
     Returns:
         The page to open.
 
     Raises:
-        UserError: before anything runs: no compendium, an unknown profile, an impossible parameter.
+        UserError: before anything runs: no compendium, an unknown profile, an impossible parameter, a place that cannot be
+            written.
         BookFailed: at the end: studies that failed, warnings of the book's builder, missing pages.
     """
     root = (root or experiment.root()).resolve()
     if not (root / "_toc.yml").exists():
         raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
-    (root / "_build").mkdir(exist_ok=True)
-    with FileLock(root / "_build" / "lock"):
+    with _alone(root / "_build", say):
         _check_contents(root)
-        executed = _run_studies(profile, root, say)
+        executed = _run_studies(profile, root, timeout, say)
         files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
         key = digest(environment(), {name: _hash(path) for name, path in files.items()})
         html, made_of = root / "_build" / "html", root / "_build" / "html.key"
@@ -66,26 +69,46 @@ def build(profile: str = QUICK, *, root: Path | None = None, say: Callable[[str]
         if made_of.exists() and made_of.read_text() == key and not _missing(root, html):
             say(_line("pages", "unchanged"))
         else:
-            made_of.unlink(missing_ok=True)
-            _build_pages(root, files, html)
-            made_of.write_text(key)
+            say(_line("pages", "started"))
+            with storage.writing(root / "_build"):
+                made_of.unlink(missing_ok=True)
+                _build_pages(root, files, html)
+                made_of.write_text(key)
             say(_line("pages", f"done in {time.perf_counter() - started:.0f} s"))
     return html / "index.html"
 
 
-def places(profile: str, root: Path) -> dict[str, Path]:
+@contextlib.contextmanager
+def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the folder of builds, so that no other build works in it at the same time."""
+    with storage.writing(folder):
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another build is at work in {folder}; waiting for it")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def places(profile: str, root: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
     """Where each study's executed notebook is kept: a name made of all that its content depends on.
 
-    A file that is no notebook is left out, with a warning that names it, unless the table of contents does.
+    A notebook that cannot be read is told of and left out, unless the table of contents names it.
     """
     outputs, key = {}, keys(root)
+    pages = set(_pages(root))
     for name, path in compendium.studies(root).items():
         try:
             values = compendium.resolve(name, profile, root=root)
         except compendium.Unreadable as error:
-            if f"notebooks/{name}" in _pages(root):
+            if f"notebooks/{name}" in pages:
                 raise
-            log.warning("specfreq: left out: %s", error)
+            say(_line(name, f"skipped, as it is not in _toc.yml and {error}"))
             continue
         outputs[name] = root / "_build" / "executed" / f"{name}-{key(path, values)}.ipynb"
     return outputs
@@ -104,9 +127,9 @@ def _line(what: str, state: str) -> str:
     return f"  {what:<28} {state}"
 
 
-def _run_studies(profile: str, root: Path, say: Callable[[str], None]) -> dict[str, Path]:
+def _run_studies(profile: str, root: Path, timeout: int | None, say: Callable[[str], None]) -> dict[str, Path]:
     """Executed notebooks by study, from earlier builds where nothing changed; the others run side by side."""
-    outputs = places(profile, root)
+    outputs = places(profile, root, say)
     stale = [name for name, path in outputs.items() if not path.exists()]
     workers = max(1, min(len(outputs), joblib.cpu_count()))
     say(f"profile {profile}: {len(stale)} of {len(outputs)} studies to run, {workers} at a time")
@@ -115,37 +138,63 @@ def _run_studies(profile: str, root: Path, say: Callable[[str], None]) -> dict[s
     # the share of cores does not depend on what is stale, so that a study gives the same bits in every build
     threads = max(1, joblib.cpu_count() // workers)
     failures = []
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = {pool.submit(_run_study, name, outputs[name], profile, root, threads): name for name in stale}
+    lock = threading.Lock()
+
+    def tell(name: str, state: str) -> None:
+        with lock:
+            say(_line(name, state))
+
+    def run(name: str) -> float:
+        tell(name, "started")
+        return _run_study(name, outputs[name], profile, root, threads, timeout)
+
+    with ThreadPoolExecutor(workers) as pool:  # each thread waits for a kernel, which is a process of its own
+        jobs = {pool.submit(run, name): name for name in stale}
         try:
             for job in as_completed(jobs):
-                failures += _report(job, jobs[job], say)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+                failures += _report(job, jobs[job], tell)
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            while not all(job.done() for job in jobs):  # again and again: a kernel may have been about to start
+                processes.end_started()
+                time.sleep(0.1)
             raise
     if failures:
         raise BookFailed("\n".join([f"{len(failures)} of {len(outputs)} studies failed; the others are kept", *failures]))
     return outputs
 
 
-def _run_study(name: str, output: Path, profile: str, root: Path, threads: int) -> float:
+def _run_study(name: str, output: Path, profile: str, root: Path, threads: int, timeout: int | None) -> float:
+    """Run a study in the folder of the compendium: where the command was called must not matter."""
     started = time.perf_counter()
-    output.parent.mkdir(exist_ok=True)
+    with storage.writing(output):
+        output.parent.mkdir(exist_ok=True)
+    told = {}
     for place in ("SPECFREQ_DATA", "SPECFREQ_RUNS"):
         if given := storage.place_of(place):
-            os.environ[place] = str(given.absolute())
-    os.chdir(root)  # a worker process of its own: where the command was called must not matter
-    compendium.execute(name, output, profile, root=root, threads=threads, progress=False)
+            told[place] = str(given.absolute())
+    compendium.execute(
+        name,
+        output,
+        profile,
+        root=root,
+        threads=threads,
+        progress=False,
+        environment=told,
+        folder=root,
+        timeout=timeout,
+    )
     for old in sorted(output.parent.glob(f"{name}-*.ipynb"), key=lambda p: p.stat().st_mtime)[:-5]:
         old.unlink()
     return time.perf_counter() - started
 
 
-def _report(job: Future, name: str, say: Callable[[str], None]) -> list[str]:
+def _report(job: Future, name: str, tell: Callable[[str, str], None]) -> list[str]:
     try:
-        say(_line(name, f"done in {job.result():.0f} s"))
+        tell(name, f"done in {job.result():.0f} s")
     except (StudyFailed, UserError) as failure:
-        say(_line(name, "failed"))
+        tell(name, "failed")
         return [str(failure)]
     return []
 
@@ -166,12 +215,10 @@ def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, staged / name)
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-n", "-W", "--keep-going"]
-    done = subprocess.run(
-        [*command, "--path-output", work, staged], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=staged, text=True
-    )
-    log.write_text(strip_color(done.stdout))
-    if done.returncode:
+    builder = ["jupyter_book.cli.main:main", "build", "-n", "-W", "--keep-going"]
+    code, printed = processes.run(*builder, "--path-output", str(work), str(staged), cwd=staged)
+    log.write_text(strip_color(printed))
+    if code:
         raise BookFailed(f"the pages were not built:\n{_warnings(log.read_text())}\nall of it: {log}")
     if missing := _missing(root, work / "_build" / "html"):
         raise BookFailed(f"_toc.yml names pages that were not built: {', '.join(missing)}; see {log}")

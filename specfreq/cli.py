@@ -1,6 +1,7 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import specfreq
+from specfreq import processes
 from specfreq.naming import UserError, unknown
 
 # Heavy modules are imported by the commands that need them: `specfreq --help` answers at once.
@@ -32,13 +34,22 @@ data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and
 app.add_typer(data_app, name="data")
 
 Profile = Annotated[str, typer.Option("--profile", help="named parameters for every study, see `specfreq list profiles`")]
+CellTimeout = Annotated[
+    int | None,
+    typer.Option("--timeout", metavar="SECONDS", min=1, help="how long one cell of a notebook may take [default: no limit]"),
+]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 130: interrupted."""
+    """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal N, 130 is Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal or a pipe cannot show is escaped, and stops nothing
             stream.reconfigure(errors="backslashreplace")
+    with processes.interruptible():
+        _main(args)
+
+
+def _main(args: Sequence[str] | None) -> None:
     usage_error = typer.BadParameter.__base__  # typer does not export it
     try:
         code = typer.main.get_command(app).main(_pairs(sys.argv[1:] if args is None else args), "specfreq", standalone_mode=False)
@@ -51,7 +62,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except UserError as error:
         _stop(error, 2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted", 130)
+        number = processes.received()
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        _stop(f"interrupted{by}", 128 + number)
     except ConnectionError as error:
         _stop(error, 1)
     except RuntimeError as error:
@@ -100,6 +113,7 @@ def run_study(
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE.ipynb", help="executed notebook to write; one in _build/studies if not given")
     ] = None,
+    timeout: CellTimeout = None,
     help: Annotated[bool, typer.Option("--help", help="show this, and the parameters of NOTEBOOK if one is named")] = False,
 ) -> None:
     """Run a study with its own parameters. Unknown or ill-typed ones are refused before anything runs."""
@@ -114,7 +128,12 @@ def run_study(
     notebooks.resolve(notebook, profile, overrides)  # refuses at once, before all that runs notebooks is loaded
     from specfreq import compendium
 
-    print(compendium.execute(notebook, output, profile, overrides))
+    print(compendium.execute(notebook, output, profile, overrides, timeout=timeout, say=_say))
+
+
+def _say(line: str) -> None:
+    """A line of progress: results alone go to the standard output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _split(item: str, usage: str = "") -> tuple[str, str]:
@@ -165,6 +184,7 @@ def sweep_study(
         Path | None,
         typer.Option("-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"),
     ] = None,
+    timeout: CellTimeout = None,
 ) -> None:
     """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed ones reported."""
     from specfreq import notebooks, parameters
@@ -177,15 +197,15 @@ def sweep_study(
     notebooks.check(notebook, profile, grid)  # as in `run`
     from specfreq import compendium, sweep, tables
 
-    where = {"dask": dask, "workers": workers, "retries": retries, "output": output}
-    rows = sweep.sweep(notebook, grid, profile=profile, say=lambda line: print(line, file=sys.stderr, flush=True), **where)
+    where = {"dask": dask, "workers": workers, "retries": retries, "output": output, "timeout": timeout}
+    rows = sweep.sweep(notebook, grid, profile=profile, say=_say, **where)
     print(tables.as_text(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     if failed := sum(row["state"] == "failed" for row in rows):
         raise compendium.StudyFailed(f"{failed} of {len(rows)} cells failed; the same command runs them again")
 
 
 @app.command()
-def book(profile: Profile = "quick") -> None:
+def book(profile: Profile = "quick", timeout: CellTimeout = None) -> None:
     """Run all studies that changed, build the book in _build/html, and print the page to open."""
     from specfreq import notebooks
 
@@ -193,7 +213,7 @@ def book(profile: Profile = "quick") -> None:
         raise unknown("profile", profile, known)
     from specfreq import book
 
-    print(f"open {book.build(profile, say=lambda line: print(line, flush=True)).as_uri()}")
+    print(f"open {book.build(profile, timeout=timeout, say=lambda line: print(line, flush=True)).as_uri()}")
 
 
 @data_app.command("list")

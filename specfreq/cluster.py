@@ -3,20 +3,24 @@
 import collections
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
+from specfreq import processes
 from specfreq.naming import UserError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 Job = TypeVar("Job")
+SENT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))  # by a terminal, to all
 PATIENCE = 10  # seconds for a scheduler to answer, and for its first worker to be there
 
 
@@ -74,28 +78,52 @@ def _local(workers: int) -> Iterator["Client"]:
     }
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "preload": __name__}
     options |= {"n_workers": workers, "threads_per_worker": 1, "processes": True, "silence_logs": logging.CRITICAL}
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.callback(processes.tidy)  # a worker that had to be killed leaves its folder
+        own = stack.enter_context(processes.scratch())
+        stack.enter_context(dask.config.set({**settings, "temporary-directory": str(own)}))
         with _deaf():
             cluster = stack.enter_context(LocalCluster(**options))
-        yield stack.enter_context(Client(cluster))
+        client = stack.enter_context(Client(cluster))
+        try:
+            yield client
+        except BaseException:
+            _kill(cluster)
+            raise
+
+
+def _kill(cluster: Any) -> None:
+    """Kill the workers of a cluster on this machine, so that none has to be asked and waited for. Their kernels follow."""
+    for nanny in list(cluster.workers.values()):
+        nanny.auto_restart = False
+        with contextlib.suppress(OSError):
+            if nanny.pid:
+                os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C, and start processes that ignore it: a terminal sends it to all of them, but the client is to end them."""
-    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+    """Start threads, and by them processes, that a terminal's Ctrl-C or end does not reach: the client is to end them.
+
+    Both inherit which signals are blocked. This process hears them by its other threads.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # its own start would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SENT)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def dask_setup(worker: Any) -> None:
     """Called by Dask in each worker on this machine, those that replace lost ones too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SENT:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)  # or kernels would never be interrupted
     tqdm.set_lock(threading.RLock())  # its own lock is between processes too, and a worker that is killed leaks it
 
 
@@ -116,13 +144,19 @@ def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], 
 
 
 def run(
-    client: "Client", function: Callable[..., Any], jobs: Mapping[Job, tuple], retries: int, tick: Callable[[int], None]
+    client: "Client",
+    function: Callable[..., Any],
+    jobs: Mapping[Job, tuple],
+    retries: int,
+    tick: Callable[[int], None],
+    begin: Callable[[Job], None],
 ) -> Iterator[tuple[Job, Any]]:
     """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as results.
 
     Args:
         retries: how often a job is begun again when the scheduler has given it up because workers were lost.
         tick: called several times a second with the number of jobs at work.
+        begin: called with each job when it is begun, or begun again.
 
     Raises:
         ClusterLost: the scheduler went away.
@@ -136,6 +170,7 @@ def run(
             for _ in range(min(len(waiting), threads - len(owners))):  # no more than can start at once
                 job = waiting.pop()
                 begun[job] += 1
+                begin(job)
                 owners[client.submit(function, *jobs[job], pure=False)] = job
             tick(min(len(owners), threads))
             time.sleep(0.2)

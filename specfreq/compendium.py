@@ -5,7 +5,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 from traitlets import default
 
-from specfreq import experiment, storage
+from specfreq import experiment, processes, storage
 from specfreq.naming import UserError
 from specfreq.notebooks import Unreadable, find, known_profiles, parameters, resolve, studies
 from specfreq.parameters import Parameter
@@ -29,6 +30,9 @@ __all__ = ["QUICK", "StudyFailed", "Unreadable", "execute", "find", "known_profi
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
+
+
+PATIENCE = 300  # seconds for a kernel to start; one that died is noticed at once
 
 
 class StudyFailed(RuntimeError):
@@ -54,14 +58,18 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
 
 
 class _Kernel(AsyncKernelManager):
-    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a folder of its own."""
+    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a folder of its own.
+
+    It ends with this process, whatever ends that.
+    """
 
     folder: Path
     environment: Mapping[str, str]
+    leader: int | None = None  # the id of the kernel's process and of its group
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
+        argv = processes.follower("ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL")
         return KernelSpec(argv=argv, env=dict(self.environment), language="python", display_name="Python 3")
 
     @default("connection_file")
@@ -70,7 +78,19 @@ class _Kernel(AsyncKernelManager):
 
     @default("transport")
     def _sockets(self) -> str:  # two kernels that start at once can be given the same TCP port
-        return "tcp" if os.name == "nt" else "ipc"
+        longest = len(os.fsencode(self.folder / "kernel-ipc-5"))
+        return "tcp" if os.name == "nt" or longest > 103 else "ipc"
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        with open(self.folder / "stderr", "wb") as stderr:  # what a kernel says that does not start
+            await super()._async_launch_kernel(kernel_cmd, **{**options, "stderr": stderr})
+        type(self).leader = self.provisioner.pid
+        processes.started(self.leader)
+
+    async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        await super()._async_shutdown_kernel(now or processes.ending(), restart)
+
+    shutdown_kernel = _async_shutdown_kernel
 
 
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
@@ -85,6 +105,10 @@ def _environment(folder: Path, root: Path, threads: int | None, progress: bool |
     }
     if progress is not False and sys.stderr is not None and sys.stderr.isatty() and os.name != "nt":
         told["SPECFREQ_PROGRESS"] = os.ttyname(sys.stderr.fileno())  # the kernel's own stderr is the notebook
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME, and a user that the system does not know, as in some containers
+        told["HOME"] = str(folder)
     if threads and "OMP_NUM_THREADS" not in os.environ:
         told["OMP_NUM_THREADS"] = str(threads)
     return told
@@ -148,6 +172,8 @@ def execute(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     report: Path | None = None,
+    timeout: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Run a study and write the executed notebook: the same bytes from the same parameters, sources and data.
 
@@ -161,24 +187,37 @@ def execute(
         environment: variables for the kernel, before all others.
         folder: where the kernel works; by default where this process does.
         report: where the notebook is kept if it fails, up to there; in `_build/reports` by default.
+        timeout: seconds that a cell may take; None for no limit.
+        say: takes the lines of progress: one when the kernel starts and, where no bar is shown, one as each cell starts.
 
     Raises:
         UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
-        StudyFailed: a cell raised, or the kernel died; the message says where the notebook up to there is.
+        StudyFailed: a cell raised or took too long, or the kernel died or did not start; the message says where the notebook
+            up to there is.
     """
     root = root or experiment.root()
     path, values = find(study, root), resolve(study, profile, overrides, root)
     if output is None:
         output = root / "_build" / "studies" / f"{path.stem}.{profile}.ipynb"
-        output.parent.mkdir(parents=True, exist_ok=True)
+        with storage.writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
     output = _checked_output(Path(output), root)
     source = _prepared(path, values, parameters(study, root))
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is said by StudyFailed
-    with tempfile.TemporaryDirectory(prefix="specfreq-") as scratch:
-        own = Path(scratch)
+    bar = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
+    numbers = _numbers(source)
+    if say:
+        say(f"specfreq: running {path.stem} (profile {profile}), {len(numbers)} cells")
+
+    def tell(cell: NotebookNode, cell_index: int) -> None:
+        if say and not bar and cell_index in numbers:
+            say(f"  cell {numbers[cell_index]} of {len(numbers)}: {_first_line(cell)}")
+
+    with processes.scratch() as own:
         nbformat.write(source, own / "source.ipynb")
         told = {**_environment(own, root, threads, progress), **(environment or {})}
         kernel = type("Kernel", (_Kernel,), {"folder": own, "environment": told})
+        ready = threading.Event()
         try:
             executed = papermill.execute_notebook(
                 own / "source.ipynb",
@@ -190,19 +229,61 @@ def execute(
                 record_timing=False,
                 coalesce_streams=True,  # how output is cut into pieces depends on the machine's speed
                 resources={"metadata": {"path": str(folder) if folder else None}},
+                start_timeout=PATIENCE,
+                execution_timeout=timeout,
+                on_notebook_start=lambda notebook: ready.set(),
+                on_cell_execute=tell,
             )
-        except (PapermillExecutionError, DeadKernelError) as error:
-            report = storage.write(report or root / "_build" / "reports" / path.name, (own / "executed.ipynb").read_bytes())
-            failure = _what_failed(error, _read(own / "executed.ipynb"))
-            raise StudyFailed(f"{path.stem} failed in {failure}; the notebook up to there: {report}") from None
+        except Exception as error:
+            if processes.ending():  # it was killed: that is no failure of the study
+                raise
+            if not ready.is_set():
+                said = _said(own)
+                raise StudyFailed(f"{path.stem}: its kernel did not start: {error}{said}") from error
+            if not isinstance(error, PapermillExecutionError | DeadKernelError | CellTimeoutError):
+                raise
+            failure = _what_failed(error, _read(own / "executed.ipynb"), timeout) + _said(own)
+            kept = _kept(own / "executed.ipynb", report or root / "_build" / "reports" / path.name)
+            raise StudyFailed(f"{path.stem} failed in {failure}; the notebook up to there{kept}") from None
+        finally:
+            if kernel.leader is not None:
+                processes.ended(kernel.leader)
     return storage.write(output, nbformat.writes(_scrubbed(executed)) + "\n")
 
 
-def _what_failed(error: Exception, partial: NotebookNode) -> str:
+def _numbers(notebook: NotebookNode) -> dict[int, int]:
+    """The numbers of the cells as counted in the study itself, by their place in the notebook to run or that ran."""
+    added = {"injected-parameters", ERROR_MARKER_TAG}
+    own = [place for place, cell in enumerate(notebook.cells) if not added & set(cell.metadata.get("tags", []))]
+    return {place: number for number, place in enumerate(own, 1)}
+
+
+def _first_line(cell: NotebookNode) -> str:
+    return cell.source.strip().partition("\n")[0][:80]
+
+
+def _what_failed(error: Exception, partial: NotebookNode, timeout: int | None) -> str:
     """The cell that ended it, as counted in the study itself, and why."""
-    own = [cell for cell in partial.cells if not {"injected-parameters", ERROR_MARKER_TAG} & set(cell.metadata.get("tags", []))]
-    started = [number for number, cell in enumerate(own, 1) if cell.metadata.papermill.get("start_time")]
+    numbers = _numbers(partial)
+    place = [i for i in numbers if partial.cells[i].metadata.papermill.get("start_time")][-1]
+    where = f"cell {numbers[place]}"
     if isinstance(error, PapermillExecutionError):
         message = error.evalue.strip().partition("\n")[0]
-        return f"cell {started[-1]} (In [{error.exec_count}]): {error.ename}: {message}"
-    return f"cell {started[-1]}: its kernel died, perhaps for want of memory"
+        return f"{where} (In [{error.exec_count}]): {error.ename}: {message}"
+    if isinstance(error, CellTimeoutError):
+        return f"{where} ({_first_line(partial.cells[place])}): it took longer than {timeout} seconds"
+    return f"{where}: its kernel died, perhaps for want of memory"
+
+
+def _said(folder: Path) -> str:
+    """The last line that a kernel wrote, past its notebook, in brackets."""
+    lines = (folder / "stderr").read_text(errors="replace").split("\n") if (folder / "stderr").exists() else []
+    return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
+
+
+def _kept(notebook: Path, place: Path) -> str:
+    """Keep a notebook that failed, if that can be: what is to be told is the failure."""
+    try:
+        return f": {storage.write(place, notebook.read_bytes())}"
+    except UserError as error:
+        return f" is not kept: {error}"

@@ -67,7 +67,7 @@ class _Several(Team):
 
 def first() -> bool:
     """Whether this process is alone, or the first of those that torchrun started: the one that speaks."""
-    return os.environ.get("RANK", "0") == "0"
+    return (os.environ.get("RANK") or "0") == "0"
 
 
 def join(device: str | None = None) -> Team:
@@ -78,12 +78,20 @@ def join(device: str | None = None) -> Team:
     Raises:
         UserError: a device that this machine does not have, or that several processes would share; Lightning is missing.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _told("WORLD_SIZE", 1) == 1:
         return Team(checked_device(device))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind not in ("cuda", "cpu"):
         raise UserError(f"device {device!r} would be shared by all processes; say cuda or cpu, each takes its own")
     return _several(kind)
+
+
+def _told(name: str, otherwise: int) -> int:
+    """A number of the environment; a variable that is empty says nothing."""
+    text = os.environ.get(name) or str(otherwise)
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UserError(f"{name}={text!r} is no number of processes; unset it, or start several with torchrun")
+    return int(text)
 
 
 def checked_device(name: str | None = None) -> torch.device:
@@ -108,12 +116,12 @@ def _several(kind: str) -> Team:
         from lightning.fabric.strategies import DDPStrategy
     except ImportError:
         raise UserError("several processes need Lightning; pip install 'specfreq[scale]'") from None
-    if "LOCAL_WORLD_SIZE" not in os.environ:
+    if not os.environ.get("LOCAL_WORLD_SIZE"):
         raise UserError("WORLD_SIZE is set and LOCAL_WORLD_SIZE is not; start several processes with torchrun")
     for part in ("fabric", "pytorch"):  # what it tells about itself, it tells through both
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    nodes = int(os.environ["WORLD_SIZE"]) // here
+    here = _told("LOCAL_WORLD_SIZE", 1)
+    nodes = _told("WORLD_SIZE", 1) // here
     patient = DDPStrategy(timeout=datetime.timedelta(days=7))  # the others wait while the first waits for a lock, or measures
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, strategy=patient)
     fabric.launch()

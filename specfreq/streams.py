@@ -208,7 +208,7 @@ def workers() -> int:
             raise UserError(f"SPECFREQ_WORKERS={given} must be a whole number of processes, 0 for none beside this one")
         return int(given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
 
 
 def folder(place: Place, split: str, name: str) -> Stream:

@@ -1,5 +1,6 @@
 """Sweeps: a study at every point of a grid of parameters, each run once, on the cores of this machine or on a Dask cluster."""
 
+import ast
 import contextlib
 import itertools
 import math
@@ -54,6 +55,7 @@ def sweep(
     root: Path | None = None,
     say: Callable[[str], None] = print,
     progress: bool | None = None,
+    timeout: int | None = None,
 ) -> list[Row]:
     """Run a study at every point of a grid. What an earlier sweep finished, by the same code and on the same data, is kept.
 
@@ -69,7 +71,8 @@ def sweep(
         output: folder of the executed notebooks and `results.csv`; `_build/sweeps/STUDY.PROFILE` by default.
         root: the compendium; by default the one this package lies in.
         say: takes the lines of progress.
-        progress: a bar instead of a line per cell; None shows it on terminals only.
+        progress: a bar instead of lines as cells start and end; None shows it on terminals only.
+        timeout: seconds that one cell of the notebook may take; None for no limit.
 
     Returns:
         A row per cell, in the order of the grid: ``parameters``; ``state``: done, kept or failed; ``seconds``, None if unknown;
@@ -78,9 +81,12 @@ def sweep(
 
     Raises:
         UserError: before anything runs: an unknown name, a value of the wrong type, an empty grid; a folder that cannot be
-            written or is in use; a scheduler that does not answer, or workers unlike this process.
+            written or is in use; a scheduler that does not answer, or workers unlike this process; a script that workers on
+            this machine would begin again.
         ClusterLost: the scheduler went away; what was finished is kept.
     """
+    if dask is None:
+        _refuse_unguarded()
     root = (root or experiment.root()).resolve()
     source, threads = compendium.find(study, root).resolve(), os.environ.get("OMP_NUM_THREADS") or "1"
     folder = Path(output or root / "_build" / "sweeps" / f"{source.stem}.{profile}").absolute()
@@ -95,7 +101,7 @@ def sweep(
         try:
             if todo:
                 told, identity = _environment(threads), _identity(source, folder)
-                jobs = {c: (str(source), profile, c.given, c.path, root, Path.cwd(), told, identity) for c in todo}
+                jobs = {c: (str(source), profile, c.given, c.path, root, Path.cwd(), told, identity, timeout) for c in todo}
                 with cluster.connect(dask, workers) as client:
                     cluster.refuse_others(client, _identity, source, folder)
                     try:
@@ -103,13 +109,44 @@ def sweep(
                     except KeyboardInterrupt:
                         finished = sum(row["state"] != "failed" for row in rows.values())
                         say(f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the others")
-                        client.run(_end_kernels, folder, on_error="ignore")
+                        if dask:  # workers on this machine are killed, and their kernels end with them
+                            client.run(_end_kernels, folder, on_error="ignore")
                         raise
-        finally:
-            done = [rows[cell] for cell in cells if cell in rows]
-            if done:
-                storage.write(folder / "results.csv", tables.as_csv(done))
+        except BaseException:
+            with contextlib.suppress(UserError):  # what is to be told is why the sweep ended
+                _write(folder, [rows[cell] for cell in cells if cell in rows])
+            raise
+        done = [rows[cell] for cell in cells]
+        _write(folder, done)
     return done
+
+
+def _write(folder: Path, rows: list[Row]) -> None:
+    if rows:
+        storage.write(folder / "results.csv", tables.as_csv(rows))
+
+
+def _refuse_unguarded() -> None:
+    """Refuse a script that calls without a main guard: each worker process begins by running it, up to that call.
+
+    Raises:
+        UserError: it names the line, and says what to write there.
+    """
+    frame = sys._getframe()
+    while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"):
+        frame = frame.f_back
+    if frame is None or not Path(frame.f_globals.get("__file__") or "").is_file():  # nothing that a worker could run again
+        return
+    script, line = Path(frame.f_globals["__file__"]), frame.f_lineno
+    with contextlib.suppress(SyntaxError, ValueError, OSError):  # not a text of Python
+        for statement in ast.parse(script.read_bytes()).body:
+            if statement.lineno <= line <= statement.end_lineno:
+                guarded = isinstance(statement, ast.If) and any(
+                    isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
+                )
+                if not guarded:
+                    cure = "write `if __name__ == '__main__':` before it, and indent it"
+                    raise UserError(f"{script}, line {line}: workers would run this script again up to here; {cure}")
 
 
 def _cells(
@@ -199,12 +236,18 @@ def _run(
 ) -> None:
     """Run the cells that are left and add their rows, showing how far it is."""
     failed = 0
+    told: set[Cell] = set()
     with train.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar, contextlib.ExitStack() as stack:
 
         def tick(running: int) -> None:
             bar.set_postfix_str(f"{running} running, {failed} failed")
 
-        results = stack.enter_context(contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick)))
+        def begun(cell: Cell) -> None:
+            if bar.disable and cell not in told:
+                say(f"{cell}: started")
+                told.add(cell)
+
+        results = stack.enter_context(contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick, begun)))
         for cell, result in results:
             if isinstance(result, BaseException):
                 result = None, str(result) if isinstance(result, cluster.WorkerLost) else f"{type(result).__name__}: {result}"
@@ -231,6 +274,7 @@ def run_cell(
     folder: Path,
     told: Mapping[str, str],
     identity: Mapping[str, str],
+    timeout: int | None = None,
 ) -> tuple[float, str | None]:
     """Run one cell in a worker: its seconds, and None or what failed."""
     started, error = time.perf_counter(), None
@@ -239,7 +283,16 @@ def run_cell(
         if _identity(Path(study), output.parent) != identity:
             raise UserError("specfreq or the notebook has changed since the sweep began; the same command begins again")
         compendium.execute(
-            study, output, profile, given, root=root, progress=False, environment=told, folder=folder, report=_partial(output)
+            study,
+            output,
+            profile,
+            given,
+            root=root,
+            progress=False,
+            environment=told,
+            folder=folder,
+            report=_partial(output),
+            timeout=timeout,
         )
         _partial(output).unlink(missing_ok=True)
     except (StudyFailed, UserError) as failure:

@@ -1,10 +1,16 @@
 """The book: only what changed is run, a failure is named and costs nothing else, the sources stay as they are."""
 
+import functools
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
+from filelock import FileLock
 
 from specfreq import book
 from specfreq.book import BookFailed
@@ -133,6 +139,64 @@ def test_impossible_parameters_are_refused_before_any_study_runs(root):
     with pytest.raises(UserError, match="'epohcs' for first"):
         build(root, "laptop")
     assert not (root / "_build" / "executed").exists()
+
+
+def test_hidden_and_foreign_notebooks_do_not_stop_the_book_and_those_of_its_contents_do(root):
+    (root / "notebooks" / "._first.ipynb").write_bytes(b"\0\5\x16\7")
+    (root / "notebooks" / "Untitled.ipynb").write_text("")
+    said = []
+    assert list(book.places("quick", root, said.append)) == ["first"]
+    (line,) = said
+    assert line.split()[:2] == ["Untitled", "skipped,"] and "cannot be read" in line
+    (root / "notebooks" / "first.ipynb").write_text("")
+    with pytest.raises(UserError, match=r"first\.ipynb cannot be read"):
+        book.places("quick", root, said.append)
+
+
+def test_a_build_says_that_it_waits_for_another(copy):
+    said = []
+    lock = FileLock(copy / "_build" / "lock")
+    lock.acquire()
+
+    def say(line):
+        said.append(line)
+        lock.release()  # what it waits for
+
+    with book._alone(copy / "_build", say):
+        assert said == [f"another build is at work in {copy / '_build'}; waiting for it"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(root):
+    (root / "_build").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*_build: .*; choose a place that can be written"):
+        book.build(root=root)
+
+
+def test_an_interrupted_build_ends_its_kernels_and_starts_no_others(root, add_study, tmp_path):
+    place = tmp_path / "pids"
+    place.mkdir()
+    code = f"import os\nopen(os.path.join({str(place)!r}, str(os.getpid())), 'w')\nwhile True:\n    pass"
+    for name in ("first", "second", "third", "fourth"):
+        add_study(root, name, code)
+    build = f"with processes.interruptible():\n    book.build(root=Path({str(root)!r}))"
+    script = f"from pathlib import Path\nfrom specfreq import book, processes\n{build}"
+    # also under `nohup make test &`
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, "-c", script]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    kernels = min(4, book.joblib.cpu_count())
+    until = time.monotonic() + 300
+    while len(list(place.iterdir())) < kernels and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    for _ in range(2):
+        running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    pids = [int(path.name) for path in place.iterdir()]
+    assert len(pids) == kernels, err
+    until = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, pids))
 
 
 def test_a_folder_without_contents_is_refused(tmp_path):

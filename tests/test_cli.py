@@ -1,5 +1,6 @@
 """The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that answer at once."""
 
+import functools
 import json
 import os
 import re
@@ -333,7 +334,7 @@ def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, 
 
 
 def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
-    def interrupted(*args):
+    def interrupted(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compendium, "execute", interrupted)
@@ -343,7 +344,9 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
 def test_an_interrupted_training_is_exit_code_130(runs):
     """A real signal, in the middle of a training that would take long."""
     command = [sys.executable, "-m", "specfreq", "train", *SMALL, "--epochs", "5000", "--checkpoint-every", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # also under `nohup make test &`
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while process.poll() is None and not [*runs.glob("*/checkpoint.safetensors")]:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -351,7 +354,7 @@ def test_an_interrupted_training_is_exit_code_130(runs):
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):
-    def defective(*args):
+    def defective(*args, **options):
         raise RuntimeError("not foreseen")
 
     monkeypatch.setattr(compendium, "execute", defective)

@@ -214,7 +214,53 @@ def test_a_kernel_that_dies_is_a_failure_of_its_cell(root, tmp_path, add_study):
     assert not (tmp_path / "out.ipynb").exists()
 
 
-@pytest.mark.parametrize("place", ["file/out.ipynb", "missing/out.ipynb", "folder.ipynb", "out.txt", "root/notebooks/study.ipynb"])
+def test_a_cell_that_takes_too_long_is_ended_and_named(root, tmp_path, add_study):
+    add_study(root, "study", "print('so far')", "while True:\n    pass")
+    told = r"study failed in cell 4 \(while True:\): it took longer than 2 seconds; .*study\.ipynb"
+    with pytest.raises(StudyFailed, match=told):
+        compendium.execute("study", tmp_path / "out.ipynb", root=root, timeout=2)
+    assert "so far" in text_of(root / "_build" / "reports" / "study.ipynb")
+
+
+def test_a_failure_is_told_even_if_its_report_cannot_be_kept(root, tmp_path, add_study):
+    (root / "_build").mkdir()
+    (root / "_build" / "reports").write_text("a file, as little to be written into as a read-only folder")
+    add_study(root, "study", "raise ValueError('mine')")
+    with pytest.raises(StudyFailed, match=r"ValueError: mine; the notebook up to there is not kept: cannot write .*reports"):
+        compendium.execute("study", tmp_path / "out.ipynb", root=root)
+
+
+def test_a_compendium_that_cannot_be_written_is_refused_in_one_line(root):
+    (root / "_build").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*study\.quick\.ipynb: .*; choose a place that can be written"):
+        compendium.execute("study", root=root)
+
+
+def test_a_kernel_that_cannot_start_says_why(root, tmp_path):
+    broken = tmp_path / "ipykernel_launcher.py"
+    broken.write_text("raise SystemExit('no luck today')")
+    with pytest.raises(StudyFailed, match=r"study: its kernel did not start: .*no luck today"):
+        compendium.execute("study", tmp_path / "out.ipynb", root=root, environment={"PYTHONPATH": str(tmp_path)})
+
+
+def test_a_kernel_starts_without_a_home_and_with_a_long_path_of_temporary_files(root, tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(compendium.tempfile, "tempdir", str(long))
+    monkeypatch.setattr(compendium.Path, "home", homeless)
+    said = []
+    out = compendium.execute("study", tmp_path / "out.ipynb", root=root, say=said.append)
+    assert text_of(out) == "2 quick\n"
+    assert said == [
+        "specfreq: running study (profile quick), 3 cells",
+        "  cell 2 of 3: epochs: int = 2  # passes over the training set",
+        "  cell 3 of 3: print(epochs, profile)",
+    ]
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(root, tmp_path, add_study, place):
     ran = tmp_path / "ran"
     source = add_study(root, "study", f"open({str(ran)!r}, 'w')").read_bytes()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from specfreq import Experiment, storage
+from specfreq import Experiment, parallel, storage
+from specfreq.naming import UserError
 
 RECIPE = {"epochs": 3, "batch": 24, "lr": 0.05, "shift": 2, "ema": 0.5, "seed": 4}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -113,6 +114,18 @@ def test_torchrun_trains_an_experiment_once_and_one_process_speaks(tmp_path):
     assert "lightning" not in done.stderr.lower() and "distributed" not in done.stderr.lower()
     origin = storage.read_json(tmp_path / asked.key / "provenance.json")
     assert origin["device"].startswith("2 x CPU")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK"])
+def test_a_variable_that_is_empty_says_nothing(monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    assert parallel.first() and parallel.join("cpu").size == 1
+
+
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UserError, match="WORLD_SIZE='two' is no number of processes"):
+        parallel.join("cpu")
 
 
 if __name__ == "__main__":

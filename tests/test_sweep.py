@@ -1,6 +1,7 @@
 """Sweeps: every cell once, the same bytes wherever it runs; lost workers, failed cells and Ctrl-C cost nothing that is finished."""
 
 import csv
+import functools
 import json
 import os
 import signal
@@ -241,7 +242,10 @@ def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     notebook = add_study(tmp_path, "study", code, parameters="seed: int = 0\nfolder: str = ''")
     args = ["sweep", str(notebook), "-p", f"folder={tmp_path}", "-p", "seed", "0,1", "--workers", "1", "-o", str(tmp_path / "out")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen([sys.executable, "-m", "specfreq", *args], start_new_session=True, **pipes)
+    # also under `nohup make test &`
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, "-m", "specfreq", *args]
+    running = subprocess.Popen(command, start_new_session=True, preexec_fn=heard, **pipes)
     try:
         until = time.monotonic() + 120
         while (
@@ -253,10 +257,36 @@ def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     finally:
         running.kill()
     assert (running.returncode, out) == (130, "")
-    assert "stopping; 1 of 2 cells are kept, the same command runs the others\nspecfreq: interrupted\n" in err
+    assert "stopping; 1 of 2 cells are kept, the same command runs the others\nspecfreq: interrupted" in err
     assert "Traceback" not in err
     assert ended(int((tmp_path / "1").read_text()))
     assert len([p for p in (tmp_path / "out").glob("*.ipynb") if "failed" not in p.name]) == 1
+
+
+def test_a_script_without_a_main_guard_is_refused_at_once_and_one_with_it_or_no_script_is_not(root, tmp_path, monkeypatch, capsys):
+    call = "sweep.sweep('study', {'seed': [0]}, root=root, output=output, say=lambda line: None)"
+    asked = []
+    monkeypatch.setattr(cluster, "connect", lambda *args: asked.append(args) or 1 / 0)
+    script = tmp_path / "script.py"
+    known = {"sweep": sweep, "root": root, "output": tmp_path / "out", "__name__": "__main__"}
+    script.write_text(f"def mine():\n    {call}\n\nmine()")
+    with pytest.raises(UserError, match=r"script\.py, line 4: .*`if __name__ == '__main__':`"):
+        exec(compile(script.read_text(), script, "exec"), {**known, "__file__": str(script)})
+    assert not asked
+    script.write_text(f"if __name__ == '__main__':\n    {call}")
+    for place in ({"__file__": str(script)}, {}):
+        with pytest.raises(ZeroDivisionError):
+            exec(compile(script.read_text(), script, "exec"), {**known, **place})
+
+
+def test_why_a_sweep_ended_is_told_even_if_its_results_cannot_be_written(root, tmp_path, monkeypatch, swept):
+    (tmp_path / "results.csv").mkdir()
+    for row in swept[0][:2]:
+        (tmp_path / row["notebook"].name).write_bytes(row["notebook"].read_bytes())
+    monkeypatch.setattr(cluster, "connect", lambda *args: 1 / 0)
+    monkeypatch.setattr(sweep.tables, "seconds", lambda path: {})
+    with pytest.raises(ZeroDivisionError):
+        sweep.sweep("study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, root=root, output=tmp_path, say=lambda line: None)
 
 
 # -- bad places -------------------------------------------------------------------------------------------------------
@@ -288,7 +318,7 @@ def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swe
     monkeypatch.setattr(sweep, "sweep", lambda *args, say, **options: asked.append((args, options)) or say("busy") or rows)
     with pytest.raises(SystemExit, match="1"):
         cli.main(["sweep", "study", "-p", "seed=0,1", "-p", "sigmas", "[2,4],12", "-p", "seed=2", "--workers", "3", "-o", "out"])
-    given = {"profile": "quick", "dask": None, "workers": 3, "retries": 2, "output": Path("out")}
+    given = {"profile": "quick", "dask": None, "workers": 3, "retries": 2, "output": Path("out"), "timeout": None}
     assert asked == [(("study", {"seed": ["0", "1", "2"], "sigmas": ["[2,4]", "12"]}), given)]
     out, err = capsys.readouterr()
     assert out.split()[:4] == ["seed", "seconds", "state", "sum"] and out.count("\n") == 6
