@@ -202,15 +202,3 @@ def test_an_interrupted_build_ends_its_kernels_and_starts_no_others(root, add_st
 def test_a_folder_without_contents_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no _toc\.yml"):
         book.build(root=tmp_path)
-
-
-def test_a_file_that_is_no_notebook_is_named_and_stops_nothing_unless_it_is_a_page(root, caplog):
-    before = book.places("quick", root)
-    for name in ("Untitled.ipynb", "._study.ipynb"):
-        (root / "notebooks" / name).write_text("")
-    assert book.places("quick", root) == before
-    assert "Untitled.ipynb cannot be read as a notebook" in caplog.text and "._study" not in caplog.text
-    contents = root / "_toc.yml"
-    contents.write_text(contents.read_text() + "  - file: notebooks/Untitled\n")
-    with pytest.raises(UserError, match=r"Untitled\.ipynb cannot be read as a notebook"):
-        book.places("quick", root)

@@ -261,6 +261,7 @@ def test_a_kernel_starts_without_a_home_and_with_a_long_path_of_temporary_files(
     ]
 
 
+@pytest.mark.parametrize("place", ["file/out.ipynb", "missing/out.ipynb", "folder.ipynb", "out.txt", "root/notebooks/study.ipynb"])
 def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(root, tmp_path, add_study, place):
     ran = tmp_path / "ran"
     source = add_study(root, "study", f"open({str(ran)!r}, 'w')").read_bytes()
