@@ -248,13 +248,22 @@ def test_what_was_trained_once_is_not_trained_again(runs, monkeypatch):
 def test_a_damaged_model_is_refused_by_name(runs, tmp_path):
     import shutil
 
-    shutil.copytree(runs["image"].path, tmp_path / "run")
-    file = tmp_path / "run" / "model.safetensors"
+    copy = shutil.copytree(runs["image"].path, tmp_path / runs["image"].key)
+    file = copy / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(storage.Damaged, match=r"model\.safetensors"):
-        generation.Run(tmp_path / "run").images(torch.zeros(1, 5))
+        generation.Run(copy).images(torch.zeros(1, 5))
+
+
+def test_an_edited_recipe_is_noticed(runs, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(runs["image"].path, tmp_path / runs["image"].key)
+    storage.write_json(copy / "recipe.json", storage.read_json(copy / "recipe.json") | {"lr": 0.001})
+    with pytest.raises(storage.Damaged, match=f"holds another run than {copy.name}"):
+        generation.Run(copy)
 
 
 def test_the_key_leaves_out_what_has_no_effect():
