@@ -64,6 +64,8 @@ def _main(args: Sequence[str] | None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         number = processes.received()
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        if processes.ending():
+            processes.leave(number, f"interrupted{by}")
         _stop(f"interrupted{by}", 128 + number)
     except ConnectionError as error:
         _stop(error, 1)

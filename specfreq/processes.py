@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 GRACE = 5.0  # seconds in which a command may end by itself before what is left of it is killed
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -76,14 +77,21 @@ def _watch(heard: int, numbers: Sequence[int]) -> None:
             return
         number = byte[0]
     time.sleep(GRACE)
+    leave(number, "interrupted; what had not ended was killed")
+
+
+def leave(number: int, message: str) -> NoReturn:
+    """Kill what is left, and end at once by a signal's number: the interpreter and its libraries take seconds to end."""
     end_started()
     for child in multiprocessing.active_children():
         child.kill()
-        child.join(1)
     for folder in tuple(_folders):
         _remove(folder)
     tidy()
-    os.write(2, b"specfreq: interrupted; what had not ended was killed\n")
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, f"specfreq: {message}\n".encode())
     os._exit(128 + number)
 
 
