@@ -5,6 +5,9 @@ DFT over the last two axes, F(k) = Σ x(n) exp(-2πi k·n/N), computed as a half
 
 - *Frequencies* k are integers ky in [-H/2, H/2), kx in [-W/2, W/2), in cycles per image; divided by H and W: cycles per pixel.
 - *Shifted* spectra and masks hold k = 0 at index [H//2, W//2]; the others are in the order of `torch.fft.fft2`.
+- Which band, ring or bin a frequency is in is decided by the whole number |k|² = ky² + kx², never by a rounded root, and so
+  alike on every machine. |k| = *radius* where √|k|², rounded to float64, is the radius: low_pass(x, math.sqrt(2)) leaves
+  k = (1, 1) out, and low_pass(x, math.nextafter(math.sqrt(2), 2)) keeps it.
 - A mask M is *Hermitian* if M(-k) = M(k) on the periodic grid; only then is what it lets through real.
 - A spectrum counts as *zero* at or below 2 eps Σ|x|, what rounding leaves of zeros: the phase of that would differ by machine.
 
@@ -12,8 +15,10 @@ All functions raise TypeError for values that are not float32 or float64, ValueE
 """
 
 import math
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fft import fft, fftfreq, fftshift, ifft, ifftshift, irfft2, rfft2, rfftfreq
@@ -75,7 +80,8 @@ def low_pass(x: Tensor, radius: float) -> Tensor:
 
     Args:
         x: images (..., C, H, W).
-        radius: cycles per image, >= 0; 0 keeps nothing, 1 the mean, more than N/√2 all of an N x N image.
+        radius: cycles per image, >= 0; 0 keeps nothing, 1 the mean, more than N/√2 all of an N x N image. Where the edge lies
+            among the frequencies is decided exactly, see `within`.
 
     Returns:
         Images (..., C, H, W), not clipped.
@@ -104,8 +110,8 @@ def band_pass(x: Tensor, low: float, high: float) -> Tensor:
     _check(x)
     if not 0 <= low <= high:
         raise ValueError(f"need 0 <= low <= high, in cycles per image; got a band from {low} to {high}")
-    distance = ifftshift(radius(*x.shape[-2:]))[:, : x.shape[-1] // 2 + 1]
-    return _filter(x, (low <= distance) & (distance < high))
+    squared = squared_radius(*x.shape[-2:])
+    return _filter(x, half_of(within(squared, high) & ~within(squared, low)))
 
 
 def gaussian_low_pass(x: Tensor, sigma: float) -> Tensor:
@@ -196,11 +202,11 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
     _check(power, "(..., H, W)")
     height, width = power.shape[-2:]
     if legacy:
-        y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
-        ring = (y[:, None] ** 2 + x**2).sqrt().floor().long().flatten()
+        y, x = (2 * torch.arange(n) - (n - 1) for n in (height, width))  # twice the distances, whole numbers
+        ring = _rings(y[:, None] ** 2 + x**2, 2 * torch.arange(1, height + width)).flatten()
         kept = slice(1, int(ring.max()))
     else:
-        ring = radius(height, width).round().long().flatten()
+        ring = _rings(4 * squared_radius(height, width), 2 * torch.arange(1, height + width) - 1).flatten()
         kept = slice(0, min(height, width) // 2 + 1)
     counts = ring.bincount().tolist()
     if not counts[kept]:
@@ -255,11 +261,36 @@ def whiten(x: Tensor, mean_power: Tensor, floor: float = 1e-8) -> Tensor:
 
 def radius(height: int, width: int | None = None) -> Tensor:
     """Distance |k| = √(ky² + kx²) in cycles per image on the shifted grid: float64 (height, width), square by default."""
+    # NumPy's root is the rounded one everywhere; that of torch may be a unit off in the last place
+    return torch.from_numpy(np.sqrt(squared_radius(height, width).numpy()))
+
+
+def squared_radius(height: int, width: int | None = None) -> Tensor:
+    """|k|² = ky² + kx² on the shifted grid: int64 (height, width), square by default."""
     sizes = (height, height if width is None else width)
     if min(sizes) < 1:
         raise ValueError(f"a grid needs positive sizes; got {sizes}")
-    ky, kx = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes)
-    return (ky[:, None] ** 2 + kx**2).sqrt()
+    ky, kx = (torch.arange(n) - n // 2 for n in sizes)
+    return ky[:, None] ** 2 + kx**2
+
+
+def within(squared: Tensor, radius: float) -> Tensor:
+    r"""Which whole numbers |k|² belong to frequencies |k| < radius: booleans, the same on every machine.
+
+    .. math:: \sqrt{|k|^2} < r \iff |k|^2 < m^2, \qquad m = (r^- + r) / 2
+
+    with r⁻ the float64 next below r: a root that rounds to r is not below it. m² is a fraction and exact.
+    """
+    radius = float(radius)
+    if math.isinf(radius):
+        return torch.full_like(squared, radius > 0, dtype=torch.bool)
+    middle = (Fraction(radius) + Fraction(math.nextafter(radius, 0.0))) / 2
+    return squared < min(math.ceil(middle**2), torch.iinfo(squared.dtype).max)
+
+
+def half_of(mask: Tensor) -> Tensor:
+    """The half of a shifted mask (..., H, W) that belongs to `rfft2`: (..., H, W // 2 + 1)."""
+    return ifftshift(mask, dim=(-2, -1))[..., : mask.shape[-1] // 2 + 1]
 
 
 def mirror(mask: Tensor) -> Tensor:
@@ -290,7 +321,7 @@ def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"the mask must be as high and wide as the images {tuple(x.shape)}; got {tuple(mask.shape)}")
     if not is_hermitian(mask):
         raise ValueError("the mask must be symmetric about k = 0, else the result is not real; see fourier.hermitian")
-    return _filter(x, ifftshift(mask, dim=(-2, -1))[..., : x.shape[-1] // 2 + 1])
+    return _filter(x, half_of(mask))
 
 
 class Basis(NamedTuple):
@@ -329,6 +360,11 @@ def _check(x: Tensor, axes: str = "(..., C, H, W)") -> None:
         raise TypeError(f"expected a float32 or float64 tensor {axes}; got {what}")
     if x.ndim < axes.count(",") or 0 in x.shape[-2:]:
         raise ValueError(f"expected a tensor {axes}; got shape {tuple(x.shape)}")
+
+
+def _rings(squared: Tensor, edges: Tensor) -> Tensor:
+    """How many of the edges, ascending whole numbers, are not above √squared; both squared, so that nothing is rounded."""
+    return torch.bucketize(squared, edges.square(), right=True)
 
 
 def _forward(x: Tensor) -> Tensor:

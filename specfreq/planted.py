@@ -131,9 +131,14 @@ def distance(side: int) -> np.ndarray:
 
 
 def in_band(side: int, band: str) -> np.ndarray:
-    """Which bins of `rfft2` a band holds, boolean (side, side // 2 + 1); never the zero frequency."""
-    low, high = (side * edge for edge in BANDS[band])
-    return (distance(side) > 0) & (distance(side) >= low) & (distance(side) < high)
+    """Which bins of `rfft2` a band holds, boolean (side, side // 2 + 1); never the zero frequency.
+
+    Decided by whole numbers: of 40 pixels, k = (3, 4) lies on the edge of 1/8 cycle per pixel, and so is not in the low band.
+    """
+    ky, kx = (np.arange(side) + side // 2) % side - side // 2, np.arange(side // 2 + 1)
+    squared = ky[:, None] ** 2 + kx**2
+    low, high = (int(edge * 8) ** 2 * side**2 for edge in BANDS[band])  # of edges in eighths
+    return (squared > 0) & (64 * squared >= low) & (64 * squared < high)
 
 
 class _Noise:
@@ -146,7 +151,8 @@ class _Noise:
         strength = what.snr * np.pi / np.sqrt(24) if what.evidence != "phase" else 0
         random = np.random.RandomState([what.seed, STREAMS["classes"], side])
         bins = (what.classes, what.channels, side, side // 2 + 1)
-        turn, level = (random.random_sample(bins).argsort(axis=0) for _ in range(2))  # K classes, each its own 0 .. K-1
+        # K classes, each its own of 0 .. K - 1
+        turn, level = (random.random_sample(bins).argsort(axis=0, kind="stable") for _ in range(2))
         self.angle = 2 * np.pi * (turn / what.classes + random.random_sample(bins[1:]))
         exponent = strength * (level - level.mean(axis=0)) / level.std(axis=0)
         gain = np.exp(exponent - np.log(np.mean(np.exp(2 * exponent), axis=0)) / 2)

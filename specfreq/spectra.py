@@ -76,7 +76,9 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
 
 def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
     """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for `figures.pictures`."""
-    contrast = images.images.double().flatten(1).std(1)
+    levels = images.images.flatten(1).long()
+    # the variance in whole numbers: of pictures of equal contrast, such as mirror images, the first is shown
+    contrast = levels.shape[1] * levels.square().sum(1) - levels.sum(1).square()
     classes = range(min(count, len(images.classes)))
     x = images.images[[int(contrast.where(images.labels == k, -1).argmax()) for k in classes]].double() / 255
     point = torch.zeros_like(x)  # all amplitudes 1, the phases of a point in the middle

@@ -1,10 +1,11 @@
-"""What several test files need, made in temporary folders: small compendia, and folders of pictures laid out as ImageNet."""
+"""What several test files need: small compendia and folders of pictures, in temporary folders; another processor's rounding."""
 
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
@@ -47,3 +48,25 @@ def imagenet_folder():
         return root
 
     return write
+
+
+@pytest.fixture(params=[-np.inf, np.inf], ids=["rounded down", "rounded up"])
+def other_rounding(request, monkeypatch):
+    """Roots, exponentials, distances and scales are one unit in the last place off, as libraries may have them elsewhere."""
+
+    def nudge(owner, name):
+        exact = getattr(owner, name)
+
+        def off(*args, **options):
+            found = exact(*args, **options)
+            if isinstance(found, torch.Tensor):
+                return found.nextafter(torch.full_like(found, request.param)) if found.is_floating_point() else found
+            return np.nextafter(found, request.param)
+
+        monkeypatch.setattr(owner, name, off)
+
+    for name in ("sqrt", "hypot", "exp", "linspace"):
+        nudge(torch, name)
+    for name in ("sqrt", "hypot", "exp", "softmax"):
+        nudge(torch.Tensor, name)
+    nudge(np, "hypot")

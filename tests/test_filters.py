@@ -45,7 +45,9 @@ def test_the_low_pass_does_not_mix_colours(colour):
 def test_an_image_does_not_depend_on_its_batch(colour, spec, published):
     spec = filters.as_published(spec, 3) if published else spec
     filter = filters.build(spec).fit(colour)
-    assert_close(filter(colour)[7:8], filter(colour[7:8]), atol=1e-6, rtol=1e-6)
+    together = filter(colour)
+    atol = 64 * torch.finfo(together.dtype).eps * together.abs().max().item()  # the transform's kernel depends on the batch
+    assert_close(together[7:8], filter(colour[7:8]), atol=atol, rtol=0)
 
 
 def test_whitening_makes_the_mean_power_one_in_every_bin(colour):

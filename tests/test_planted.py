@@ -1,5 +1,7 @@
 """The planted set: linear probes find the class where it was planted, with the strength asked for, and nowhere else."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
@@ -103,7 +105,16 @@ def test_no_pixel_is_black_or_white(parameters):
 
 def test_the_bands_share_the_disc_and_nothing_else():
     held = sum(in_band(33, band).astype(int) for band in BANDS)
-    np.testing.assert_array_equal(held, (distance(33) > 0) & (distance(33) < 33 / 2))
+    np.testing.assert_array_equal(held, (distance(33) > 0) & (distance(33) < 33 / 2))  # no |k| is half a whole number
+
+
+@pytest.mark.parametrize("side", [20, 32, 33, 40, 70, 140, 212])
+def test_the_edges_of_the_bands_are_exact_on_every_processor(side, other_rounding):
+    for band, edges in BANDS.items():
+        low, high = ((Fraction(edge) * side) ** 2 for edge in edges)
+        expected = [[max(low, 1) <= k * k + x * x < high for x in range(side // 2 + 1)] for k in range(side // 2)]
+        assert in_band(side, band)[: side // 2].tolist() == expected
+        assert in_band(side, band)[1:].tolist() == in_band(side, band)[:0:-1].tolist()
 
 
 def test_boxes_are_half_the_side_and_inside_the_image():

@@ -97,9 +97,9 @@ def halves(images: Tensor, radii: Sequence[float], level: Tensor) -> Iterator[tu
     others is the image itself, to the bit.
     """
     height, width = images.shape[-2:]
-    distance = torch.fft.ifftshift(fourier.radius(height, width))[:, : width // 2 + 1]
+    squared = fourier.half_of(fourier.squared_radius(height, width))
     spectrum = torch.fft.rfft2(images)
     for radius in radii:
-        kept = distance < radius
+        kept = fourier.within(squared, radius)
         low = images if kept.all() else torch.fft.irfft2(spectrum * kept.to(images), s=(height, width))
         yield (low, images - low + level) if radius else (low + level, images)

@@ -1,5 +1,6 @@
 """Accuracy on images of which only the low, or only the high frequencies are left."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def band_accuracy(
     Source: Lin et al., IJCAI 2022, who show single radii.
     """
     images = answers.balanced(images, size)
-    last = math.floor(fourier.radius(*images.shape[1:]).max()) + 1
+    last = math.isqrt(int(fourier.squared_radius(*images.shape[1:]).max())) + 1
     radii = [*range(0, last, step), last]
 
     grey = answers.level(model, images, level, batch)
@@ -63,7 +64,11 @@ def band_accuracy(
     given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
     low, high = zip(*answers.accuracies(given, images.labels), strict=True)
     chance, clean = answers.chance(images), high[0]
-    half = (chance + clean) / 2
+    # counted in right answers, so that a curve that comes exactly half way has come half way
+    right = (given == images.labels[:, None, None]).sum(0)
+    classes, all_right = len(images.classes), int(right[0, 1])
+    half_low, half_high = (2 * classes * right >= len(images) + classes * all_right).T.tolist()
+    above = classes * all_right > len(images)
     return {
         "radii": radii,
         "low": list(low),
@@ -71,8 +76,8 @@ def band_accuracy(
         "accuracy": clean,
         "chance": chance,
         "images": len(images),
-        "low_half": next(r for r, a in zip(radii, low, strict=True) if a >= half) if clean > chance else None,
-        "high_half": max(r for r, a in zip(radii, high, strict=True) if a >= half) if clean > chance else None,
+        "low_half": next(itertools.compress(radii, half_low)) if above else None,
+        "high_half": max(itertools.compress(radii, half_high)) if above else None,
         "low_area": _area(radii, low),
         "high_area": _area(radii, high),
     }

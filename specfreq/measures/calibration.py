@@ -16,7 +16,7 @@ from specfreq.naming import UserError
 from specfreq.progress import progress_bar
 
 EVERY = (1, 2, 3, 4, 5)  # severities
-NORMS = {"error": "l1", "rms": "l2", "max": "max"}  # our names of torchmetrics' norms
+ALIKE = 2**-30  # of confidences; float64 rounds them to 2^-53
 
 
 def calibration(
@@ -41,7 +41,9 @@ def calibration(
 
     over bins of :math:`n_b` images with accuracy :math:`a_b` and mean confidence :math:`c_b`. *Fixed* bins are equally wide,
     :math:`[b/B, (b+1)/B)`, the last one closed. *Adaptive* bins hold equally many images in the order of their confidence, the
-    last one the rest too; images of one confidence share their accuracy, so that their order does not matter.
+    last one the rest too; images of one confidence share their accuracy, so that their order does not matter. Confidences count
+    as equal, and as being on an edge, where they differ by less than 1e-9 or so: exponentials are rounded differently from one
+    processor to the next, and a network that answers alike to all ten classes is sure of 1/10 on each.
 
     Args:
         bins: number B of the fixed bins.
@@ -64,8 +66,6 @@ def calibration(
 
     Source: Naeini et al., AAAI 2015 (fixed bins); Hendrycks et al., ICLR 2019 (root mean square, adaptive bins of 100).
     """
-    from torchmetrics.functional.classification import binary_calibration_error
-
     refuse(images, corruptions=corruptions, severities=severities, seed=seed)
     images = answers.balanced(images, size)
     if corruptions is None:
@@ -76,16 +76,15 @@ def calibration(
         confidence, right = _corrupted(model, images, names, severities, seed, precision, batch)
         recipe = f"{recipe_for(*images.shape[1:]).name}{', frost computed' * ('frost' in names)}"
         made = {"made": f"regenerated, {recipe}", "corruptions": names, "severities": list(severities)}
-    inside = confidence.clamp_max(1 - 2**-53)  # torchmetrics would give a confidence of exactly 1 a bin of its own
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    fixed = _Bins.of(torch.bucketize(inside, edges, right=True) - 1, confidence, right, bins)
+    places = (bins * (confidence + ALIKE)).floor().long().clamp_max(bins - 1)
+    fixed = _Bins.of(places, confidence, right, bins)
     adaptive = _adaptive(confidence, right, per_bin)
     mean, accuracy = (100 * math.fsum(values.tolist()) / len(values) for values in (confidence, right))
     return {
         "accuracy": accuracy,
         "confidence": mean,
         "overconfidence": mean - accuracy,
-        **{f"fixed_{k}": 100 * float(binary_calibration_error(inside, right.long(), bins, norm)) for k, norm in NORMS.items()},
+        **{f"fixed_{k}": v for k, v in _errors(fixed, fixed.count > 0).items()},
         **{f"adaptive_{k}": v for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()},
         "images": len(images),
         **_listed("fixed", fixed),
@@ -135,19 +134,19 @@ class _Bins(NamedTuple):
 
 
 def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
-    _, tied, ties = confidence.unique(return_inverse=True, return_counts=True)
+    _, tied, ties = (confidence / ALIKE).round().unique(return_inverse=True, return_counts=True)
     right = (torch.bincount(tied, right) / ties)[tied]
-    order = confidence.argsort(stable=True)
+    order = tied.argsort(stable=True)
     bins = max(1, len(order) // per_bin)
     places = (torch.arange(len(order)) // per_bin).clamp_max(bins - 1)
     return _Bins.of(places, confidence[order], right[order], bins)
 
 
-def _errors(bins: _Bins, counted: slice) -> dict[str, float | None]:
+def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
     """The three errors over some of the bins, in %; None over none of them."""
     share, gap = (bins.count / bins.count.sum())[counted], 100 * (bins.accuracy - bins.confidence).abs()[counted]
     if not len(gap):
-        return dict.fromkeys(NORMS)
+        return dict.fromkeys(("error", "rms", "max"))
     return {"error": float((share * gap).sum()), "rms": float((share * gap**2).sum().sqrt()), "max": float(gap.max())}
 
 

@@ -151,10 +151,13 @@ def _waves(places: Tensor, height: int, width: int) -> Tensor:
 
 def _bands(error: Tensor, shown: Tensor) -> dict[str, float | None]:
     """Means over the bands of the planted sets, the last one with the corners of the map."""
-    ky, kx = (torch.fft.fftshift(torch.fft.fftfreq(n, dtype=torch.float64)) for n in error.shape)
-    distance, means = (ky[:, None] ** 2 + kx**2).sqrt(), {}
-    for band, (low, high) in BANDS.items():
-        inside = shown & (distance > 0) & (distance >= low) & ((distance < high) | (band == "high"))
+    height, width = error.shape
+    ky, kx = (torch.arange(n) - n // 2 for n in (height, width))
+    squared = (ky * width)[:, None] ** 2 + (kx * height) ** 2  # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
+    means = {}
+    for band, edges in BANDS.items():
+        low, high = (int(edge * 8) ** 2 * (height * width) ** 2 for edge in edges)
+        inside = shown & (squared > 0) & (64 * squared >= low) & ((64 * squared < high) | (band == "high"))
         means[f"{band}_error"] = float(error[inside].mean()) if inside.any() else None
     return means
 

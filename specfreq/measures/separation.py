@@ -114,7 +114,8 @@ def histograms(scores: Sequence[Tensor]) -> tuple[list[float], list[list[int]]]:
     """
     every = torch.cat(list(scores)).sort().values
     ends = [float(every[round(q * (len(every) - 1))]) for q in (TAILS, 1 - TAILS)]
-    low, high = ends if ends[0] < ends[1] else (ends[0] - 0.5, ends[1] + 0.5)
+    # of a score that never changes, one that lies in the middle of a bin and not on an edge of two
+    low, high = ends if ends[0] < ends[1] else (ends[0] - 0.5, ends[1] + 0.5 + 1 / BINS)
     edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64)
     return edges.tolist(), [torch.bucketize(part, edges[1:-1], right=True).bincount(minlength=BINS).tolist() for part in scores]
 

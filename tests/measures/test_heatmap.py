@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from specfreq import ImageSet, fourier
 from specfreq.measures import compute
-from specfreq.measures.heatmap import PUBLISHED, _waves
+from specfreq.measures.heatmap import PUBLISHED, _bands, _waves
 from specfreq.naming import UserError
 
 
@@ -139,6 +140,20 @@ def test_the_map_is_symmetric_and_without_a_norm_it_is_the_clean_error(digits):
     still = compute("fourier-heatmap:norm=0", *digits)
     assert {e for row in still["error"] for e in row} == {still["clean_error"]} == {result["clean_error"]}
     assert still["clean_error"] == pytest.approx(100 - compute("accuracy", *digits)["accuracy"])
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (20, 40), (33, 32)])
+def test_the_edges_of_the_bands_are_exact_on_every_processor(shape, other_rounding):
+    """At 40 pixels k = (3, 4) is exactly 1/8 cycle per pixel, which belongs to the middle band."""
+    height, width = shape
+    error = torch.arange(height * width, dtype=torch.float64).view(shape)
+    shown = torch.ones(shape, dtype=torch.bool)
+    squared = [
+        [Fraction(y - height // 2, height) ** 2 + Fraction(x - width // 2, width) ** 2 for x in range(width)] for y in range(height)
+    ]
+    for (name, found), low, high in zip(_bands(error, shown).items(), (0, 1, 2), (1, 2, 9), strict=True):
+        inside = torch.tensor([[f > 0 and Fraction(low, 8) ** 2 <= f < Fraction(high, 8) ** 2 for f in row] for row in squared])
+        assert found == pytest.approx(float(error[inside].mean()), rel=1e-12), name
 
 
 def test_means_over_bands_and_rings_are_those_of_the_map():

@@ -35,8 +35,11 @@ def leaves(result):
 
 
 def assert_same(result, expected):
-    """Counts and nulls alike, other numbers to a millionth."""
-    about = {k: pytest.approx(v, rel=1e-6, abs=1e-9) if isinstance(v, float) else v for k, v in leaves(expected).items()}
+    """Counts and nulls alike, other numbers as networks give them in single precision, whose kernels depend on the batch.
+
+    Logits of up to 100 are rounded to 4e-6 in each of ten layers: 4e-5 of a probability, and no more of a loss.
+    """
+    about = {k: pytest.approx(v, rel=1e-4, abs=4e-5) if isinstance(v, float) else v for k, v in leaves(expected).items()}
     assert leaves(result) == about
 
 

@@ -210,6 +210,7 @@ def test_histograms_share_their_edges_and_count_every_score():
     assert -3 < edges[0] < edges[-1] < 6
 
 
-def test_equal_scores_are_in_one_bin():
+def test_equal_scores_are_in_one_bin(other_rounding):
     edges, (one, other) = separation.histograms([torch.full((7,), 3.0), torch.full((2,), 3.0)])
-    assert edges[0] < 3 < edges[-1] and max(one) == 7 and one.index(7) == other.index(2)
+    assert edges[0] < 3 < edges[-1] and one[19] == 7 and other[19] == 2
+    assert edges[19] + 0.01 < 3 < edges[20] - 0.01  # far from the edges, which rounding may move
