@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from specfreq.tv import steps
-from specfreq.tv.operators import certificate, flattening, inner, shrink, total
+from specfreq.tv.operators import certificate, flattening, inner, total, within
 from specfreq.tv.plain import Plain
 
 FAINT = 1e-6  # weight over spread below which the image is that which fits the dual field, since it all but equals f
@@ -106,10 +106,7 @@ def _first_fields(f: Tensor, weight: Tensor, start: Tensor, spread: Tensor) -> t
     warm = start.flatten(1).any(1) & (spread > 0)
     if warm.any():
         fields[..., 0, :-1, :], fields[..., 1, :, :-1] = start[..., 0, :-1, :], start[..., 1, :, :-1]
-        longer = (inner(fields.double(), fields.double()) > 1)[:, None, None]
-        margin = 1 - (4 + f.shape[1]) * torch.finfo(f.dtype).eps
-        fields = torch.where(longer, shrink(fields) * margin, fields)
-        fields = fields.masked_fill(~warm[:, None, None, None, None], 0)
+        fields = within(fields).masked_fill(~warm[:, None, None, None, None], 0)
     likely = (spread > 0) & (spread < weight)
     if likely.any():
         proof = flattening(f[likely]) / weight[likely, None, None, None, None]
