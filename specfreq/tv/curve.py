@@ -29,8 +29,8 @@ def convergence(
     """The gaps that `denoise` with these arguments sees each time it looks, from iteration 0 until no gap is above `tol`.
 
     It looks every ten iterations, from the hundredth on after every tenth of those so far. What is done keeps its gap; with the
-    channels each by itself, an image's gap is that of all of them, after these iterations or as many as each took. What is finished
-    in float64 (see `denoise`) keeps the gap at which float32 stalled, until the last row.
+    channels each by itself, an image's gap is that of all of them, after these iterations or as many as each took.
+    What `denoise` finishes in float64 keeps the gap at which float32 stalled, until the last row.
 
     Args:
         As for `denoise`; the step sizes of "condat" and "chambolle-pock-1" are chosen for `tol`.

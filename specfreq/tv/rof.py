@@ -66,21 +66,23 @@ def denoise(
         start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are shrunk.
         engine: "fused": compiled image by image, on a CPU, by numba; "chip": image by image within a CUDA GPU, by Triton, for up to
             64 x 64 pixels; "plain": torch operations, on any device that has float64; "auto": the compiled one of the device where
-            it can be imported and takes the images, else plain. They agree within the gap, not to the bit.
+            it works and takes the images, else plain, with a warning if it does not work. They agree within the gap, not to
+            the bit.
         as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and stopping rule, whatever tol,
             channels, algorithm and engine are; or some of these quirks alone, of tv.QUIRKS. `gap` shows how far it is from what it
             should be. No derivatives. See `specfreq.tv.published`.
 
     Returns:
         image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do not depend on its batch.
+        A float32 image whose gap stalls above tol is finished in float64 and rounded; its gap is that of the rounded image.
         A constant image has gap 0. Differentiable once, in f and weight: the derivative of the exact minimiser, as far as `tol`
         lets its edges be told; for finite differences to agree take float64 and a small tol.
 
     Raises:
         TypeError: f is neither float32 nor float64.
         ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
-            precision can reach, or turns out to be for these images (of little contrast on a large offset, say); or there is no
-            such engine here, or it does not take the images.
+            precision can reach, or no image of this precision turns out to be so close (of values that differ in their last bits:
+            never of 8 bits, x / 255); or there is no such engine here, it does not work, or it does not take the images.
 
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
     and 2; Beck and Teboulle, IEEE TIP 2009.
