@@ -10,7 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specfreq.tv.plain import Plain
+from specfreq.tv.plain import Plain, Unusable
+
+LEAST = 64  # values of a block: Triton 3.6 does not compile one of 1 x 1 x 8, in which threads of a warp share values
 
 
 class Chip(Plain):
@@ -35,26 +37,31 @@ class Chip(Plain):
         inside = 1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps
         state = self.g, self.x, self.y, self.p, self.new
         counts = images, len(lines), count
-        _advance[(images,)](table, *state, *counts, inside, *self._sizes(), self.momentum, **self._options())
+        self._launch(_advance, table, *state, *counts, inside, *self._sizes(), self.momentum)
 
     def certify(self) -> Tensor:
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
         images = len(self.f)
         energies = self.weight.new_empty(4, images)
         state = self.f, self.shift, self.mean, self.flat, self.weight, self.fitted.byte(), self.new, self.p, self.image
-        _certify[(images,)](*state, energies, images, *self._sizes(), **self._options())
+        self._launch(_certify, *state, energies, images, *self._sizes())
         return energies
+
+    def _launch(self, kernel, *arguments) -> None:
+        warps = max(1, min(16, _room(self.f)[3] // 256))
+        try:
+            kernel[(len(self.f),)](*arguments, num_warps=warps, enable_fp_fusion=False)
+        except Exception as error:  # of any kind: no C compiler, what the compiler refuses, too few registers, no driver
+            raise Unusable(f"{type(error).__name__}: {error}") from error
 
     def _sizes(self) -> tuple[int, ...]:
         return (*self.f.shape[1:], *_room(self.f)[:3])
 
-    def _options(self) -> dict:
-        return {"num_warps": max(1, min(16, _room(self.f)[3] // 256)), "enable_fp_fusion": False}
-
 
 def _room(f: Tensor) -> tuple[int, int, int, int]:
-    """Channels, height and width of images (B, C, H, W), rounded up to powers of two, and their product."""
+    """Channels, height and width of the block for images (B, C, H, W), powers of two, and their product, at least LEAST."""
     channels, height, width = (triton.next_power_of_2(n) for n in f.shape[1:])
+    width = max(width, LEAST // (channels * height))
     return channels, height, width, channels * height * width
 
 

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from specfreq.tv.operators import total
-from specfreq.tv.rof import Algorithm, Channels, Engine, prepared, reached, run
+from specfreq.tv.rof import Algorithm, Channels, Engine, certified, prepared, relative
 
 
 class Convergence(NamedTuple):
@@ -31,6 +30,7 @@ def convergence(
 
     It looks every ten iterations, from the hundredth on after every tenth of those so far. What is done keeps its gap; with the
     channels each by itself, an image's gap is that of all of them, after these iterations or as many as each took.
+    What `denoise` finishes in float64 keeps the gap at which float32 stalled, until the last row.
 
     Args:
         As for `denoise`; the step sizes of "condat" and "chambolle-pock-1" are chosen for `tol`.
@@ -45,13 +45,14 @@ def convergence(
     if not images.numel():
         raise ValueError(f"convergence needs at least one image; got shape {tuple(f.shape)}")
     history: list[list[tuple]] = []
-    run(images, weight, start, tol, channels == "joint", algorithm, engine, history)
+    *_, final, taken = certified(images, weight, start, tol, channels == "joint", algorithm, engine, history)
     longest = max(history, key=len)
     energies = torch.cat([_table(part, len(longest)) for part in history], dim=-1)
-    primal, gap = (total(energy.reshape(len(longest), *images.shape[:-3], -1), 1) for energy in energies)
-    gap = gap / primal.masked_fill(primal == 0, 1)
-    reached(gap[-1], tol, images.dtype)
-    return Convergence(torch.tensor([look[0] for look in longest]), gap)
+    iterations, gap = [look[0] for look in longest], relative(*energies, (len(longest), *images.shape[:-3]))
+    if taken.max() > iterations[-1]:
+        iterations, gap = [*iterations, taken.max().item()], torch.cat([gap, final[None]])
+    gap[-1] = final
+    return Convergence(torch.tensor(iterations), gap)
 
 
 def _table(part: list[tuple], looks: int) -> Tensor:

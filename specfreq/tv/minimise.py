@@ -1,5 +1,6 @@
 """The loop round the engines: it looks at the gap of each image now and then, and lets go of those that are done."""
 
+import logging
 import math
 from importlib import import_module
 
@@ -7,11 +8,14 @@ import torch
 from torch import Tensor
 
 from specfreq.tv import steps
-from specfreq.tv.operators import certificate, flattening, inner, shrink, total
-from specfreq.tv.plain import Plain
+from specfreq.tv.operators import certificate, flattening, inner, total, within
+from specfreq.tv.plain import Plain, Unusable
 
+log = logging.getLogger(__name__)
 FAINT = 1e-6  # weight over spread below which the image is that which fits the dual field, since it all but equals f
 LEAST = 1e-30  # of a weight over a spread: with less the image is f, to the bit
+_unusable: set[tuple] = set()  # for which images which engine did not work in this process
+_named: set[str] = set()  # why, once said
 
 
 def minimise(
@@ -21,6 +25,24 @@ def minimise(
 
     To the history it adds, of each look: the iteration, which images it was at, their primal energies and gaps.
     """
+    found = _engine(engine, f, algorithm)
+    looks = 0 if history is None else len(history)
+    try:
+        return _descend(found, f, weight, start, tol, algorithm, history)
+    except Unusable as error:
+        cause = " ".join(str(error).split())[:300]
+        if engine != "auto":
+            raise ValueError(f"engine {engine!r} does not work here ({cause}): take engine='plain' or 'auto'") from error
+        _unusable.add(_kind(found.__module__, f, algorithm))
+        _warn(found.__module__, cause)
+    if history is not None:
+        del history[looks:]
+    return _descend(Plain, f, weight, start, tol, algorithm, history)
+
+
+def _descend(
+    engine: type, f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: str, history: list | None
+) -> tuple[Tensor, ...]:
     exponent = _exponent(f)
     unit = torch.ldexp(torch.ones_like(weight), exponent)
     f, weight, given = _scaled(f, -exponent), weight / unit, weight
@@ -35,7 +57,7 @@ def minimise(
     start, warm = _first_fields(f, weight, start, spread)
     momentum = algorithm == "fgp"
     fitted = (weight < FAINT * spread) | momentum
-    state = _engine(engine, f)(f, shift, mean, flat, weight, start, fitted, momentum)
+    state = engine(f, shift, mean, flat, weight, start, fitted, momentum)
     image, dual = torch.empty_like(f), torch.empty_like(start)
     primal, gap = torch.empty_like(weight), torch.empty_like(weight)
     iterations = torch.zeros(len(f), dtype=torch.int64, device=f.device)
@@ -106,10 +128,7 @@ def _first_fields(f: Tensor, weight: Tensor, start: Tensor, spread: Tensor) -> t
     warm = start.flatten(1).any(1) & (spread > 0)
     if warm.any():
         fields[..., 0, :-1, :], fields[..., 1, :, :-1] = start[..., 0, :-1, :], start[..., 1, :, :-1]
-        longer = (inner(fields.double(), fields.double()) > 1)[:, None, None]
-        margin = 1 - (4 + f.shape[1]) * torch.finfo(f.dtype).eps
-        fields = torch.where(longer, shrink(fields) * margin, fields)
-        fields = fields.masked_fill(~warm[:, None, None, None, None], 0)
+        fields = within(fields).masked_fill(~warm[:, None, None, None, None], 0)
     likely = (spread > 0) & (spread < weight)
     if likely.any():
         proof = flattening(f[likely]) / weight[likely, None, None, None, None]
@@ -118,7 +137,7 @@ def _first_fields(f: Tensor, weight: Tensor, start: Tensor, spread: Tensor) -> t
     return fields, warm
 
 
-def _engine(name: str, f: Tensor) -> type:
+def _engine(name: str, f: Tensor, algorithm: str) -> type:
     """The engine of this name, or the fastest that there is for these images."""
     if name == "plain":
         return Plain
@@ -127,12 +146,18 @@ def _engine(name: str, f: Tensor) -> type:
         raise ValueError(f"engine {name!r} does not work on {f.device}: take engine='plain' or 'auto'")
     if not f.is_cuda and f.device.type != "cpu":
         return Plain
+    place = f"specfreq.tv.{module}"
+    if name == "auto" and _kind(place, f, algorithm) in _unusable:
+        return Plain
     try:
-        found = getattr(import_module(f"specfreq.tv.{module}"), engine)  # a second to import, some seconds to compile when new
-    except ImportError:
-        if name == "auto":
-            return Plain
-        raise ValueError(f"engine {name!r} needs {needs}, which cannot be imported here: engine='plain' does not") from None
+        found = getattr(import_module(place), engine)  # a second to import, some seconds to compile when new
+    except Exception as error:  # not installed, or a broken installation
+        if name != "auto":
+            raise ValueError(
+                f"engine {name!r} needs {needs}, which cannot be imported here ({error}): engine='plain' does not"
+            ) from None
+        _warn(place, f"{needs} cannot be imported: {error}")
+        return Plain
     if not found.fits(f):
         if name == "auto":
             return Plain
@@ -140,3 +165,16 @@ def _engine(name: str, f: Tensor) -> type:
             f"engine {name!r} takes up to {found.MOST} values at a time; got {tuple(f.shape[1:])}: take engine='plain'"
         )
     return found
+
+
+def _kind(module: str, f: Tensor, algorithm: str) -> tuple:
+    """What a compiled engine's code is made for."""
+    return module, f.device, f.dtype, f.shape[1:], algorithm == "fgp"
+
+
+def _warn(module: str, cause: str) -> None:
+    """Say, once in a process for each cause, that the plain engine takes this one's place."""
+    if cause not in _named:
+        _named.add(cause)
+        name = module.rpartition(".")[2]
+        log.warning("specfreq: total variation is computed by engine 'plain', as %r does not work here: %s", name, cause)

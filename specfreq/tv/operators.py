@@ -39,6 +39,13 @@ def shrink(p: Tensor) -> Tensor:
     return p * (1 / inner(p, p).clamp_min(1).sqrt())[..., None, None, :, :]
 
 
+def within(p: Tensor) -> Tensor:
+    """The field with its vectors that are longer than 1 made a little shorter, so that none is longer in spite of rounding."""
+    longer = (inner(p.double(), p.double()) > 1)[..., None, None, :, :]
+    margin = 1 - (4 + p.shape[-4]) * torch.finfo(p.dtype).eps
+    return torch.where(longer, shrink(p) * margin, p)
+
+
 def total(values: Tensor, axes: int = 3) -> Tensor:
     """Sum over the last axes in double precision, in an order that depends on their sizes alone."""
     values = values.double().flatten(-axes)

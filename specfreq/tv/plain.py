@@ -9,6 +9,10 @@ from torch import Tensor
 from specfreq.tv.operators import adjoint, certificate, gradient, shrink
 
 
+class Unusable(RuntimeError):
+    """What a compiled engine raises where its code does not compile or cannot be launched."""
+
+
 class Plain:
     """The state of a batch: groups of channels (B, C, H, W) that share one dual norm.
 

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from specfreq.tv import published, steps
 from specfreq.tv.gradients import pull_back
 from specfreq.tv.minimise import minimise
-from specfreq.tv.operators import total
+from specfreq.tv.operators import certificate, total, within
 
 Channels = Literal["separate", "joint"]
 Algorithm = Literal["condat", "chambolle-pock-1", "chambolle-pock-2", "fgp"]
@@ -66,21 +66,23 @@ def denoise(
         start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are shrunk.
         engine: "fused": compiled image by image, on a CPU, by numba; "chip": image by image within a CUDA GPU, by Triton, for up to
             64 x 64 pixels; "plain": torch operations, on any device that has float64; "auto": the compiled one of the device where
-            it can be imported and takes the images, else plain. They agree within the gap, not to the bit.
+            it works and takes the images, else plain, with a warning if it does not work. They agree within the gap, not to
+            the bit.
         as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and stopping rule, whatever tol,
             channels, algorithm and engine are; or some of these quirks alone, of tv.QUIRKS. `gap` shows how far it is from what it
             should be. No derivatives. See `specfreq.tv.published`.
 
     Returns:
         image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do not depend on its batch.
+        A float32 image whose gap stalls above tol is finished in float64 and rounded; its gap is that of the rounded image.
         A constant image has gap 0. Differentiable once, in f and weight: the derivative of the exact minimiser, as far as `tol`
         lets its edges be told; for finite differences to agree take float64 and a small tol.
 
     Raises:
         TypeError: f is neither float32 nor float64.
         ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
-            precision can reach, or turns out to be for these images (of little contrast on a large offset, say); or there is no
-            such engine here, or it does not take the images.
+            precision can reach, or no image of this precision turns out to be so close (of values that differ in their last bits:
+            never of 8 bits, x / 255); or there is no such engine here, it does not work, or it does not take the images.
 
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
     and 2; Beck and Teboulle, IEEE TIP 2009.
@@ -186,13 +188,7 @@ class _Minimiser(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, images: Tensor, weight: Tensor, start: Tensor, tol: float, joint: bool, algorithm: str, engine: str):
-        batch = images.shape[:-3]
-        image, dual, primal, gap, iterations = run(images, weight, start, tol, joint, algorithm, engine)
-        primal, gap = (total(energy.view(*batch, -1), 1) for energy in (primal, gap))
-        gap = gap / primal.masked_fill(primal == 0, 1)
-        reached(gap, tol, images.dtype)
-        iterations = iterations.view(*batch, -1).amax(-1)
-        image, dual = image.view(images.shape), dual.view(*images.shape[:-2], 2, *images.shape[-2:])
+        image, dual, gap, iterations = certified(images, weight, start, tol, joint, algorithm, engine)
         ctx.joint = joint
         ctx.save_for_backward(images, image, dual, weight)
         ctx.mark_non_differentiable(gap, iterations, dual)
@@ -208,14 +204,69 @@ class _Minimiser(torch.autograd.Function):
         return along.reshape(images.shape), slope.reshape(*weight.shape, -1).sum(-1), None, None, None, None, None
 
 
-def reached(gap: Tensor, tol: float, kind: torch.dtype) -> None:
-    """An error that names the images with a gap above tol, if there are any."""
+def certified(
+    images: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    tol: float,
+    joint: bool,
+    algorithm: str,
+    engine: str,
+    history: list[list] | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images, dual fields, gaps and iterations of images (..., C, H, W), or an error that names those with a gap above tol.
+
+    The history is that of `run`, without what is done again in float64.
+    """
+    image, dual, primal, gap, iterations = run(images, weight, start, tol, joint, algorithm, engine, history)
+    image, dual, gap = image.view(images.shape), dual.view(start.shape), relative(primal, gap, images.shape[:-3])
+    iterations = iterations.view(*gap.shape, -1).amax(-1)
+    stalled = ~(gap <= tol)
+    if stalled.any() and images.dtype != torch.float64:
+        begun = images[stalled], weight[stalled], dual[stalled]
+        image[stalled], dual[stalled], gap[stalled], more = _finished(*begun, tol, joint, algorithm, engine)
+        iterations[stalled] += more
     if not (gap <= tol).all():
         worst = [f"{n}: {gap.flatten()[n]:.1e}" for n in (~(gap.flatten() <= tol)).nonzero().flatten()[:5].tolist()]
         raise ValueError(
-            f"tol={tol:g} is beyond {kind} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
+            f"tol={tol:g} is beyond {images.dtype} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
             "take a larger tol, or float64"
         )
+    return image, dual, gap, iterations
+
+
+def _finished(
+    images: Tensor, weight: Tensor, dual: Tensor, tol: float, joint: bool, algorithm: str, engine: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Go on in float64 from dual fields of lower precision, and round: images (B, C, H, W), fields, gaps (B,), iterations (B,).
+
+    The gaps are those of the rounded pairs. Rounding hardly matters to an exact minimiser: equal values stay equal, and at an edge
+    its cost is of second order. So where it does matter the tolerance is made finer, until flat parts are flat to the last bit.
+    """
+    image, field = images.clone(), dual.clone()
+    gap, iterations = torch.full_like(weight, math.inf), torch.zeros_like(weight, dtype=torch.int64)
+    going, exact, finer = torch.arange(len(images), device=images.device), dual.double(), tol / 2
+    while len(going) and finer >= FINEST[torch.float64]:
+        some, weights = images[going], weight[going]
+        u, p, primal, above, more = run(some.double(), weights, exact, finer, joint, algorithm, engine)
+        reached = relative(primal, above, going.shape) <= finer
+        iterations[going] += more.view(len(going), -1).amax(-1)
+        f, weights = _groups(some, weights, joint)
+        rounded, short = u.to(f), within(p.to(f))
+        primal, slack, misfit = certificate(rounded, f, short, weights)
+        found = relative(primal, slack + misfit, going.shape)
+        better = found < gap[going]
+        for kept, new in ((image, rounded.view(some.shape)), (field, short.view(exact.shape)), (gap, found)):
+            kept[going[better]] = new[better]
+        more_to_do = reached & (found > tol)
+        going, exact, finer = going[more_to_do], p.view(exact.shape)[more_to_do], finer / 100
+    return image, field, gap, iterations
+
+
+def relative(primal: Tensor, gap: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """The relative gap of each image, from the primal energies and gaps of its groups."""
+    primal, gap = (total(energy.reshape(*batch, -1), 1) for energy in (primal, gap))
+    return gap / primal.masked_fill(primal == 0, 1)
 
 
 def run(

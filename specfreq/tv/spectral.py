@@ -1,6 +1,7 @@
 """The total variation flow and the spectral transform of Gilboa: images as sums of bands of scale, and filters of these."""
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -68,9 +69,9 @@ def flow(f: Tensor, steps: int, dt: float = STEP, tol: float = 1e-4, **options) 
         steps: how many, >= 0. All else is as for `evolve`, which gives gaps and iterations as well.
 
     Raises:
-        TypeError, ValueError: as `denoise`, and for a negative number of steps.
+        TypeError, ValueError: as `denoise`, for a negative number of steps, and for more than memory holds.
     """
-    _count(steps, 0, "steps")
+    _count(steps, 0, "steps", f)
     return torch.stack([f, *(step.image for step in islice(evolve(f, dt, tol, **options), steps))])
 
 
@@ -91,11 +92,11 @@ def transform(f: Tensor, bands: int, dt: float = STEP, tol: float = 1e-4, **opti
         step counts n-fold in phi_n.
 
     Raises:
-        TypeError, ValueError: as `denoise`, and for less than one band.
+        TypeError, ValueError: as `denoise`, for less than one band, and for more than memory holds.
 
     Source: Gilboa, SIIMS 2014.
     """
-    _count(bands, 1, "bands")
+    _count(bands, 1, "bands", f)
     march, phi = _march(f, dt, tol, **options), []
     now, mean = next(march)
     before, now = f - mean, now.image
@@ -166,9 +167,28 @@ def _within(parts: Transform, first: int, last: int) -> Tensor:
     return within
 
 
-def _count(number: int, least: int, what: str) -> None:
+def _count(number: int, least: int, what: str, f: Tensor) -> None:
+    """An error unless so many images like f are a whole number of them, at least the least, and fit into memory twice."""
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"{what} must be a whole number of at least {least}; got {number!r}")
+    if not isinstance(f, Tensor):
+        return  # `check` says so
+    needed, there = 2 * (number + 1) * f.numel() * f.element_size(), _memory(f.device)
+    if needed > there:
+        raise ValueError(
+            f"{what}={number} of images of shape {tuple(f.shape)} takes {needed / 2**30:.3g} GiB of memory, and {f.device} has "
+            f"{there / 2**30:.3g}: take fewer {what}, fewer images at a time, or `evolve`, which keeps one step"
+        )
+
+
+def _memory(device: torch.device) -> float:
+    """Bytes of memory that the device has, or infinity where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return math.inf
 
 
 def _march(f: Tensor, dt: float, tol: float, *, warm: bool = True, **options) -> Iterator[tuple[Solution, Tensor]]:
