@@ -1,6 +1,7 @@
 """The trainer: any recipe and augmentation, one process or several; never waits for the device inside an epoch; resumes exactly."""
 
 import copy
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from specfreq.randomness import keyed, seed_of, uniform
 from specfreq.recipe import Recipe, learning_rate
 from specfreq.streams import Stream
 
+log = logging.getLogger(__name__)
 VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
 SETTLING = 100  # batches, at most, that the statistics of averaged weights are means over
 Row = dict[str, float]
@@ -84,7 +86,8 @@ def fit(
     where accuracy stays high and robust falls to 0: the network knows single steps and nothing else.
 
     With ``ema`` the network ends with the average of its weights, and with batch statistics of those: means over at most
-    100 batches of one more epoch, in which nothing is learned. An average of running statistics fits no weights.
+    100 batches of one more epoch, in which nothing is learned. An average of running statistics fits no weights. The average
+    is over some 1 / (1 - ema) steps; more than a tenth of all bring a warning, as it lags behind the weights.
 
     What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
     depend on (seed, epoch, step, process).
@@ -107,6 +110,10 @@ def fit(
         torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
         forward = torch.compile(eager, dynamic=False)  # else the kernels depend on which size of batch came first
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
+    window = round(1 / (1 - recipe.ema))
+    if recipe.ema and 10 * window > recipe.epochs * steps:
+        told = "specfreq: ema=%g averages over about %d of %d steps, early weights among them; take a smaller one"
+        log.warning(told, recipe.ema, window, recipe.epochs * steps)
     show = progress if team.rank == 0 else False
     seen = len(state.history) * count + sum(state.sizes)
     bar = progress_bar("train", recipe.epochs * count, "img", show, line=1, initial=seen, unit_scale=True)
