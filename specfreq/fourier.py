@@ -9,6 +9,7 @@ DFT over the last two axes, F(k) = Σ x(n) exp(-2πi k·n/N), computed as a half
   alike on every machine. |k| = *radius* where √|k|², rounded to float64, is the radius: low_pass(x, math.sqrt(2)) leaves
   k = (1, 1) out, and low_pass(x, math.nextafter(math.sqrt(2), 2)) keeps it.
 - A mask M is *Hermitian* if M(-k) = M(k) on the periodic grid; only then is what it lets through real.
+- An image's result does not depend on the rest of its batch, but for rounding: libraries choose a transform's kernel by its size.
 - A spectrum counts as *zero* at or below 2 eps Σ|x|, what rounding leaves of zeros: the phase of that would differ by machine.
 
 All functions raise TypeError for values that are not float32 or float64, ValueError for shapes that do not fit.
@@ -68,7 +69,10 @@ def amplitude(x: Tensor) -> Tensor:
 
 
 def phase(x: Tensor) -> Tensor:
-    """Phase spectrum arg F x of images (..., C, H, W): (..., C, H, W), radians in [-π, π], not shifted; 0 where F x is zero."""
+    """Phase spectrum arg F x of images (..., C, H, W): (..., C, H, W), radians, not shifted; 0 where F x is zero.
+
+    In [-π, π], whose two ends are one angle: which of them a negative real coefficient has depends on rounding.
+    """
     _check(x)
     spectrum = _forward(x)
     zero = _squared(spectrum) <= _rounding(x, (-2, -1)).square()

@@ -188,7 +188,8 @@ def parted(x: Tensor, y: Tensor, branch: Tensor, overflow: Overflow) -> tuple[Te
 def from_levels(levels: Tensor, overflow: Overflow) -> Tensor:
     """Float32 images, 1 for white, of levels v, 255 for white: ``clip`` cuts off what lies outside 0 .. 255, ``none`` leaves it.
 
-    ``wrap`` is trunc(v) mod 256, what a cast to bytes makes of v in NumPy on x86-64.
+    ``wrap`` is trunc(v) mod 256, what a cast to bytes makes of v in NumPy on x86-64. As in the original, a whole number that
+    rounding has put below itself loses a level: there, and there alone, results depend on the processor and the batch.
     """
     match overflow:
         case "clip":

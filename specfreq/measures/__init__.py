@@ -1,4 +1,8 @@
-"""Measures by name: classifier + image set -> numbers and small lists. Results do not depend on the batch size or the order."""
+"""Measures by name: classifier + image set -> numbers and small lists.
+
+Results do not depend on the batch size or the order of the images, but for the rounding of the network, whose kernels are chosen by
+the size of a batch.
+"""
 
 import functools
 import inspect
