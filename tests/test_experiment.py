@@ -138,13 +138,13 @@ def test_a_run_that_cannot_be_read_is_left_out_by_name(caplog):
     storage.write_json(newer / "experiment.json", {"data": "digits", "colour": 1})
     storage.write(newer / "model.safetensors", b"")
     assert [r.key for r in experiment.list_runs()] == [run.key]
-    assert "run 0123456789abcdef is left out: unknown field 'colour'" in caplog.text
+    assert "run 0123456789abcdef is left out: " in caplog.text and "unknown field 'colour'" in caplog.text
 
 
 def test_who_waited_for_a_training_leaves_the_results_being_written_alone():
     """The first to come measures when the second gets the lock."""
     run = specfreq.run(Experiment(**SMALL))
-    part = run.path / "results" / ".accuracy.json.1f2e3d4c"
+    part = run.path / "results" / ".accuracy.json.1f2e3d4c.specfreq-part"
     part.write_bytes(b"half a result")
     (run.path / "checkpoint.safetensors").write_bytes(b"left over")  # so that the lock is taken
     specfreq.run(Experiment(**SMALL))
@@ -154,7 +154,11 @@ def test_who_waited_for_a_training_leaves_the_results_being_written_alone():
 def test_what_a_killed_process_has_left_is_removed():
     """Half a checkpoint in a hidden file; a whole one beside the model, when the end came in between."""
     run = specfreq.run(Experiment(**SMALL))
-    for name in ("checkpoint.safetensors", "checkpoint.safetensors.previous", ".checkpoint.safetensors.next.1f2e3d4c"):
+    for name in (
+        "checkpoint.safetensors",
+        "checkpoint.safetensors.previous",
+        ".checkpoint.safetensors.next.1f2e3d4c.specfreq-part",
+    ):
         (run.path / name).write_bytes(b"left over")
     specfreq.run(Experiment(**SMALL))
     assert sorted(p.name for p in run.path.iterdir() if p.is_file()) == FILES

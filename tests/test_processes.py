@@ -38,6 +38,13 @@ def main(wait="time.sleep(600)"):
 """
 
 
+@pytest.fixture
+def short():
+    """A temporary folder with a short path: those of pytest can be too long for the sockets of kernels, and are not used."""
+    with tempfile.TemporaryDirectory(prefix="tests-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def start(tmp_path, code, **options):
     """The first process of such a command, and those of the group that it has started."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -65,51 +72,51 @@ def heard():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_ends_the_process_and_its_groups_and_a_second_one_changes_nothing(tmp_path, name):
+def test_a_signal_ends_the_process_and_its_groups_and_a_second_one_changes_nothing(short, name):
     number = getattr(signal, name)
-    first, group = start(tmp_path, "main()", preexec_fn=heard)
-    assert len(folders(tmp_path)) == 1
+    first, group = start(short, "main()", preexec_fn=heard)
+    assert len(folders(short)) == 1
     first.send_signal(number)
     first.send_signal(number)
     _, err = first.communicate(timeout=30)
     assert (first.returncode, err) == (128 + number, "")
-    assert gone(group) and folders(tmp_path) == []
+    assert gone(group) and folders(short) == []
 
 
-def test_what_does_not_end_by_itself_is_killed(tmp_path):
+def test_what_does_not_end_by_itself_is_killed(short):
     stuck = "while True:\n    try: time.sleep(600)\n    except KeyboardInterrupt: pass"
-    first, group = start(tmp_path, f"processes.GRACE = 0.5\nmain({stuck!r})", preexec_fn=heard)
+    first, group = start(short, f"processes.GRACE = 0.5\nmain({stuck!r})", preexec_fn=heard)
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=30)
     assert (first.returncode, err) == (130, "specfreq: interrupted; what had not ended was killed\n")
-    assert gone(group) and folders(tmp_path) == []
+    assert gone(group) and folders(short) == []
 
 
-def test_a_killed_process_takes_its_groups_along_and_the_next_start_removes_its_folder(tmp_path, monkeypatch):
-    first, group = start(tmp_path, "main()")
+def test_a_killed_process_takes_its_groups_along_and_the_next_start_removes_its_folder(short, monkeypatch):
+    first, group = start(short, "main()")
     first.kill()
     first.communicate(timeout=30)
     assert gone(group)
-    assert len(folders(tmp_path)) == 1
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert len(folders(short)) == 1
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
     with processes.scratch() as own:
-        assert folders(tmp_path) == [own]
+        assert folders(short) == [own]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
-def test_a_signal_that_was_ignored_from_the_start_stays_ignored(tmp_path, name):
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(short, name):
     number = getattr(signal, name)
-    first, group = start(tmp_path, "main('time.sleep(1)')", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    first, group = start(short, "main('time.sleep(1)')", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
     first.send_signal(number)
     assert first.wait(60) == 0
     first.communicate()
     assert gone(group)  # which end with their parent, however it ends
 
 
-def test_a_fork_of_the_process_does_not_pass_its_signals_on(tmp_path):
+def test_a_fork_of_the_process_does_not_pass_its_signals_on(short):
     """A loader of data ends its workers by TERM."""
     forked = "child = os.fork()\nif not child: time.sleep(600)\ntime.sleep(.5); os.kill(child, 15); print(os.waitpid(child, 0)[1])"
-    first, group = start(tmp_path, f"processes.GRACE = 0\nmain({forked + '; time.sleep(1)'!r})", preexec_fn=heard)
+    first, group = start(short, f"processes.GRACE = 0\nmain({forked + '; time.sleep(1)'!r})", preexec_fn=heard)
     out, _ = first.communicate(timeout=60)
     assert (first.returncode, out) == (0, f"{signal.SIGTERM}\n")
     assert gone(group)
@@ -122,14 +129,14 @@ def test_handlers_are_as_before_afterwards():
     assert [signal.getsignal(number) for number in processes.SIGNALS] == before
 
 
-def test_the_folders_of_the_living_and_of_others_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    foreign = tmp_path / "specfreq-notes"
+def test_the_folders_of_the_living_and_of_others_are_left_alone(short, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    foreign = short / "specfreq-notes"
     foreign.mkdir()
     (foreign / "mine.txt").write_text("not yours")
     with processes.scratch() as one, processes.scratch() as other:
         assert one.exists() and other.exists()
-    assert list(tmp_path.iterdir()) == [foreign] and (foreign / "mine.txt").exists()
+    assert list(short.iterdir()) == [foreign] and (foreign / "mine.txt").exists()
 
 
 def test_a_long_path_of_temporary_files_gives_way_to_one_that_sockets_can_have(tmp_path, monkeypatch):
@@ -140,8 +147,8 @@ def test_a_long_path_of_temporary_files_gives_way_to_one_that_sockets_can_have(t
         assert len(os.fsencode(folder / "kernel-ipc-5")) <= 103
 
 
-def test_no_place_for_temporary_files_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+def test_no_place_for_temporary_files_is_said(short, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(short / "missing"))
     with pytest.raises(UserError, match=r"no place for temporary files .*set TMPDIR"), processes.scratch():
         pass
 

@@ -313,8 +313,9 @@ def test_two_sweeps_do_not_share_a_folder_and_one_that_cannot_be_written_is_refu
         sweep.sweep("study", {"seed": [0]}, root=root, output=tmp_path / "file")
 
 
-def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swept, monkeypatch, capsys):
+def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swept, root, monkeypatch, capsys):
     rows, asked = swept[0], []
+    monkeypatch.setattr(experiment, "root", lambda: root)
     monkeypatch.setattr(sweep, "sweep", lambda *args, say, **options: asked.append((args, options)) or say("busy") or rows)
     with pytest.raises(SystemExit, match="1"):
         cli.main(["sweep", "study", "-p", "seed=0,1", "-p", "sigmas", "[2,4],12", "-p", "seed=2", "--workers", "3", "-o", "out"])

@@ -245,7 +245,7 @@ def test_all_parameters_are_shown(spec):
 
 def test_what_is_shown_can_be_written_back_and_follows_changes():
     module = augment.APRPair(0.5, donor="batch")
-    again = eval(repr(module), vars(augment))
+    again = eval(repr(module), {"APRPair": augment.APRPair})
     assert repr(again) == repr(module) and again.p == 0.5 and again.in_batch
     module.p = 0.125  # a schedule
     assert "p=0.125" in repr(module) and "p=0.125" in repr(copy.deepcopy(module))

@@ -87,7 +87,7 @@ def test_descriptions_have_one_spelling():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("apr_p", "unknown augmentation 'apr_p'; did you mean 'apr-p'"),
+        ("aprp", "unknown augmentation 'aprp'; did you mean 'apr-p'"),
         ("apr-p:q=1", "unknown parameter 'q'"),
         ("apr-p:p=2", "p must be a probability"),
         ("apr-p:p=nan", "p must be a probability"),

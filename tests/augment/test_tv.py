@@ -146,7 +146,7 @@ def test_a_killed_computation_goes_on_where_it_was(images, monkeypatch, runs):
     expected, computed = TVBands().fit(images).companions, []
     for file in parts(runs)[5:]:
         file.unlink()
-    parts(runs)[0].with_name(".00005.safetensors.0a1b2c3d").touch()  # what a killed process leaves
+    parts(runs)[0].with_name(".00005.safetensors.0a1b2c3d.specfreq-part").touch()  # what a killed process leaves
     work = TVBands._computed
     monkeypatch.setattr(TVBands, "_computed", lambda self, x: computed.append(len(x)) or work(self, x))
     assert torch.equal(TVBands().fit(images).companions, expected)
@@ -187,12 +187,12 @@ def test_images_that_have_no_bands_are_refused(images):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("tv:bands=0", "bands=0 is refused: write numbers from 1 on"),
+        ("tv:bands=0", "bands=0 is refused: write numbers from 1 to 100"),
         ("tv:bands=", "bands"),
         ("tv:bands=1-3", "as in bands=1\\+2"),
-        ("tv:low=4,high=3", "0 <= low <= high, not from 4.0 to 3.0"),
+        ("tv:low=4,high=3", "0 <= low <= high <= 1000, not from 4.0 to 3.0"),
         ("tv:low=-1", "0 <= low"),
-        ("tv:high=inf", "finite"),
+        ("tv:high=inf", "not from 3.0 to inf"),
         ("tv:gains=integers,low=2.5", "whole numbers for low and high, not 2.5"),
         ("tv:gain=3", "did you mean 'gains'"),
     ],
