@@ -48,7 +48,8 @@ def test_a_tolerance_out_of_reach_is_refused(photos, tol):
 
 
 @each_engine
-def test_a_gap_that_rounding_stops_is_an_error_that_names_the_image(photos, engine):
+def test_a_gap_that_rounding_stops_is_an_error_that_names_the_image(photos, engine, monkeypatch):
+    monkeypatch.setattr("specfreq.tv.steps.PATIENCE", 128)
     photos = photos[:, :1, :6, :8]
     f = torch.stack([photos[0], 1e5 + photos[1]])
     with pytest.raises(ValueError, match=r"rounding stops the gap of image 1: .*float64"):
@@ -129,7 +130,8 @@ def test_the_whole_range_of_a_precision_is_contrast_like_any_other(engine, kind)
 
 @each_engine
 @each_precision
-def test_values_that_are_not_normal_are_certified_as_they_are_returned_or_refused(photos, engine, kind):
+def test_values_that_are_not_normal_are_certified_as_they_are_returned_or_refused(photos, engine, kind, monkeypatch):
+    monkeypatch.setattr("specfreq.tv.steps.PATIENCE", 128)
     tiny = torch.finfo(kind).tiny
     f = photos.to(kind) * tiny
     u, gap, _, p = tv.solve(f, 0.1 * tiny, engine=engine)

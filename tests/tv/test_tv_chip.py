@@ -26,7 +26,7 @@ def state(shape, kind, fitted, momentum):
     return f, mean - 0.125, mean, flat, weight, dual, torch.tensor([fitted, momentum]), momentum
 
 for kind, close in ((torch.float32, 1e-6), (torch.float64, 1e-14)):
-    for shape in ((2, 1, 3, 4), (2, 3, 2, 3), (2, 1, 1, 1), (2, 1, 1, 5)):
+    for shape in ((2, 1, 3, 4), (2, 3, 2, 3), (2, 1, 1, 5)):
         for algorithm in ("condat", "chambolle-pock-2", "fgp"):
             arguments = state(shape, kind, algorithm == "fgp", algorithm == "fgp")
             engines = plain.Plain(*arguments), chip.Chip(*(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments))
@@ -51,12 +51,16 @@ minimise._engine = lambda *_: chip.Chip
 found = tv.solve(f, 0.05, tol=1e-3)
 assert len(found.iterations.unique()) > 1 and torch.equal(found.iterations, expected.iterations)
 torch.testing.assert_close(found.image, expected.image, rtol=0, atol=1e-6)
-run = rof.run
-rof.run = lambda f, w, start, tol, *others: run(f, w, start, 0.3 if f.dtype == torch.float32 else tol, *others)
-again = tv.solve(f[:1], 0.05, tol=1e-3)  # float32 stops early, as if it stalled: the same kernels finish in float64
-assert again.gap <= 1e-3 and again.image.dtype == torch.float32 and again.iterations > run(f[:1], torch.tensor([0.05]).double(),
-    torch.zeros(1, 1, 2, 4, 4), 0.3, False, "condat", "auto")[4]
-torch.testing.assert_close(again.image, expected.image[:1], rtol=0, atol=5e-3)
+run, kinds = rof.run, []
+
+def stalling(images, weight, start, tol, *others):
+    kinds.append(images.dtype)
+    return run(images, weight, start, 0.3 if images.dtype == torch.float32 else tol, *others)
+
+rof.run = stalling  # float32 stops as if it stalled: the same kernels finish in float64
+again = tv.solve(f[2:], 0.05, tol=1e-3)
+assert kinds == [torch.float32, torch.float64] and again.image.dtype == torch.float32 and (again.gap <= 1e-3).all()
+torch.testing.assert_close(again.image, expected.image[2:], rtol=0, atol=0.03)  # both are within the gap
 for channels, height, width in ((1, 1, 1), (1, 1, 5), (1, 7, 1), (3, 2, 2), (3, 1, 9), (1, 8, 8)):
     block = chip._room(torch.zeros(1, channels, height, width))
     assert block[3] == 64 == block[0] * block[1] * block[2] and block[1] >= height and block[2] >= width
