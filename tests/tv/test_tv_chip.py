@@ -58,9 +58,9 @@ def stalling(images, weight, start, tol, *others):
     return run(images, weight, start, 0.3 if images.dtype == torch.float32 else tol, *others)
 
 rof.run = stalling  # float32 stops as if it stalled: the same kernels finish in float64
-again = tv.solve(f[:1], 0.05, tol=1e-3)
+again = tv.solve(f[2:], 0.05, tol=1e-3)
 assert kinds == [torch.float32, torch.float64] and again.image.dtype == torch.float32 and (again.gap <= 1e-3).all()
-torch.testing.assert_close(again.image, expected.image[:1], rtol=0, atol=0.03)  # both are within the gap
+torch.testing.assert_close(again.image, expected.image[2:], rtol=0, atol=0.03)  # both are within the gap
 for channels, height, width in ((1, 1, 1), (1, 1, 5), (1, 7, 1), (3, 2, 2), (3, 1, 9), (1, 8, 8)):
     block = chip._room(torch.zeros(1, channels, height, width))
     assert block[3] == 64 == block[0] * block[1] * block[2] and block[1] >= height and block[2] >= width
