@@ -136,15 +136,20 @@ def _refuse_unguarded() -> None:
     if frame is None or not Path(frame.f_globals.get("__file__") or "").is_file():  # nothing that a worker could run again
         return
     script, line = Path(frame.f_globals["__file__"]), frame.f_lineno
-    with contextlib.suppress(SyntaxError, ValueError, OSError):  # not a text of Python
-        for statement in ast.parse(script.read_bytes()).body:
-            if statement.lineno <= line <= statement.end_lineno:
-                guarded = isinstance(statement, ast.If) and any(
-                    isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
-                )
-                if not guarded:
-                    cure = "write `if __name__ == '__main__':` before it, and indent it"
-                    raise UserError(f"{script}, line {line}: workers would run this script again up to here; {cure}")
+    try:
+        statements = ast.parse(script.read_bytes()).body
+    except (SyntaxError, ValueError, OSError):  # not a text of Python
+        return
+    for statement in statements:
+        if statement.lineno <= line <= statement.end_lineno and not _guards(statement):
+            cure = "write `if __name__ == '__main__':` before it, and indent it"
+            raise UserError(f"{script}, line {line}: workers would run this script again up to here; {cure}")
+
+
+def _guards(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If):
+        return False
+    return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test))
 
 
 def values(text: str) -> list[str]:

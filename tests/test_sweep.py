@@ -263,7 +263,7 @@ def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     assert len([p for p in (tmp_path / "out").glob("*.ipynb") if "failed" not in p.name]) == 1
 
 
-def test_a_script_without_a_main_guard_is_refused_at_once_and_one_with_it_or_no_script_is_not(root, tmp_path, monkeypatch, capsys):
+def test_a_script_without_a_main_guard_is_refused_and_one_with_it_or_no_script_is_not(root, tmp_path, monkeypatch):
     call = "sweep.sweep('study', {'seed': [0]}, root=root, output=output, say=lambda line: None)"
     asked = []
     monkeypatch.setattr(cluster, "connect", lambda *args: asked.append(args) or 1 / 0)
