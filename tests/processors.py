@@ -65,6 +65,8 @@ TESTS = [
     "tests/test_randomness.py",
     "tests/test_spectra.py",
     "tests/tv",
+    "--ignore=tests/tv/test_tv_chip.py",  # compiles for a GPU
+    "--ignore=tests/measures/test_planted_truth.py",  # trains
 ]
 
 
@@ -94,6 +96,7 @@ def main(options: list[str]) -> int:
         given = os.environ | {"OMP_NUM_THREADS": "1"} | SETTINGS[name][1]
         if ended.is_set():
             return False
+        # a process of its own, as libraries read these when they start
         with subprocess.Popen(
             command,
             cwd=ROOT,

@@ -32,8 +32,8 @@ def features(pixels, half, band):
 
 def accuracy(train, train_labels, test, test_labels):
     mean, scale = train.mean(0), train.std(0) + 1e-9
-    probe = RidgeClassifier(alpha=100).fit((train - mean) / scale, train_labels)
-    return probe.score((test - mean) / scale, test_labels)
+    probe = RidgeClassifier(alpha=100).fit((train - mean) / scale, np.asarray(train_labels))
+    return probe.score((test - mean) / scale, np.asarray(test_labels))
 
 
 def assert_found_only_where_planted(train, test, train_pixels, test_pixels, evidence, planted_band):
