@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from benchmarks.timing import spread
 from specfreq import ImageSet, measures, models
-from specfreq.inference import exact
+from specfreq.core.devices import exact
 
 IMAGES, STEP, ROUNDS, BATCH = 200, 8, 9, 100
 SHARE = 0.9  # of the time inside the network, at least

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.timing import processor, spread
-from specfreq import Experiment, augment, data, experiment, models, records, train
-from specfreq.naming import UserError
-from specfreq.provenance import provenance
+from specfreq import Experiment, augment, data, experiment, models, train
+from specfreq.core.errors import UserError
+from specfreq.core.provenance import provenance
+from specfreq.evidence import records
 
 MODEL, BATCH, STEPS, ROUNDS = "resnet20", 128, 4, 15
 BARE, LOOP = "bare loop, channels last", "specfreq, no augmentation"

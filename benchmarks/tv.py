@@ -17,8 +17,10 @@ from torch.nn.functional import avg_pool2d
 
 import specfreq
 from benchmarks.timing import Ratio, processor, spread
-from specfreq import data, embedded, records, tv
-from specfreq.provenance import provenance
+from specfreq import data, tv
+from specfreq.core.provenance import provenance
+from specfreq.data import embedded
+from specfreq.evidence import records
 
 WEIGHT, NOISE = 0.1, 0.1
 ONE, MANY, LARGE = "1 x 1x256x256", "128 x 3x32x32", "8 x 3x224x224"

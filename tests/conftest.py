@@ -9,7 +9,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from specfreq.embedded import PHOTOS, TILE, photograph, tiles
+from specfreq.data.embedded import PHOTOS, TILE, photograph, tiles
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PARAMETERS = 'epochs: int = 2  # passes over the training set\nprofile: str = "quick"  # the name of the record'

@@ -1,7 +1,7 @@
 """Attacks: images that differ from the given ones by little, chosen so that a classifier errs."""
 
-from specfreq.attacks.base import Attacked, Levels
+from specfreq.attacks.base import Attacked
 from specfreq.attacks.gradient import apgd, fgsm, pgd
 from specfreq.attacks.square import square
 
-__all__ = ["Attacked", "Levels", "apgd", "fgsm", "pgd", "square"]
+__all__ = ["Attacked", "apgd", "fgsm", "pgd", "square"]

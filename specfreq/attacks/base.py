@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from specfreq.levels import Levels as Levels
-
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
 TINY = torch.finfo(torch.float64).tiny
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, classes), labels (B,) -> what an attack raises (B,)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specfreq.attacks.base import Attacked, Loss, Model, Search, climb, climbed, inside, judged, start
-from specfreq.randomness import uniform
+from specfreq.core.randomness import uniform
 
 MOMENTUM, RISING = 0.75, 0.75  # of APGD: the weight of the new direction, and the share of steps that should raise the loss
 

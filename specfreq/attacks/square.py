@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from specfreq.attacks.base import Attacked, Model, Search, inside, judged, margin
-from specfreq.randomness import uniform
+from specfreq.core.randomness import uniform
 
 CHUNK = 50  # queries whose random numbers are drawn together
 FULL = 10_000  # queries of the paper's schedule

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from specfreq.deferred import Deferred
-from specfreq.naming import parse, resolve, shortest
+from specfreq.core.deferred import Deferred
+from specfreq.core.spec import parse, resolve, shortest
 
 if TYPE_CHECKING:
     from specfreq.augment.base import Augmentation

@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from specfreq.augment.base import Augmentation, Criterion, refuse_others
-from specfreq.naming import UserError
-from specfreq.randomness import uniform
+from specfreq.core.errors import UserError
+from specfreq.core.randomness import uniform
 
 ANGLES = 448
 

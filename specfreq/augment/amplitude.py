@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from specfreq import fourier
 from specfreq.augment.apr import permutation
 from specfreq.augment.base import Augmentation, Criterion, refuse_others
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
 
 
 class AmplitudeMix(Augmentation):

@@ -8,9 +8,9 @@ from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.base import Augmentation, Criterion, EightBit, Rows, dispatch, refuse_others, to_bytes, to_floats
-from specfreq.inputs import moments
-from specfreq.naming import UserError
+from specfreq.augment.base import Augmentation, Criterion, EightBit, Rows, dispatch, refuse_others
+from specfreq.core.errors import UserError
+from specfreq.core.images import moments, to_bytes, to_floats
 
 Overflow = Literal["clip", "wrap", "none"]
 

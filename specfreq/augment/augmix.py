@@ -5,8 +5,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from specfreq.augment import operations
-from specfreq.augment.base import Criterion, EightBit, Rows, to_bytes
-from specfreq.naming import UserError
+from specfreq.augment.base import Criterion, EightBit, Rows
+from specfreq.core.errors import UserError
+from specfreq.core.images import to_bytes
 
 DEEPEST = 3  # chain, where the depth is drawn
 

@@ -7,8 +7,9 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from specfreq.naming import UserError
-from specfreq.transforms import Transform
+from specfreq.core.errors import UserError
+from specfreq.core.images import checked
+from specfreq.core.transforms import Transform
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), labels (N,) -> mean loss
 Rows = Mapping[str, Tensor]
@@ -113,32 +114,6 @@ def refuse_others(images: Tensor, why: str) -> None:
     if images.dtype != torch.uint8:
         for part in images.split(1000):
             checked(part, hint=f"; {why}, so leave out the filter")
-
-
-_SCALED = "; scale before it, normalise after it, and give an augmentation before it that leaves [0, 1], such as apr-p, clip=1"
-
-
-def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
-    """Refuse what is not a batch of float images (B, C, H, W) in [0, 1]."""
-    if images.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255")
-    if images.ndim != 4 or 0 in images.shape[1:]:
-        raise UserError(f"expected images (B, C, H, W) or (C, H, W); got shape {tuple(images.shape)}")
-    if images.numel():
-        low, high = images.aminmax()
-        if not (low >= 0 and high <= 1):  # NaN is not either
-            raise UserError(f"expected images in [0, 1]; these reach from {float(low):.3g} to {float(high):.3g}{hint}")
-    return images
-
-
-def to_floats(images: Tensor, *rows: Tensor) -> Tensor:
-    """Bytes to float32 in [0, 1]."""
-    return images.float() / 255
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] to the nearest of the 256 levels, uint8; bytes stay as they are."""
-    return images if images.dtype == torch.uint8 else (images * 255 + 0.5).to(torch.uint8)
 
 
 def dispatch(images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Tensor]], *rows: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from specfreq import fourier
 from specfreq.augment import operations
 from specfreq.augment.apr import APRSingle, Overflow, chain, coin_of, from_levels, parted, permutation, probability
-from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, refuse_others, to_bytes, to_floats
-from specfreq.naming import UserError
+from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, refuse_others
+from specfreq.core.errors import UserError
+from specfreq.core.images import to_bytes, to_floats
 
 EDGE = math.exp(-2) / (1 + 2 * math.exp(-2))  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
 CENTRE = 1 - 2 * EDGE

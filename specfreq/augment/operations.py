@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from specfreq.augment import base
 from specfreq.augment.base import dispatch
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
 
 # the order of the original's list; an operation is its place in it, and -1 is none
 NAMES = ("autocontrast", "equalize", "posterize", "rotate", "solarize", "shear_x", "shear_y", "translate_x", "translate_y")

@@ -11,11 +11,12 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from torch import Generator, Tensor
 
-from specfreq import storage, tv
+from specfreq import tv
 from specfreq.augment.base import Augmentation, Criterion, Rows, refuse_others
-from specfreq.inference import unit
-from specfreq.naming import UserError
-from specfreq.progress import progress_bar
+from specfreq.core import places, storage
+from specfreq.core.errors import UserError
+from specfreq.core.images import unit
+from specfreq.core.progress import progress_bar
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of what the files of bands hold
@@ -142,7 +143,7 @@ class TVBands(Augmentation):
         digest = hashlib.sha256(how.encode())
         for part in images.split(1000):
             digest.update(part.cpu().contiguous().numpy())
-        return storage.runs_dir() / "bands" / digest.hexdigest()[:16]
+        return places.runs_dir() / "bands" / digest.hexdigest()[:16]
 
 
 def _held(path: Path, compute: Callable[[], Tensor]) -> Tensor:

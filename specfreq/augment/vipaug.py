@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from specfreq import fourier
 from specfreq.augment import operations
 from specfreq.augment.apr import APRPair, Overflow, chain, from_levels, parted, probability
-from specfreq.augment.base import EightBit, Rows, dispatch, to_bytes, to_floats
-from specfreq.naming import UserError
-from specfreq.randomness import keyed, normal
+from specfreq.augment.base import EightBit, Rows, dispatch
+from specfreq.core.errors import UserError
+from specfreq.core.images import to_bytes, to_floats
+from specfreq.core.randomness import keyed, normal
 
 FRACTALS = 64
 EQUAL = 1e-12  # of the sum of an image's values: amplitudes that differ by less are equal but for rounding

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from specfreq.core.errors import UserError, unknown
+from specfreq.core.randomness import Draws, content, seed_of
+from specfreq.core.spec import matching
+from specfreq.core.transforms import CURE
 from specfreq.corruptions import blur, digital, drops, noise, weather
 from specfreq.corruptions import frost as frosts
-from specfreq.corruptions.draws import Draws, content
 from specfreq.corruptions.operators import cut
 from specfreq.corruptions.recipes import ALEXNET, CIFAR, COMMON, EXTRA, IMAGENET, RECIPES, TINY, Recipe
-from specfreq.naming import UserError, matching, unknown
-from specfreq.randomness import seed_of
-from specfreq.transforms import CURE
 
 __all__ = [
     "ALEXNET",

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from specfreq.core.errors import UserError
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import operators
-from specfreq.corruptions.draws import Draws
-from specfreq.naming import UserError
 
 SMALL = 32**2  # pixels up to which one matrix for all zooms is several times faster than two for each
 

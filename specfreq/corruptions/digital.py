@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import jpeg, operators
-from specfreq.corruptions.draws import Draws
 
 
 def brightness(x: Tensor, added: float, draws: Draws) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specfreq.core.images import luminance
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import operators
-from specfreq.corruptions.draws import Draws
-from specfreq.corruptions.weather import luma
 
 WATER, MUD = (175, 238, 238), (63, 42, 20)
 LOW, HIGH = 50, 150  # Canny's thresholds
@@ -34,7 +34,7 @@ def spatter(x: Tensor, spatter: tuple, draws: Draws) -> Tensor:
     liquid = operators.blur(draws.normal(*x.shape[-2:]) * deviation + mean, sigma)
     liquid = liquid.masked_fill(liquid < threshold, 0)
     colour = x.new_tensor(WATER if matter == "water" else MUD).view(1, 3, 1, 1) / 255
-    colour = luma(colour) if x.shape[1] == 1 else colour
+    colour = luminance(colour) if x.shape[1] == 1 else colour
     if matter == "mud":
         patches = operators.blur((liquid > threshold).double(), amount)[:, None]
         patches = patches.masked_fill(patches < 0.8, 0)

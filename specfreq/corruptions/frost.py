@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specfreq import pictures
-from specfreq.naming import UserError
-from specfreq.storage import expanded
+from specfreq.core import pictures
+from specfreq.core.errors import UserError
+from specfreq.core.places import expanded
 
 FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")  # the generators never draw the sixth
 SIDES = (512, 768)  # of a computed texture; larger images get it tiled

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor
 
-from specfreq.corruptions.draws import Draws, unit
+from specfreq.core.randomness import Draws, open_unit
 
 
 def gaussian_noise(x: Tensor, sd: float, draws: Draws) -> Tensor:
@@ -24,7 +24,7 @@ def shot_noise(x: Tensor, photons: int, draws: Draws) -> Tensor:
     bits = draws.bits(*x.shape[1:])
     column = bits & 255
     place = (255 * x).round().long().mul_(256).add_(column)
-    return torch.where(unit(bits) < share[place], column, other[place]) / 255
+    return torch.where(open_unit(bits) < share[place], column, other[place]) / 255
 
 
 @functools.lru_cache(maxsize=32)

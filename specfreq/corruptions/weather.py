@@ -3,16 +3,10 @@
 import torch
 from torch import Tensor
 
+from specfreq.core.images import luminance
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import operators
-from specfreq.corruptions.draws import Draws
 from specfreq.corruptions.frost import Pictures
-
-LUMA = (0.299, 0.587, 0.114)
-
-
-def luma(x: Tensor) -> Tensor:
-    """Grey (N, 1, H, W) of colour images (N, 3, H, W), 0.299 R + 0.587 G + 0.114 B; grey ones as they are."""
-    return x if x.shape[1] == 1 else (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def snow(x: Tensor, snow: tuple[float, ...], draws: Draws) -> Tensor:
@@ -29,7 +23,7 @@ def snow(x: Tensor, snow: tuple[float, ...], draws: Draws) -> Tensor:
     flakes = operators.separable(noise, lambda n: operators.zoom(n, zoom))
     flakes = operators.cut(255 * flakes.masked_fill(flakes < threshold, 0))[:, None]
     flakes = operators.motion(flakes, radius, sigma, draws.uniform(low=-135, high=-45)) / 255
-    return mix * x + (1 - mix) * x.maximum(1.5 * luma(x) + 0.5) + flakes + flakes.flip((-2, -1))
+    return mix * x + (1 - mix) * x.maximum(1.5 * luminance(x) + 0.5) + flakes + flakes.flip((-2, -1))
 
 
 def fog(x: Tensor, fog: tuple[float, float], draws: Draws) -> Tensor:
@@ -78,4 +72,4 @@ def frost(x: Tensor, frost: tuple[float, float], draws: Draws, pictures: Picture
     first = (areas.cumsum(0) - areas)[which] + top * size[:, 1] + left
     index = first[:, None, None] + rows[:, None] * size[:, 1, None, None] + columns
     pieces = pictures.levels[:, index].transpose(0, 1).to(x)
-    return dimmed * x + added * (luma(pieces) if x.shape[1] == 1 else pieces)
+    return dimmed * x + added * (luminance(pieces) if x.shape[1] == 1 else pieces)

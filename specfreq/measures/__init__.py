@@ -8,8 +8,9 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from specfreq.deferred import Deferred
-from specfreq.naming import UserError, canonical, parse, resolve
+from specfreq.core.deferred import Deferred
+from specfreq.core.errors import UserError
+from specfreq.core.spec import canonical, parse, resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,9 +98,9 @@ def compute(
     name, values = _resolved(spec, **options)
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
-    from specfreq import inference
+    from specfreq.core import devices
 
-    batch = batch or (100 if inference.device_of(model).type == "cpu" else 1000)
+    batch = batch or (100 if devices.device_of(model).type == "cpu" else 1000)
     return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
 
 

@@ -10,17 +10,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from specfreq import attacks as kinds
-from specfreq import inference
-from specfreq.attacks import Attacked, Levels
+from specfreq.attacks import Attacked
 from specfreq.attacks.base import Model, climb, judged
 from specfreq.attacks.gradient import cross_entropy
 from specfreq.attacks.square import Schedule
-from specfreq.corruptions.draws import Draws, content
-from specfreq.measures import answers
+from specfreq.core.progress import progress_bar
+from specfreq.core.randomness import Draws, content, seed_of, uniform
+from specfreq.core.spec import Levels, matching, parts
+from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import matching, parts
-from specfreq.progress import progress_bar
-from specfreq.randomness import seed_of, uniform
 
 ATTACKS = ("fgsm", "pgd", "apgd-ce", "apgd-t", "square")  # the cheap ones first: what one has fooled, the next need not
 NOISE = 10  # draws of random corners of the ball

@@ -7,10 +7,12 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from specfreq import fourier, inference
-from specfreq.data import ImageSet
-from specfreq.naming import UserError
-from specfreq.streams import Stream
+from specfreq import fourier
+from specfreq.core import devices
+from specfreq.core.errors import UserError
+from specfreq.data.sets import ImageSet
+from specfreq.data.streams import Stream
+from specfreq.measures import inference
 
 Images = ImageSet | Stream
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -87,7 +89,7 @@ def level(model: nn.Module, images: Images, kind: Level, batch: int) -> Tensor:
         mean = inference.evaluate(model, images, lambda x: x.mean((-2, -1)), batch=batch).double().mean(0).float()
     else:
         mean = torch.zeros(images.shape[0])
-    return mean.reshape(-1, 1, 1).to(inference.device_of(model))
+    return mean.reshape(-1, 1, 1).to(devices.device_of(model))
 
 
 def halves(images: Tensor, radii: Sequence[float], level: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

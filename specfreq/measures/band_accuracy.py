@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from specfreq import fourier, inference
-from specfreq.measures import answers
+from specfreq import fourier
+from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images, Level
 
 

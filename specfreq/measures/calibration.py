@@ -7,13 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from specfreq import inference
+from specfreq.core.errors import UserError
+from specfreq.core.progress import progress_bar
 from specfreq.corruptions import corrupt, recipe_for, refuse_images
-from specfreq.measures import answers
+from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
 from specfreq.measures.corruption import GROUPS, Names, Severities
-from specfreq.naming import UserError
-from specfreq.progress import progress_bar
 
 EVERY = (1, 2, 3, 4, 5)  # severities
 ALIKE = 2**-30  # of confidences; float64 rounds them to 2^-53

@@ -9,14 +9,14 @@ import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 
-from specfreq import inference
-from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, official, recipe_for, refuse_images
-from specfreq.data import root
-from specfreq.measures import answers
+from specfreq.core.errors import UserError
+from specfreq.core.progress import progress_bar
+from specfreq.core.spec import matching, parts
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, recipe_for, refuse_images
+from specfreq.data import corrupted, root
+from specfreq.data.sets import choose
+from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError, matching, parts
-from specfreq.pictures import choose
-from specfreq.progress import progress_bar
 
 GROUPS = {"common": COMMON, "extra": EXTRA, "all": COMMON + EXTRA}
 PHOTOGRAPHS = "frost"  # the folder below the data folder that may hold the generators' pictures of frost
@@ -87,7 +87,7 @@ def corruption(
     names = _named(corruptions)
     clean = answers.balanced(images, size)
     if source == "official":
-        made = official.name_of(images)
+        made = corrupted.name_of(images)
         error = _official(model, images, names, severities, size, precision, batch)
         (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
     else:
@@ -134,7 +134,7 @@ def refuse(
         if (recipe, frost, seed) != (None, "computed", 0):
             raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
         for name, severity in itertools.product(_named(corruptions), severities):
-            official.source(images, name, severity)
+            corrupted.source(images, name, severity)
         return
     refuse_images(images.shape)
     if frost == "photographs" and "frost" in _named(corruptions):  # they are found, and large enough
@@ -167,10 +167,10 @@ def _official(
     model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
 ) -> list[list[float]]:
     def one(name: str, severity: int) -> float:
-        found = official.source(images, name, severity)
+        found = corrupted.source(images, name, severity)
         kept = np.arange(len(found.labels))
         if size is not None and size < len(kept):
-            kept = choose(found.labels, size, 0, f"{official.name_of(images)} {name}")
+            kept = choose(found.labels, size, 0, f"{corrupted.name_of(images)} {name}")
 
         def parts() -> Iterator[Tensor]:
             for start in range(0, len(kept), batch):

@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from specfreq import data, inference
-from specfreq.measures import answers, heads, others, separation
+from specfreq import data
+from specfreq.core.errors import UserError
+from specfreq.core.spec import written_parts
+from specfreq.measures import answers, heads, inference, others, separation
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError, written_parts
 
 Score = Literal["max-logit", "max-softmax", "energy", "odin", "mahalanobis"]
 Temperature = Annotated[float, Field(ge=1e-6, le=1e9)]

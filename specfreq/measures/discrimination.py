@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from specfreq import inference
-from specfreq.measures import answers, heads
+from specfreq.measures import answers, heads, inference
 from specfreq.measures.answers import Count, Images, Level, Radii
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from specfreq import inference
+from specfreq.core.errors import UserError, unknown
+from specfreq.measures import inference
 from specfreq.measures.answers import Images
-from specfreq.naming import UserError, unknown
 
 Seen = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (B, C, H, W) in [0, 1] -> features (B, D), logits (B, classes)
 

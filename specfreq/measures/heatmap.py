@@ -7,14 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from specfreq import fourier, inference
-from specfreq.corruptions.draws import Draws, content
-from specfreq.measures import answers
+from specfreq import fourier
+from specfreq.core.errors import UserError
+from specfreq.core.progress import progress_bar
+from specfreq.core.randomness import Draws, content, seed_of
+from specfreq.fourier import BANDS
+from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError
-from specfreq.planted import BANDS
-from specfreq.progress import progress_bar
-from specfreq.randomness import seed_of
 
 PUBLISHED = {(32, 32): 4.0, (224, 224): 15.7}  # norm per channel, for CIFAR and ImageNet
 

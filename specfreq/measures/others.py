@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specfreq import data
-from specfreq.corruptions.draws import Draws, content
+from specfreq.core.errors import UserError
+from specfreq.core.randomness import Draws, content, seed_of
+from specfreq.core.spec import matching, quoted, unquoted, written_parts
 from specfreq.measures.answers import Images, balanced
-from specfreq.naming import UserError, matching, quoted, unquoted, written_parts
-from specfreq.randomness import seed_of
 
 LUMA = (0.299, 0.587, 0.114)
 

@@ -9,14 +9,16 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from specfreq import fourier, inference
-from specfreq.corruptions.draws import content
-from specfreq.data import ImageSet
-from specfreq.measures import answers, others
+from specfreq import fourier
+from specfreq.core import devices
+from specfreq.core.errors import UserError
+from specfreq.core.images import unit
+from specfreq.core.randomness import content, keyed
+from specfreq.core.spec import written_parts
+from specfreq.data.sets import ImageSet
+from specfreq.data.streams import Stream
+from specfreq.measures import answers, inference, others
 from specfreq.measures.answers import Count, Images
-from specfreq.naming import UserError, written_parts
-from specfreq.randomness import keyed
-from specfreq.streams import Stream
 
 
 def _single(name: str) -> str:
@@ -175,7 +177,7 @@ def examples(
     swaps = []
     for chosen in torch.randperm(len(a), generator=keyed(seed, "examples"))[:count].tolist():
         both = torch.stack([a[chosen], d[chosen]])
-        x = inference.unit(images.images[both])
+        x = unit(images.images[both])
         pictures = torch.cat([x, fourier.recombine(x, x.flip(0), channels=channels)])
         answers_of = {}
         for name, ask in asked.items():
@@ -241,12 +243,12 @@ class _Asked(NamedTuple):
         """What it says of the mixtures of as many pairs."""
         if not len(phase_of.index):
             return _Answers(phase_of.index, torch.empty(0))
-        device = inference.device_of(self.model)
+        device = devices.device_of(self.model)
         parts = zip(amplitude_of.batches(self.batch), phase_of.batches(self.batch), strict=True)
 
         def view(_: Tensor) -> Tensor:
             pair = zip((amplitude_of, phase_of), next(parts), strict=True)
-            a, d = (donors.view(inference.unit(part.to(device))) for donors, part in pair)
+            a, d = (donors.view(unit(part.to(device))) for donors, part in pair)
             mixture = fourier.recombine(a, d, channels=self.channels)
             return mixture.clamp(0, 1) if self.clip else mixture
 

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from specfreq.deferred import Deferred
-from specfreq.naming import UserError, resolve, shortest
+from specfreq.core.deferred import Deferred
+from specfreq.core.errors import UserError
+from specfreq.core.spec import resolve, shortest
 
 if TYPE_CHECKING:
     from specfreq.models.classifier import Classifier

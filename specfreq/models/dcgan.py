@@ -6,7 +6,7 @@ import torch
 from torch import Generator as Random
 from torch import nn
 
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
 
 
 def stages(side: int) -> int:

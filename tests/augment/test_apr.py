@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from specfreq import augment, fourier
 from specfreq.augment import APRPair
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
 
 
 @pytest.fixture

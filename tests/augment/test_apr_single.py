@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from specfreq import augment, data, inputs
+from specfreq import augment, data
 from specfreq.augment import base, operations
 from specfreq.augment.apr import APRBoth, APRPair, APRSingle, from_levels
+from specfreq.core.images import moments
 
 
 def generator(seed=0):
@@ -145,7 +146,7 @@ def test_pairs_can_be_normalised_first(images, channels):
     """NumPy's transforms of (x - mean) / std, as the original's ImageNet program sees images, brought back."""
     x = torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320  # no frequency is empty
     apr = APRPair(p=1, normalised=True, channels=channels).fit(x)
-    mean, std = (v.double().numpy()[:, None, None] for v in inputs.moments(x))
+    mean, std = (v.double().numpy()[:, None, None] for v in moments(x))
     dims = (-3, -2, -1) if channels else (-2, -1)
     own, donor = (np.fft.fftn((v.numpy() - mean) / std, axes=dims) for v in (x, x.flip(0)))
     expected = np.fft.ifftn(np.abs(donor) * np.exp(1j * np.angle(own)), axes=dims).real * std + mean

@@ -8,8 +8,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from specfreq import augment, experiment
-from specfreq.batches import Feed
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
+from specfreq.train.feed import Feed
 
 PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
 SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa", "tv"]

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from specfreq import augment, fourier
 from specfreq.augment import AmplitudeMix, AugMix, operations
-from specfreq.augment.base import to_bytes
+from specfreq.core.images import to_bytes
 
 
 def generator(seed=0):

@@ -7,10 +7,11 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from specfreq import augment, data, experiment, storage, train, tv
+from specfreq import augment, data, experiment, train, tv
 from specfreq.augment.tv import TVBands
-from specfreq.batches import Feed, shifted
-from specfreq.naming import UserError
+from specfreq.core import places
+from specfreq.core.errors import UserError
+from specfreq.train.feed import Feed, shifted
 
 
 def generator(seed=0):
@@ -253,4 +254,4 @@ def test_two_runs_with_the_same_images_compute_their_bands_once(runs, monkeypatc
     for more in ({"augment": "tv"}, {"augment": "tv", "seed": 1}, {"augment": "tv:gains=integers,per=batch"}):
         experiment.run(experiment.Experiment(**fields, **more))
     assert calls == [20]
-    assert storage.runs_dir() == runs and len(list(experiment.list_runs())) == 3  # bands are no runs
+    assert places.runs_dir() == runs and len(list(experiment.list_runs())) == 3  # bands are no runs

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from specfreq import augment
 from specfreq.augment import APRSingle, FourierWaves, VIPAug
 from specfreq.augment.vipaug import VIPSingle, _low, _polar, fractals, vital
-from specfreq.randomness import normal, uniform
+from specfreq.core.randomness import normal, uniform
 
 
 def generator(seed=0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from specfreq import corruptions, data
+from specfreq.core.errors import UserError
 from specfreq.corruptions import ALEXNET, COMMON, EXTRA, RECIPES, corrupt
-from specfreq.naming import UserError
 
 DETERMINISTIC = {
     *("defocus_blur", "zoom_blur", "gaussian_blur"),

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from specfreq.core import images
+from specfreq.core.errors import UserError
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import CIFAR, IMAGENET, corrupt, frost, weather
-from specfreq.corruptions.draws import Draws
-from specfreq.naming import UserError
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,7 @@ def test_grey_images_get_the_luma():
     pictures = frost.load(None, 0.2, (28, 28), CPU)
     grey = weather.frost(x, (1, 0.5), Draws(keys), pictures)
     colour = weather.frost(x.expand(-1, 3, -1, -1), (1, 0.5), Draws(keys), pictures)
-    assert_close(grey, weather.luma(colour))
+    assert_close(grey, images.luminance(colour))
     assert grey.amax() > 0.1
 
 

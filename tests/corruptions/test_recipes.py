@@ -11,8 +11,8 @@ from skimage import color, filters
 from torch.testing import assert_close
 
 from specfreq import data
+from specfreq.core.randomness import Draws
 from specfreq.corruptions import CIFAR, IMAGENET, blur, corrupt, digital, noise, weather
-from specfreq.corruptions.draws import Draws
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from specfreq import corruptions, data
+from specfreq.core.errors import UserError
 from specfreq.corruptions import corrupt
-from specfreq.naming import UserError
 
 PASSES = 2
 QUANTITIES = ("mean", "channel_means", "std", "image_std", "mean_abs", "mse", "psnr", "spectrum")

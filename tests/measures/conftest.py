@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from specfreq import ImageSet, data, inference, models
+from specfreq import ImageSet, data, models
+from specfreq.measures import inference
 from specfreq.models import Classifier
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from specfreq import ImageSet, attacks
 from specfreq.attacks import Attacked
+from specfreq.core.errors import UserError
 from specfreq.measures import compute, normal_form
 from specfreq.measures.adversarial import adversarial
-from specfreq.naming import UserError
 
 QUICK = "adversarial:apgd_steps=10,targets=2,queries=60,steps=10"
 

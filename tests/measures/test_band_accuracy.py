@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from specfreq import ImageSet, fourier, inference, models
+from specfreq import ImageSet, fourier, models
 from specfreq.measures import compute
 from specfreq.measures.answers import halves
 
@@ -54,7 +54,7 @@ def test_the_curves_begin_and_end_at_the_accuracy_on_whole_images(digits):
 @pytest.mark.parametrize("level", ["set", "zero"])
 def test_the_curves_are_the_accuracies_on_filtered_images(digits, level):
     model, images = digits
-    result, x = compute("band-accuracy", model, images, level=level), inference.unit(images.images)
+    result, x = compute("band-accuracy", model, images, level=level), unit(images.images)
     grey = x.mean() if level == "set" else torch.tensor(0.0)
     filtered = {
         "low": [grey.expand_as(x), *(fourier.low_pass(x, r) for r in result["radii"][1:])],

@@ -9,10 +9,10 @@ import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from specfreq import ImageSet, measures
+from specfreq.core.errors import UserError
 from specfreq.corruptions import COMMON, corrupt
 from specfreq.measures import compute
 from specfreq.measures.calibration import _adaptive
-from specfreq.naming import UserError
 
 ERRORS = ["fixed_error", "fixed_rms", "fixed_max", "adaptive_error", "adaptive_rms", "adaptive_max"]
 RELIABILITY = [f"{kind}_{what}" for kind in ("fixed", "adaptive") for what in ("accuracy", "confidence", "count")]

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from specfreq import ImageSet, corruptions, data, inference
-from specfreq.corruptions import ALEXNET, COMMON, EXTRA, official
-from specfreq.measures import compute
-from specfreq.naming import UserError
+from specfreq import ImageSet, corruptions, data
+from specfreq.core.errors import UserError
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA
+from specfreq.data import corrupted
+from specfreq.measures import compute, inference
 
 
 class Same(nn.Module):
@@ -103,7 +104,7 @@ def test_the_generators_frost_is_taken_from_the_data_folder(digits, tmp_path, mo
 def published(tmp_path, monkeypatch):
     """Of six images the published fog of severity s has the first s wrong: they are white."""
     monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
-    monkeypatch.setattr(official, "PER_SEVERITY", 6)
+    monkeypatch.setattr(corrupted, "PER_SEVERITY", 6)
     (tmp_path / "CIFAR-100-C").mkdir()
     pixels = np.zeros((30, 32, 32, 3), np.uint8)
     for severity in range(1, 6):

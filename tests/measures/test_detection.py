@@ -8,10 +8,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from specfreq import ImageSet, data, inference, measures
-from specfreq.measures import compute, others
+from specfreq import ImageSet, data, measures
+from specfreq.core.errors import UserError
+from specfreq.core.spec import quoted
+from specfreq.measures import compute, inference, others
 from specfreq.models import Classifier
-from specfreq.naming import UserError, quoted
 
 NUMBERS = ["auroc", "tnr95", "detection_accuracy", "auin", "auout", "oscr"]
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from scipy.stats import f_oneway, ortho_group
 
-from specfreq import fourier, inference, models
+from specfreq import fourier, models
+from specfreq.core.errors import UserError
 from specfreq.measures import compute
 from specfreq.measures.discrimination import Sums
-from specfreq.naming import UserError
 
 LABELS = torch.arange(300) % 7 % 4
 
@@ -89,7 +89,7 @@ def test_planted_features_are_found(known):
 @pytest.mark.parametrize("level", ["set", "zero"])
 def test_each_band_has_the_features_and_the_accuracy_of_its_filtered_images(digits, level):
     model, images = digits
-    result, x = compute("feature-discrimination", model, images, level=level), inference.unit(images.images)
+    result, x = compute("feature-discrimination", model, images, level=level), unit(images.images)
     grey = x.mean() if level == "set" else 0
     assert result["radii"] == [1, 2, 3, 4]  # eighths of 8 pixels; of 32 they are the paper's 4, 8, 12, 16
     views = {"": x}

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from specfreq import ImageSet, fourier
+from specfreq.core.errors import UserError
 from specfreq.measures import compute
 from specfreq.measures.heatmap import PUBLISHED, _bands, _waves
-from specfreq.naming import UserError
 
 
 class Detector(nn.Module):

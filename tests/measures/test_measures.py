@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from specfreq import ImageSet, data, measures, models
-from specfreq.naming import UserError
+from specfreq.core.errors import UserError
 
 CORRUPTION = "corruption:corruptions=shot_noise+fog+spatter,severities=1+5"
 OTHERS = "out-of-distribution:other=uniform-noise+phase-scrambled"

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import specfreq
-from specfreq import Experiment, ImageSet, data, fourier, inference
-from specfreq.measures import compute, others
+from specfreq import Experiment, ImageSet, data, fourier
+from specfreq.core.errors import UserError
+from specfreq.measures import compute, inference, others
 from specfreq.measures.swap import examples, pairs
-from specfreq.naming import UserError
 
 
 @pytest.mark.parametrize("evidence", ["phase", "amplitude"])

@@ -11,12 +11,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from specfreq import compendium
-from specfreq.naming import UserError
-from specfreq.parameters import declared_in
+from specfreq.compendium import execution
+from specfreq.compendium.parameters import declared_in
+from specfreq.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-STUDIES = compendium.studies(ROOT)
+STUDIES = execution.studies(ROOT)
 LONGEST = 25  # lines of a cell
 ABSOLUTE = re.compile(r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)""")
 
@@ -127,7 +127,7 @@ def test_every_study_is_a_page_and_every_page_of_studies_a_notebook():
 
 
 def test_every_study_has_its_profiles_and_quick_is_its_own_defaults():
-    profiles = compendium.known_profiles(ROOT)
+    profiles = execution.known_profiles(ROOT)
     assert {"quick", "laptop", "paper"} <= set(profiles)
     assert not any(profiles["quick"].values())
     assert set(profiles["laptop"]) == set(profiles["paper"]) - {"train"} == set(STUDIES)

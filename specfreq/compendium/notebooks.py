@@ -1,0 +1,118 @@
+"""The notebooks of the compendium, read without running them: their names, parameters and profiles. Loads nothing of Jupyter."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from specfreq.compendium.parameters import Parameter, declared_in
+from specfreq.core import places
+from specfreq.core.errors import UserError, unknown
+from specfreq.core.spec import file_name
+from specfreq.experiment import profiles
+from specfreq.experiment.profiles import QUICK
+
+
+class Unreadable(UserError):
+    """A file in the place of a notebook is none. The message names it."""
+
+
+def studies(root: Path | None = None) -> dict[str, Path]:
+    """The notebooks of the compendium, by name."""
+    return {p.stem: p for p in places.visible(((root or places.root()) / "notebooks").glob("*.ipynb"))}
+
+
+def find(study: str, root: Path | None) -> Path:
+    """A study by name, or any notebook by its path."""
+    if study.endswith(".ipynb") and Path(study).is_file():
+        return Path(study)
+    known = studies(root)
+    if study not in known:
+        raise unknown("study", study, known, hint="`specfreq list studies` shows all")
+    return known[study]
+
+
+def _cells(path: Path) -> list[tuple[str, list[str]]]:
+    """The source and the tags of each cell of a notebook, of this format or of the one before."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        sheets = [notebook] if "cells" in notebook else notebook["worksheets"]
+        return [
+            ("".join(cell.get("source", cell.get("input", ""))), list(cell.get("metadata", {}).get("tags", [])))
+            for sheet in sheets
+            for cell in sheet["cells"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise Unreadable(f"{path} cannot be read as a notebook: {reason}") from None
+
+
+def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
+    """The parameters of a study, by name: those of its cell tagged ``parameters``."""
+    path = find(study, root)
+    cells = [source for source, tags in _cells(path) if "parameters" in tags]
+    if len(cells) > 1:
+        raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; one is meant to be")
+    return declared_in(cells[0], path.name) if cells else {}
+
+
+def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is checked.
+
+    Raises:
+        UserError: the file has another shape, or names what no study has.
+    """
+    sets, known = profiles.read(root), studies(root)
+    declared: dict[str, dict[str, Parameter]] = {}  # each notebook is read once, however many profiles name it
+    for profile, of in sets.items():
+        for study in of.keys() - {profiles.TRAIN}:
+            if study not in known:
+                raise unknown("study", study, known, where=f"profile {profile}", hint="profiles.yaml")
+            declared[study] = declared.get(study) or parameters(study, root)
+            for name, value in of[study].items():
+                where = f"profiles.yaml, {profile}"
+                _declared(declared[study], name, study, where).check(value, f"{study} ({where})")
+    return sets
+
+
+def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
+    if name not in declared:
+        raise unknown("parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all")
+    return declared[name]
+
+
+def resolve(
+    study: str, profile: str = QUICK, overrides: Mapping[str, Any] | None = None, root: Path | None = None
+) -> dict[str, Any]:
+    """Every parameter of a study with its value: its default, unless the profile, unless an override says otherwise.
+
+    Args:
+        overrides: text is read as on the command line, other values must be of the parameter's type.
+
+    Raises:
+        UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong type.
+    """
+    declared, sets = parameters(study, root), known_profiles(root)
+    if profile not in sets:
+        raise unknown("profile", profile, sets)
+    name = Path(study).stem
+    values = {p.name: p.default for p in declared.values()}
+    if "profile" in declared:
+        values["profile"] = profile
+    for key, value in sets[profile].get(name, {}).items():
+        values[key] = declared[key].check(value, name)
+    for key, value in (overrides or {}).items():
+        values[key] = _declared(declared, key, name).read(value, name)
+    if "profile" in declared:  # it names the record, in the end
+        file_name(str(values["profile"]), "profile")
+    return values
+
+
+def check(study: str, profile: str, grid: Mapping[str, Iterable[Any]], root: Path | None = None) -> None:
+    """Refuse, before anything heavy is loaded, what `resolve` would refuse for one of the points of a grid."""
+    declared = parameters(study, root)
+    name = Path(study).stem
+    resolve(study, profile, {}, root)
+    for key, given in grid.items():
+        for value in given:
+            _declared(declared, key, name).read(value, name)

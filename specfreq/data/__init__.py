@@ -1,0 +1,124 @@
+"""Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
+
+import importlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from specfreq.core.errors import unknown
+from specfreq.core.places import place_of
+from specfreq.core.spec import matching, parse
+from specfreq.data.kinds import SPLITS, Kind, Row
+
+if TYPE_CHECKING:
+    from specfreq.data.sets import ImageSet
+    from specfreq.data.streams import Stream
+
+__all__ = ["HOMES", "Draw", "ImageSet", "Row", "get", "load", "names", "normal_form", "root", "status"]
+
+log = logging.getLogger(__name__)
+Draw = Literal["balanced", "first"]
+
+# the module of each kind, which is imported when a set of that kind is asked for: names are known without NumPy and torch
+HOMES = {
+    "photos": "embedded",
+    "digits": "embedded",
+    "planted": "planted",
+    "fashion-mnist": "published",
+    "cifar10": "published",
+    "cifar100": "published",
+    "svhn": "published",
+    "flowers102": "published",
+    "imagenette": "published",
+    "celeba": "published",
+    "pneumonia": "published",
+    "folder": "pictures",
+    "array": "arrays",
+}
+PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ImageSet":
+        from specfreq.data.sets import ImageSet
+
+        return ImageSet
+    raise AttributeError(f"module 'specfreq.data' has no attribute {name!r}")
+
+
+def root() -> Path:
+    """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
+    if place := place_of("SPECFREQ_DATA"):
+        return place.absolute()
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "_toc.yml").is_file() and (checkout / "data").is_dir():
+        return checkout / "data"
+    return Path.home() / ".cache" / "specfreq"
+
+
+def names() -> list[str]:
+    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, and `planted` takes parameters."""
+    return list(HOMES)
+
+
+def load(name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced") -> "ImageSet | Stream":
+    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
+
+    What was not used of a folder, files that are no pictures for example, is said in a warning and in `left_out`.
+
+    Args:
+        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
+            (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`);
+            `array:FILE.npz` (see `arrays.array`).
+        split: "train" or "test".
+        size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from disk.
+
+    Raises:
+        UserError: unknown name, split or parameter; data missing or damaged (names the file and the command
+            that gets it); `size` above the number of images.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, name)
+    from specfreq.data import sets
+
+    source = _kind(name).source(name, split, root())
+    if source.left_out:
+        log.warning("specfreq: %s (%s): %s", name, split, source.left_out)
+    if not isinstance(source, sets.Source):
+        return source if size is None else source.subset(size, seed, draw)
+    return sets.taken(source, name, split, size, seed, draw)
+
+
+def normal_form(name: str) -> str:
+    """The one spelling of a name: what equals its default is left out, and what lies below the working directory has its full path.
+
+    Raises:
+        UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+    """
+    plain = name.strip()
+    return plain if plain in HOMES and plain not in PATHS else _kind(name).normal_form(name)
+
+
+def get(name: str) -> str:
+    """Download a published set to `root()` through its library's own loader; says what was done.
+
+    Nothing is written there before all of it has come and been checked. A set that is there and intact is left alone.
+
+    Raises:
+        UserError: unknown name, or nothing that could be downloaded; `root()` cannot be written to.
+        ConnectionError: the download failed; says how to do it by hand.
+    """
+    return _kind(name).get(name.strip(), root())
+
+
+def status() -> list[Row]:
+    """What is here and what is not. Published files are read in full to compare their MD5, where there is one."""
+    return [_kind(name).status(name, root()) for name in HOMES]
+
+
+def _kind(name: str) -> Kind:
+    """The kind of a set, by the beginning of its name."""
+    head = name.strip().partition(":")[0]
+    if head not in PATHS:  # a path is not a list of parameters
+        head = matching("data set", parse(name)[0], HOMES)
+    return importlib.import_module(f"specfreq.data.{HOMES[head]}").KINDS[head]

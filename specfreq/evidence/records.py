@@ -1,0 +1,116 @@
+"""Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from specfreq.core import places, storage
+from specfreq.core.errors import unknown
+from specfreq.core.spec import LONGEST, file_name
+from specfreq.data.sets import ImageSet
+from specfreq.experiment.runs import Run, runs_dir
+
+RUN = "run"  # the profile of a record that holds one run
+
+
+def of_study(
+    study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], *, sets: Iterable[ImageSet] = (), **content: Any
+) -> dict[str, Any]:
+    """The record of a study: its parameters, its content, and where its runs were computed; without runs, where it was itself."""
+    origins = [r.provenance for r in runs] or [_here()]
+    images = {i.name: {i.digest} for i in sets}
+    for run in runs:  # of one set, subsets of several sizes
+        for split, digest in run.provenance["data"].items():
+            images.setdefault(f"{run.experiment.data} ({split})", set()).add(digest)
+    return {
+        "study": study,
+        "profile": profile,
+        "parameters": dict(parameters),
+        **content,
+        "provenance": {
+            **{k: sorted({o[k] or "unrecorded" for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
+            "seconds": round(math.fsum(o["seconds"] for o in origins), 3),
+            "runs": len(runs),
+            "data": {name: ", ".join(sorted(digests)) for name, digests in images.items()},
+        },
+    }
+
+
+def _here() -> dict[str, Any]:
+    """Where a study without runs was computed: here."""
+    import torch
+
+    from specfreq.core.provenance import provenance
+
+    return {**provenance(torch.device("cpu")), "seconds": 0}
+
+
+def of_run(name: str, run: Run) -> dict[str, Any]:
+    """The record of one run: its experiment, what has been measured, its history, and where it was computed."""
+    return of_study(name, RUN, run.experiment.model_dump(mode="json"), [run], key=run.key, results=run.results, history=run.history)
+
+
+def _file(name: str, profile: str) -> str:
+    """The file of a record, without its folder. Names are brought to what files can have: data sets can be called by a path.
+
+    Raises:
+        UserError: nothing is left of the name; the profile cannot be part of a file's name.
+    """
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    if len(slug.encode()) > LONGEST:
+        slug = f"{slug.encode()[: LONGEST - 9].decode(errors='ignore')}-{storage.digest(slug)[:8]}"
+    return f"{file_name(slug, 'record')}.{file_name(profile, 'profile')}.json"
+
+
+def records_dir() -> Path:
+    """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the runs."""
+    return places.place_of("SPECFREQ_RECORDS") or runs_dir() / "records"
+
+
+def save(name: str, record: Mapping[str, Any]) -> None:
+    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the book."""
+    storage.write_json(records_dir() / _file(name, record["profile"]), record)
+
+
+def publish(name: str, profile: str) -> str:
+    """Copy a kept record into the book's results, where tables and verdicts find it. Returns the file's name.
+
+    Raises:
+        UserError: no such record has been kept, and the nearest is suggested; it is damaged; no file can be called so.
+    """
+    file = _file(name, profile)
+    kept = {path.name: path for path in places.visible(records_dir().glob("*.json"))}
+    if file not in kept:
+        hint = f"specfreq run {name} --profile {profile} makes it"
+        raise unknown("record", Path(file).stem, [path.stem for path in kept.values()], hint=hint)
+    storage.write_json(places.root() / "book" / "results" / file, storage.read_object(kept[file]))
+    return file
+
+
+def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
+    """A record of the book's results; None if it has not been published."""
+    path = places.root() / "book" / "results" / _file(name, profile)
+    return storage.read_object(path) if path.exists() else None
+
+
+def origin(name: str, profile: str = "laptop") -> str:
+    """Where the numbers of a published record come from, for the foot of a figure."""
+    record = published(name, profile)
+    if record is None:
+        return f"no published record {name}.{profile}"
+    origin = record["provenance"]
+    device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
+    runs = f" · {origin['runs']} run{'s' * (origin['runs'] > 1)}" if origin["runs"] else ""
+    return f"record {name}.{profile}{runs} · {device} · torch {version}"
+
+
+def content(name: str, key: str, profile: str = "laptop") -> Any:
+    """A part of a published record; an empty one if it has not been published."""
+    return (published(name, profile) or {}).get(key, {})
+
+
+def published_rows(name: str, key: str, profile: str = "laptop") -> dict[str, Any]:
+    """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been published."""
+    return {"rows": content(name, key, profile) or [], "note": origin(name, profile)}

@@ -1,0 +1,156 @@
+"""Tables and numbers in words: what the pages of the book show of records, arms and claims."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from specfreq import filters
+from specfreq.data.sets import ImageSet
+from specfreq.evidence import records
+from specfreq.evidence.claims import Number, load
+from specfreq.evidence.comparison import Row
+from specfreq.evidence.records import published, published_rows
+from specfreq.evidence.verdicts import _series, judge
+from specfreq.experiment.runs import Run
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
+
+
+def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
+    """Rows as a table for a page: no index column, and the same bytes each time."""
+    import pandas as pd
+
+    cells = [{k: BREAK.sub(r"\1<wbr>", v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    style = pd.DataFrame(cells).style.hide(axis="index").format(precision=2)
+    return style.set_uuid("table").set_table_attributes('class="dataframe"')
+
+
+def settings(name: str, profile: str = "laptop") -> "Styler":
+    """The parameters and the cost of a published record, as a table."""
+    record = published(name, profile)
+    rows = []
+    if record is not None:
+        origin = record["provenance"]
+        for setting, value in {**record["parameters"], "profile": profile}.items():
+            rows.append({"setting": setting, "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value)})
+        cost = f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on " if origin["runs"] else ""
+        cost += ", ".join(origin["device"])
+        rows.append({"setting": "computed", "value": f"{cost}; {', '.join(origin['date'])}"})
+    return page_table(rows)
+
+
+def measured(row: Mapping[str, Any] | None) -> str:
+    """A row in words: its mean, ± half its interval where it has one, in %."""
+    if row is None:
+        return "–"
+    return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
+
+
+def span(values: Iterable[float]) -> str:
+    """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
+    values = sorted(values)
+    ends = [f"{v:.2f}" for v in values]
+    return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
+
+
+def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: str = "laptop") -> str:
+    """One accuracy of a published record, for a sentence: ``65.41 ± 0.52``."""
+    rows = published_rows(name, content, profile)["rows"]
+    sought = data, filters.normal_form(filter)
+    return measured(next((r for r in rows if (r["data"], r["filter"]) == sought), None))
+
+
+def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
+    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays byte-identical."""
+    if isinstance(of, ImageSet):
+        return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
+    runs = list(of)
+    data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
+    devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
+    return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
+
+
+BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
+
+
+def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
+    """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
+    lines: dict[str, dict[str, str]] = {}
+    for row in found:
+        text = shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")  # neither is broken in a narrow column
+        lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = text
+    columns = list(dict.fromkeys(r["quantity"] for r in found))
+    return page_table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])
+
+
+def shown(row: Row, signed: bool = False) -> str:
+    """A row in words: ``12.3 ± 0.4``, or ``+1.2 [0.8, 1.6]`` if it is a difference."""
+    if not signed:
+        return measured(row)
+    bounds = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{row['mean']:+.2f}{bounds}"
+
+
+def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a name in MyST.)"""
+    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
+
+
+def verdicts(study: str, profile: str = "laptop") -> "Styler":
+    """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
+    record = records.published(study, profile)
+    rows = []
+    for claim in load(study).claims:
+        verdict, evidence = judge(claim, record)
+        claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
+        rows.append({"claimed": claimed, "verdict": verdict, "evidence": evidence})
+    return page_table(rows)
+
+
+def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
+    """Published, as-published and corrected test accuracy (%) side by side, with 95 % intervals over seeds."""
+    record = records.published(study, profile)
+    rows = []
+    for data, numbers in load(study).published.items():
+        series = _series(record, data)
+        order = {filters.normal_form(f): number for f, number in numbers.items()}
+        for name in dict.fromkeys([*series[False], *order]):
+            number = order.get(name, Number(note="not in the original"))
+            rows.append(
+                {
+                    "data": data,
+                    "input": filters.label(name)[0],
+                    "listed": _percent(number.listed),
+                    "printed": _percent(number.printed),
+                    "as published, here": measured(series[True].get(name)),
+                    "corrected, here": measured(series[False].get(name)),
+                    "remark": number.note,
+                }
+            )
+    return page_table(rows)
+
+
+def published_numbers(study: str, profile: str = "laptop") -> "Styler":
+    """Published numbers of arms beside ours, as published and corrected, with 95 % intervals over seeds."""
+    record = records.published(study, profile)
+    rows = []
+    for number in load(study).numbers:
+        series = _series(record, number.data, number.quantity, number.rows)
+        rows.append(
+            {
+                "quantity": number.quantity,
+                "arm": number.arm,
+                "published": _percent(number.published),
+                "as published, here": measured(series[True].get(number.arm)),
+                "corrected, here": measured(series[False].get(number.arm)),
+                "remark": "; ".join(filter(None, [number.setting, number.note])),
+            }
+        )
+    return page_table(rows)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -1,0 +1,5 @@
+"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not computed again."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .description import Experiment as Experiment
+from .grids import fields as fields
+from .grids import grid as grid
+from .grids import run_all as run_all
+from .runs import Run as Run
+from .runs import check as check
+from .runs import find_run as find_run
+from .runs import finished as finished
+from .runs import list_runs as list_runs
+from .runs import run as run

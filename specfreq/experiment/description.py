@@ -1,0 +1,99 @@
+"""An experiment: the typed description of one training, and the key of its run."""
+
+import functools
+import hashlib
+import json
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from specfreq import augment, filters, models
+from specfreq.core.errors import UserError
+from specfreq.core.spec import Refusing
+from specfreq.data import Draw, load, normal_form
+from specfreq.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from specfreq.data.sets import ImageSet
+    from specfreq.data.streams import Stream
+
+_load = functools.lru_cache(maxsize=8)(load)
+_described = ContextVar("described", default=False)  # whether names and types alone are checked
+
+
+class Experiment(Refusing, Recipe):
+    """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
+
+    data: str = Field("photos", description="image set, see `specfreq data list`")
+    train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
+    train_draw: Draw = Field("balanced", description="which: balanced over the classes, or the first, whatever their classes")
+    test_size: int | None = Field(None, ge=1, description="test images, a balanced subset; all if not given")
+    filter: str = Field("none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2")
+    augment: str = Field("none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`")
+    model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
+
+    @field_validator("data")
+    @classmethod
+    def _data(cls, value: str) -> str:
+        return normal_form(value)
+
+    @field_validator("filter")
+    @classmethod
+    def _filter(cls, value: str) -> str:
+        return filters.spelling(value)
+
+    @field_validator("augment")
+    @classmethod
+    def _augment(cls, value: str) -> str:
+        return augment.spelling(value)
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, value: str) -> str:
+        return models.normal_form(value)
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        """Names and types are right by now; values that a constructor alone can judge come last, as that takes seconds."""
+        if not _described.get():
+            for field, kind in (("filter", filters), ("augment", augment)):
+                value = getattr(self, field)
+                try:
+                    kind.check(value)
+                except UserError as error:
+                    raise UserError(f"{field}={value!r} is refused: {error}") from None
+        return self
+
+    @classmethod
+    def described(cls, **values: Any) -> Self:
+        """An experiment of which names and types alone are checked: of a profile, or of a run that was checked before it began.
+
+        Raises:
+            UserError: a name, or a value of the wrong type.
+        """
+        token = _described.set(True)
+        try:
+            return cls(**values)
+        finally:
+            _described.reset(token)
+
+    def image_set(self, split: str) -> "ImageSet | Stream":
+        """The training or test images of this experiment; the subset is the same for every seed."""
+        if split == "train":
+            return _load(self.data, split, self.train_size, draw=self.train_draw)
+        return _load(self.data, split, self.test_size)
+
+    def effective(self) -> dict[str, Any]:
+        idle = {"train_draw"} if self.train_size is None else set()
+        return {k: v for k, v in super().effective().items() if k not in idle}
+
+    @property
+    def key(self) -> str:
+        """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
+        from specfreq.train import state
+
+        digests = [self.image_set(split).digest for split in ("train", "test")]
+        # what is as by default is left out: a field that is new leaves older keys alone
+        text = json.dumps([state.version(self), self.effective(), digests], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,379 @@
+"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not computed again."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+import specfreq
+from specfreq import augment, filters, measures, models
+from specfreq.core import places, storage
+from specfreq.core.errors import UserError, unknown
+from specfreq.core.places import runs_dir
+from specfreq.core.spec import LONGEST, Refusing
+from specfreq.experiment.description import Experiment
+
+# what loads torch is imported by the functions that compute: experiments are described, checked and listed without it
+
+if TYPE_CHECKING:
+    import torch
+
+    from specfreq.data.sets import ImageSet
+    from specfreq.data.streams import Stream
+    from specfreq.train.checkpoints import Checkpoints
+    from specfreq.train.team import Team
+
+log = logging.getLogger(__name__)
+VERSIONS = range(1, 100)  # those of trainers that a run can have been trained by
+Described = TypeVar("Described", bound=Refusing)
+KEY = re.compile("[0-9a-f]{16}")
+ABANDONED = 3600  # seconds after which nobody is still writing a result
+
+
+def finished(path: Path) -> bool:
+    """Whether a directory holds a finished run: its model is written last of all."""
+    return (path / "model.safetensors").exists()
+
+
+class _Origin(BaseModel):
+    """What every run says, beside more, of where it was trained."""
+
+    specfreq: str
+    commit: str | None
+    torch: str
+    device: str
+    date: str
+    seconds: float
+    data: dict[str, str]  # digest of the images, by split
+
+
+def described_in(file: Path, kind: Callable[..., Described]) -> tuple[Described, dict[str, Any]]:
+    """The experiment or recipe that a run's file describes, and the fields as they are written.
+
+    Raises:
+        UserError: the file is missing or damaged, or this version knows no such experiment.
+    """
+    fields = storage.read_object(file)
+    try:
+        return kind(**fields), fields
+    except UserError as error:
+        raise UserError(f"{file} describes what this version does not know ({error}); delete the folder and train again") from None
+
+
+def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
+    """Where the run in a folder was trained, and on which images.
+
+    Raises:
+        UserError: `provenance.json` is missing, damaged or was edited.
+    """
+    file = path / "provenance.json"
+    found = storage.read_sealed(file, path.name)
+    try:
+        _Origin.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise storage.Damaged(f"{file} is damaged ({where}: {first['msg']}); delete the folder and train again") from None
+    if missing := [split for split in splits if split not in found["data"]]:
+        raise storage.Damaged(f"{file} is damaged (data has no {missing[0]}); delete the folder and train again")
+    return found
+
+
+def refuse_changed(path: Path, settings: dict[str, Any], digests: str | list[str]) -> None:
+    """Refuse a run whose folder is not named by what is in it: by the key of its settings and of the digests of its images.
+
+    Raises:
+        Damaged: its settings or digests were edited, or the folder was renamed.
+    """
+    texts = (json.dumps([version, settings, digests], sort_keys=True) for version in VERSIONS)
+    if path.name not in (hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts):
+        raise storage.Damaged(f"{path} holds another run than {path.name}: it was renamed or edited; delete it and train again")
+
+
+def history(path: Path, origin: dict[str, Any]) -> list[dict[str, float]]:
+    """The epochs of the run in a folder.
+
+    Raises:
+        UserError: `history.csv` is missing or damaged, or was edited since `origin` was written.
+    """
+    file = path / "history.csv"
+    text = storage.read_text(file)
+    try:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    except (TypeError, ValueError) as error:
+        raise storage.Damaged(f"{file} is damaged ({error}); delete the folder and train again") from None
+    if origin.get("history", storage.digest(text)) != storage.digest(text):
+        raise storage.Damaged(f"{file} is not as it was written; delete the folder and train again")
+    return rows
+
+
+class Run:
+    """A finished training in its directory: `experiment.json`, `history.csv`, `model.safetensors`, one result per measure."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not finished(path):
+            raise UserError(f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those")
+        self.experiment, described = described_in(path / "experiment.json", Experiment.described)
+        self.provenance = origin(path, ("train", "test"))
+        # names as they were written: what lies in the working directory by now does not matter
+        names = {k: described[k] for k in ("data", "filter", "augment", "model") if k in described}
+        settings = self.experiment.effective()
+        settings |= {k: v for k, v in names.items() if k in settings}
+        refuse_changed(path, settings, [self.provenance["data"][split] for split in ("train", "test")])
+
+    @property
+    def key(self) -> str:
+        return self.path.name
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return history(self.path, self.provenance)
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """What has been measured so far, by measure (and by filter, where that was another: `accuracy@whitening`).
+
+        A damaged or edited result is left out, with a warning that names it.
+        """
+        found = {}
+        for path in places.visible((self.path / "results").glob("*.json")):
+            try:
+                found[path.stem] = self._result(path)
+            except UserError as error:
+                log.warning("specfreq: a result of run %s is left out: %s", self.key, error)
+        return found
+
+    def _result(self, path: Path) -> dict[str, Any]:
+        return storage.read_sealed(path, f"{self.key}/{path.stem}")
+
+    def _kept(self, path: Path, version: int) -> dict[str, Any] | None:
+        """The result of a file, if it is there, as it was written, and of this version of the measures."""
+        if not path.exists():
+            return None
+        try:
+            result = self._result(path)
+        except storage.Damaged as error:
+            log.warning("specfreq: %s; measured anew", str(error).rpartition(";")[0])
+            return None
+        made = result.get("provenance")
+        return result if isinstance(made, dict) and made.get("measures") == version else None
+
+    def image_set(self, split: str) -> "ImageSet | Stream":
+        """The images of this run.
+
+        Raises:
+            UserError: what lies under that name now is not what the run was trained on.
+        """
+        images = self.experiment.image_set(split)
+        if images.digest != self.provenance["data"][split]:
+            name = self.experiment.data
+            raise UserError(f"the {split} images of {name} have changed since run {self.key}; train again, or restore them")
+        return images
+
+    def classifier(self, filter: str | None = None, device: str | None = None) -> "models.Classifier":
+        """The trained network on [0, 1] images, behind its own input filter or, if given, behind another."""
+        import torch
+
+        from specfreq.core import devices
+        from specfreq.experiment import inputs
+
+        tensors, key = storage.read_tensors(self.path / "model.safetensors")
+        if key != self.key:
+            raise storage.Damaged(f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again")
+        mean, std = tensors.pop("mean"), tensors.pop("std")
+        images, spec = self.image_set("train"), filter or self.experiment.filter
+        net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
+        net.load_state_dict(tensors)
+        classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(devices.checked_device(device))
+        return classifier.to(memory_format=torch.channels_last).eval()
+
+    def measure(self, name: str, filter: str | None = None, device: "str | torch.device | None" = None) -> dict[str, Any]:
+        """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.
+
+        The result says by which version of the measures it was computed, where and when; another version computes it anew,
+        and so does a file that is damaged or was edited.
+        """
+        name = measures.normal_form(name)
+        filter = filters.normal_form(filter) if filter else self.experiment.filter
+        stem = (name if filter == self.experiment.filter else f"{name}@{filter}").replace(":", " ")
+        if len(stem.encode()) > LONGEST or "/" in stem:
+            start = stem.replace("/", " ").encode()[: LONGEST - 9].decode(errors="ignore")
+            stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+        path = self.path / "results" / f"{stem}.json"
+        version = measures.version(name)
+        if (kept := self._kept(path, version)) is not None:
+            return kept
+        from specfreq.core.devices import device_of
+        from specfreq.core.provenance import provenance
+
+        model = self.classifier(filter, device)
+        result = measures.compute(name, model, self.image_set("test"))
+        made = {"measure": name, "measures": version, **provenance(device_of(model))}
+        storage.tidy(path.parent, ABANDONED)
+        storage.write_sealed(path, {**result, "provenance": made}, f"{self.key}/{path.stem}")
+        return self._result(path)
+
+
+def run(
+    experiment: Experiment,
+    measures: Sequence[str] = ("accuracy",),
+    *,
+    device: str | None = None,
+    progress: bool | None = None,
+    checkpoint_every: float = 60,
+) -> Run:
+    """Train and measure an experiment, or return what an earlier call computed.
+
+    Processes that torchrun started train it together. Others that want the same run at the same time wait for it.
+
+    Args:
+        measures: names or descriptions, such as ``calibration:bins=10``.
+        device: a GPU if there is one, by default.
+        progress: bars; None shows them on terminals only.
+        checkpoint_every: seconds of training that a killed process loses at most; finite, 0 for every step.
+
+    Raises:
+        UserError: an unknown name or impossible value, before anything is computed; a place that cannot be written.
+        Diverged: the loss is no longer finite.
+    """
+    for name in measures:
+        specfreq.measures.check(name)
+    from specfreq.train.checkpoints import Checkpoints, interval
+    from specfreq.train.team import join
+
+    interval(checkpoint_every)
+    team = join(device)
+    check(experiment, team.size, measures)
+    path = runs_dir() / experiment.key
+    checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
+    if not team.told(finished(path) and not checkpoints.path.exists()):
+        # the first process holds it for all that train together
+        with contextlib.nullcontext() if team.rank else storage.alone(path, f"trains run {path.name}"):
+            if not team.told(finished(path)):  # another may have finished it meanwhile
+                _train(experiment, path, team, checkpoints, progress)
+            if team.rank == 0:
+                checkpoints.clear()
+    result = Run(path)
+    for name in measures if team.rank == 0 else ():
+        result.measure(name, device=team.device)
+    return result
+
+
+def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()) -> None:
+    """Refuse an experiment that cannot work, when its images are known and nothing has been computed.
+
+    Args:
+        wanted: the measures that are to follow.
+
+    Raises:
+        UserError: data missing or damaged; classes or shapes that differ between training and test; a network for larger
+            images; a filter for other images; a recipe that does not fit; of a run that is not finished, a measure that
+            would be refused.
+    """
+    from specfreq.data.streams import Stream
+    from specfreq.experiment import inputs
+    from specfreq.train import loop
+
+    training, test = experiment.image_set("train"), experiment.image_set("test")
+    models.check(experiment.model, training.shape)
+    for what in ("classes", "shape"):
+        ours, theirs = getattr(training, what), getattr(test, what)
+        if ours != theirs:
+            raise UserError(f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}")
+    if len(training.classes) < 2:
+        raise UserError(f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more")
+    inputs.check(experiment.filter, training)
+    streamed = isinstance(training, Stream)
+    loop.check(experiment, training if streamed else training.images, processes)
+    if streamed and augment.build(experiment.augment).accompanied:
+        raise UserError(f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}")
+    if not finished(runs_dir() / experiment.key):  # what was measured is not asked for again, even if its other sets are gone
+        for name in wanted:
+            measures.check(name, test)
+
+
+def _train(experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints", progress: bool | None) -> None:
+    import torch
+
+    from specfreq.core.images import moments
+    from specfreq.core.provenance import provenance
+    from specfreq.data.streams import Stream
+    from specfreq.experiment import inputs
+    from specfreq.train import loop
+
+    images = experiment.image_set("train")
+    filter, pixels = inputs.filtered(experiment.filter, images)
+    channels, streamed = images.shape[0], isinstance(images, Stream)
+    mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
+    net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
+    augmentation = augment.build(experiment.augment)
+    augmentation.fit(pixels.to(team.device) if augmentation.accompanied else pixels)  # work on every image is worth the way
+    # images of a streamed set are filtered when they come
+    classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
+    if team.rank == 0:
+        storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
+    epochs = loop.fit(
+        classifier,
+        images if streamed else pixels,
+        images.labels,
+        experiment,
+        augmentation=augmentation.to(team.device),
+        checkpoints=checkpoints,
+        team=team,
+        progress=progress,
+    )
+    if team.rank == 0:
+        text = io.StringIO()
+        first = ["epoch", "loss", "accuracy", "lr"]
+        columns = [*first, *sorted({name for row in epochs for name in row} - {*first})]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(epochs)
+        storage.write(path / "history.csv", text.getvalue())
+        digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
+        made = {**provenance(team.device, team.size), "seconds": round(checkpoints.seconds, 3), "data": digests}
+        storage.write_sealed(path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name)
+        storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)
+    team.told(None)  # nobody looks for the model before it is there
+
+
+def list_runs(**fields: Any) -> Iterator[Run]:
+    """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
+    wanted = Experiment.described(**fields)  # reads text as the command line does, and refuses what no experiment has
+    for path in sorted(_folders(), key=lambda p: (p / "model.safetensors").stat().st_mtime):
+        try:
+            run = Run(path)
+        except UserError as error:
+            log.warning("specfreq: run %s is left out: %s", path.name, error)
+            continue
+        if all(getattr(run.experiment, name) == getattr(wanted, name) for name in wanted.model_fields_set):
+            yield run
+
+
+def _folders() -> list[Path]:
+    """The folders of finished runs, whatever else lies among them."""
+    return [path for path in places.visible(runs_dir().glob("*")) if finished(path)]
+
+
+def find_run(key: str) -> Run:
+    """The finished run whose key begins so; a copy of its folder, ``KEY 2``, is none.
+
+    Raises:
+        UserError: none does (the nearest is suggested), or several do.
+    """
+    known = [path.name for path in _folders() if KEY.fullmatch(path.name)]
+    matching = [name for name in known if name.startswith(key)]
+    if len(matching) > 1:
+        raise UserError(f"several runs begin with {key!r}: {', '.join(sorted(matching))}; write more of the key")
+    if not matching:
+        raise unknown("run", key, known, hint="`specfreq list runs` shows all")
+    return Run(runs_dir() / matching[0])

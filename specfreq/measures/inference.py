@@ -1,0 +1,48 @@
+"""Asking a network: images in batches to the device that it is on, answers back, nothing about the network changed."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from specfreq.core.devices import autocast, device_of, exact
+from specfreq.core.images import unit
+from specfreq.data.sets import ImageSet
+from specfreq.data.streams import Stream
+
+Images = Tensor | ImageSet | Stream
+
+
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    answer: Callable[[Tensor], Tensor] | None = None,
+    *,
+    precision: str = "float32",
+    batch: int = 500,
+) -> Tensor:
+    """Answers (N, ...) in float32, on the CPU, to images (N, C, H, W) given as bytes, as floats in [0, 1], or as a set.
+
+    Args:
+        model: in evaluation mode meanwhile; its mode and statistics are as before afterwards.
+        answer: what is asked about a batch of float images on the model's device; the model itself if not given.
+    """
+    device = device_of(model)
+    if isinstance(images, Stream):
+        parts = images.batches(torch.arange(len(images)).split(batch), "centre")
+    else:
+        parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
+    modes = {module: module.training for module in model.modules()}  # a part may be in another mode than the whole
+    model.eval()
+    try:
+        with torch.inference_mode(), exact(device), autocast(device, precision):
+            answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
+            return torch.cat(answers).cpu()
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def logits(model: nn.Module, images: Images, precision: str = "float32", batch: int = 500) -> Tensor:
+    """Logits (N, classes) in float32, on the CPU, of images (N, C, H, W) given as in `evaluate`."""
+    return evaluate(model, images, precision=precision, batch=batch)

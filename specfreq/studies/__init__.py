@@ -1,0 +1,1 @@
+"""What one notebook needs and nothing else uses; imported by notebooks, tests and benchmarks alone."""

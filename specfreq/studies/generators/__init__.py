@@ -1,0 +1,1 @@
+"""Generators of images and of their bands of total variation, and how faithful they are."""

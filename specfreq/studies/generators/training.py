@@ -1,0 +1,335 @@
+"""Generators of images and of their bands of total variation, trained against discriminators: what is trained, and how."""
+
+import bisect
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
+
+from specfreq.core.devices import autocast, exact
+from specfreq.core.errors import UserError
+from specfreq.core.progress import progress_bar
+from specfreq.core.randomness import keyed
+from specfreq.core.spec import Positive, Refusing
+from specfreq.data import normal_form
+from specfreq.models.dcgan import Discriminator, Generator, draw
+from specfreq.train.checkpoints import Checkpoints
+from specfreq.train.state import Diverged
+
+VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+SETTLING = 100  # batches of latents that the statistics of averaged generators are means over
+Parts = Literal["image", "bands", "together", "flow"]
+Row = dict[str, float]
+
+
+class Recipe(Refusing):
+    """One training of generators: of what, and how. Everything that changes the result is here. Frozen, validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: str = Field("photos", description="image set, see `specfreq data list`; square, of 8, 16, 32, 64 or 128 pixels")
+    train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
+    grey: bool = Field(True, description="images without their colours, as in the dissertation")
+    parts: Parts = Field(
+        "image",
+        description="image: one generator of whole images; bands: one for each band and one for the residual, on a shared latent; "
+        "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as the dissertation",
+    )
+    bands: int = Field(3, ge=1, le=100, description="bands of total variation beside the residual; steps of the flow")
+    dt: Positive = Field(1 / 14, description="step of the total variation flow, for images in [0, 1]")
+    width: int = Field(
+        32, ge=2, le=4096, description="channels of the generator of whole images; others take what computes as much"
+    )
+    latent: int = Field(100, ge=1, le=10**5, description="numbers that an image is made of")
+    epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
+    batch: int = Field(64, ge=2, le=10**6, description="images per step")
+    lr: Positive = Field(2e-4, description="learning rate of Adam")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay per step of the averaged generator, less at first; 0 for none")
+    flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward passes")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order, the mirrors and the latents")
+
+    @field_validator("data")
+    @classmethod
+    def _data(cls, value: str) -> str:
+        return normal_form(value)
+
+    def effective(self) -> dict[str, Any]:
+        """What is not as by default, of all that has an effect: trainings with equal ones are one training."""
+        idle = {"bands", "dt"} if self.parts == "image" else set()
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=idle)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is generated: ``image``; or ``band 1``, ..., ``residual``; or ``u_0``, ``u_1``, ..."""
+        if self.parts == "image":
+            return ("image",)
+        if self.parts == "flow":
+            return tuple(f"u_{n}" for n in range(self.bands + 1))
+        return (*(f"band {n}" for n in range(1, self.bands + 1)), "residual")
+
+
+def version(recipe: Recipe) -> int:
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    return VERSION + bool(recipe.ema)
+
+
+class Pair(nn.Module):
+    """A generator and its discriminator."""
+
+    def __init__(self, latent: int, channels: int, width: int, side: int):
+        super().__init__()
+        self.generator = Generator(latent, channels, width, side)
+        self.discriminator = Discriminator(channels, width, side)
+
+
+def networks(recipe: Recipe, channels: int, side: int) -> nn.ModuleList:
+    """The pairs of a recipe for images (channels, side, side), each with weights of its own, drawn from the seed alone."""
+    width = matched(recipe, channels, side)
+    count, deep = layout(recipe, channels)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights from the global stream, which are then drawn anew
+        pairs = nn.ModuleList(Pair(recipe.latent, deep, width, side) for _ in range(count))
+    for i, pair in enumerate(pairs):
+        draw(pair.generator, keyed(recipe.seed, "generator", i))
+        draw(pair.discriminator, keyed(recipe.seed, "discriminator", i))
+    return pairs
+
+
+def layout(recipe: Recipe, channels: int) -> tuple[int, int]:
+    """How many pairs, and how many channels each has."""
+    parts = len(recipe.names)
+    return (1, parts * channels) if recipe.parts == "together" else (parts, channels)
+
+
+def matched(recipe: Recipe, channels: int, side: int) -> int:
+    """The width of a recipe's networks: that which needs most nearly the multiply-adds of whole images at `recipe.width`."""
+    count, deep = layout(recipe, channels)
+    goal = cost(recipe.latent, channels, recipe.width, side)
+    if (count, deep) == (1, channels):
+        return recipe.width
+
+    def ratio(width: int) -> float:
+        return count * cost(recipe.latent, deep, width, side) / goal
+
+    above = bisect.bisect_left(range(1, recipe.width), 1, key=ratio) + 1  # the narrowest that needs no less
+    return min((w for w in (above - 1, above) if w), key=lambda w: abs(math.log(ratio(w))))
+
+
+@functools.lru_cache(maxsize=1000)
+def cost(latent: int, channels: int, width: int, side: int) -> float:
+    """Multiply-adds for each image of one training step of a pair, forwards and backwards, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        pair = Pair(latent, channels, width, side)
+        made, loss = _judge([pair], torch.zeros(2, latent), [torch.zeros(2, channels, side, side)])
+        loss.backward()
+        _fool([pair], made).backward()
+    return counter.get_total_flops() / 2 / 2
+
+
+def _judge(pairs: Sequence[nn.Module], latent: Tensor, real: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """What generators make of a latent, and the discriminators' losses, summed: -log D(real) - log(1 - D(made))."""
+    made = [pair.generator(latent) for pair in pairs]
+    losses = []
+    for pair, x, y in zip(pairs, real, made, strict=True):
+        losses.append(F.softplus(-pair.discriminator(x).float()).mean() + F.softplus(pair.discriminator(y.detach()).float()).mean())
+    return made, torch.stack(losses).sum()
+
+
+def _fool(pairs: Sequence[nn.Module], made: Sequence[Tensor]) -> Tensor:
+    """The generators' losses, summed: -log D(made). The discriminators' weights get no gradient."""
+    weights = [p for pair in pairs for p in pair.discriminator.parameters()]
+    for p in weights:
+        p.requires_grad_(False)
+    losses = [F.softplus(-pair.discriminator(y).float()).mean() for pair, y in zip(pairs, made, strict=True)]
+    for p in weights:
+        p.requires_grad_(True)
+    return torch.stack(losses).sum()
+
+
+def fit(
+    pairs: nn.ModuleList,
+    average: nn.ModuleList,
+    parts: Tensor,
+    recipe: Recipe,
+    *,
+    checkpoints: Checkpoints | None = None,
+    progress: bool | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+    after_step: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    r"""Train generators against discriminators, in place, by the non-saturating loss, with Adam.
+
+    .. math:: L_D = -\log D(x) - \log(1 - D(G(z))), \quad L_G = -\log D(G(z)), \quad z \sim \mathcal{N}(0, 1)
+
+    Args:
+        pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the same step.
+        average: generators like those of the pairs; they take the exponential average of their weights, see `settle`.
+        parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
+        checkpoints: where to keep the state and to resume from, to the same bits.
+        progress: bar with rate and remaining time; None shows it on terminals only.
+        after_epoch: called with the number of finished epochs.
+        after_step: called with the numbers of finished epochs and steps of the current one.
+
+    Returns:
+        One row per epoch: epoch, discriminator and generator, their mean losses over images and pairs.
+
+    Raises:
+        Diverged: a loss is no longer finite; names epoch and step.
+        UserError: a checkpoint is damaged or belongs to another recipe.
+
+    Source: Radford, Metz and Chintala, ICLR 2016.
+    """
+    state = _State(pairs, average, recipe)
+    if checkpoints is not None and (found := checkpoints.load()):
+        state.restore(*found, checkpoints)
+    device, count = parts.device, parts.shape[1]
+    steps = math.ceil(count / recipe.batch)
+    seen = (len(state.history) * steps + len(state.losses)) * count // steps
+    bar = progress_bar("train", recipe.epochs * count, "img", progress, line=1, initial=seen, unit_scale=True)
+
+    def finite(epoch: int) -> Tensor:
+        losses = torch.stack(state.losses).cpu()
+        if not losses.isfinite().all():
+            step = int((~losses.isfinite().all(1)).nonzero()[0])
+            raise Diverged(
+                f"a loss is not finite in epoch {epoch + 1}, step {step + 1} of {steps}, at lr {recipe.lr:.3g}; lower lr"
+            )
+        return losses
+
+    with bar, exact(device):
+        for epoch in range(len(state.history), recipe.epochs):
+            order = torch.randperm(count, generator=keyed(recipe.seed, epoch, "order")).to(device)
+            mirrored = torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip")).bool().to(device)
+            batches = order.tensor_split(steps)  # near-equal parts: no tiny last batch
+            for step in range(len(state.losses), steps):
+                index = batches[step]
+                random = keyed(recipe.seed, epoch, step, "latent")
+                latent = torch.randn(len(index), recipe.latent, generator=random).to(device)
+                state.step(latent, _shown(parts[:, index], mirrored[index] & recipe.flip, len(pairs)))
+                bar.update(len(index))
+                if checkpoints is not None and checkpoints.due():
+                    finite(epoch)
+                    checkpoints.save(*state.tensors())
+                if after_step is not None:
+                    after_step(epoch, step + 1)
+            losses = finite(epoch).double().mean(0) / len(pairs)
+            state.end_epoch(*losses.tolist())
+            bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", D=f"{losses[0]:.3f}", G=f"{losses[1]:.3f}", refresh=False)
+            if after_epoch is not None:
+                after_epoch(epoch + 1)
+    settle(average, recipe)
+    return state.history
+
+
+@torch.no_grad()
+def settle(average: nn.ModuleList, recipe: Recipe) -> None:
+    """Give averaged generators the batch statistics of their own weights: means over 100 batches of latents.
+
+    Until then they have those of the last weights; without an average, these are their own.
+
+    Source: Izmailov et al., UAI 2018, section 3.2.
+    """
+    device = next(average.parameters()).device
+    if recipe.ema:
+        for generator in average:
+            draws = (keyed(recipe.seed, "statistics", i) for i in range(SETTLING))
+            shown = (torch.randn(recipe.batch, recipe.latent, generator=random).to(device) for random in draws)
+            with exact(device):
+                update_bn(shown, generator)
+
+
+def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
+    """Parts (P, B, C, H, W), some images mirrored, as each pair sees them: one part each, or all as channels of one."""
+    parts = torch.where(mirrored[:, None, None, None], parts.flip(-1), parts)
+    return list(parts) if pairs == len(parts) else [parts.transpose(0, 1).flatten(1, 2)]
+
+
+class _State:
+    """All that a training is made of between two steps: what a checkpoint holds."""
+
+    def __init__(self, pairs: nn.ModuleList, average: nn.ModuleList, recipe: Recipe):
+        self.pairs, self.average, self.recipe = pairs.train(), average, recipe
+        self.device = next(pairs.parameters()).device
+        self.named = dict(pairs.named_parameters())
+        self.optimizers = {
+            kind: torch.optim.Adam([p for name, p in self.named.items() if kind in name], recipe.lr, (recipe.beta1, 0.999))
+            for kind in ("discriminator", "generator")
+        }
+        self.live = [t for pair in pairs for t in pair.generator.parameters()]
+        self.kept = list(average.parameters())
+        self.statistics = list(zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True))
+        self.history: list[Row] = []
+        self.losses: list[Tensor] = []
+        self.taken = 0  # steps
+
+    def step(self, latent: Tensor, real: Sequence[Tensor]) -> None:
+        """One step of the discriminators, then one of the generators."""
+        with autocast(self.device, self.recipe.precision):
+            made, judged = _judge(self.pairs, latent, real)
+        self._descend("discriminator", judged)
+        with autocast(self.device, self.recipe.precision):
+            fooled = _fool(self.pairs, made)
+        self._descend("generator", fooled)
+        # these stay on the device: reading them here would stall its queue
+        self.losses.append(torch.stack([judged.detach(), fooled.detach()]))
+        self.taken += 1
+        self._follow()
+
+    def _descend(self, kind: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[kind]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """average <- decay average + (1 - decay) weights; at first the decay is less, for the first weights know nothing."""
+        decay = min(self.recipe.ema, self.taken / (9 + self.taken))
+        torch._foreach_lerp_(self.kept, self.live, 1 - decay)
+        for kept, live in self.statistics:
+            kept.copy_(live)
+
+    def end_epoch(self, discriminator: float, generator: float) -> None:
+        self.history.append({"epoch": len(self.history) + 1, "discriminator": discriminator, "generator": generator})
+        self.losses = []
+
+    def tensors(self) -> tuple[dict[str, Tensor], Any]:
+        tensors = {f"pairs/{k}": v for k, v in self.pairs.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        for optimizer in self.optimizers.values():
+            for name, parameter in self.named.items():
+                tensors |= {f"optimizer/{key}/{name}": v for key, v in optimizer.state.get(parameter, {}).items()}
+        if self.losses:
+            tensors["losses"] = torch.stack(self.losses)
+        meta = {"recipe": [version(self.recipe), self.recipe.model_dump(mode="json")], "history": self.history, "taken": self.taken}
+        return tensors, meta
+
+    def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
+        made_by, fields = meta["recipe"]
+        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        if made_by != version(self.recipe) or not same:
+            raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        self.pairs.load_state_dict(part("pairs"))
+        self.average.load_state_dict(part("average"))
+        for place, tensor in part("optimizer").items():
+            key, _, name = place.partition("/")
+            kind = "discriminator" if "discriminator" in name else "generator"
+            parameter = self.named[name]
+            # as the optimizer made it: buffers like the parameter, counts of steps where they were
+            held = tensor if key == "step" else torch.empty_like(parameter).copy_(tensor)
+            self.optimizers[kind].state[parameter][key] = held
+        self.history, self.taken = meta["history"], meta["taken"]
+        self.losses = list(tensors["losses"].to(self.device)) if "losses" in tensors else []

@@ -1,0 +1,150 @@
+"""What the images of a set contain: mean spectra, radial profiles and centroids by class, amplitude and phase apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specfreq import fourier
+from specfreq.core.errors import UserError
+from specfreq.core.provenance import provenance
+from specfreq.data.sets import ImageSet
+from specfreq.evidence import records, tables
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+WITH, WITHOUT = "mean brightness counted", "without the mean brightness"
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The spectra of an image set, grey (mean over channels), power |F x|² not normalised.
+
+    Attributes:
+        power: (K, H, W) mean of each class, zero frequency at index N//2.
+        profiles: class -> (bins,) mean over rings of 0, 1, 2, ... cycles per image, of images without their mean.
+        centroids: title -> (N,) spectral centroid of each image in cycles per pixel, with and without the zero frequency.
+        score: (N,) what the original program calls the high-pass/low-pass score: the centroid with the mean, over H W.
+    """
+
+    power: Tensor
+    profiles: dict[str, Tensor]
+    centroids: dict[str, Tensor]
+    score: Tensor
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings from 1 on."""
+        lines = [np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1) for p in self.profiles.values()]
+        return np.array([line[0] for line in lines])
+
+    @property
+    def spread(self) -> float:
+        """Largest over smallest class power on the highest ring."""
+        top = torch.stack([p[-1] for p in self.profiles.values()])
+        return float(top.max() / top.min())
+
+
+def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -> Spectra:
+    """Spectra, profiles and centroids of an image set. Every class needs an image.
+
+    Source: the frequency-response study, input statistics; its mean over bins is here a sum (eq. 1 of the page).
+    """
+    counts = torch.bincount(images.labels, minlength=len(images.classes))
+    if (counts == 0).any():
+        empty = images.classes[int((counts == 0).nonzero()[0])]
+        raise UserError(f"{images.name}: class {empty} has no image among these {len(images)}; raise size")
+    power = torch.zeros(len(images.classes), *images.shape[1:], dtype=torch.float64)
+    centroids: dict[str, list[Tensor]] = {WITH: [], WITHOUT: []}
+    detail = torch.zeros_like(power)
+    taper = fourier.taper(*images.shape[1:], window)
+    for pictures, labels in zip(images.images.split(2000), images.labels.split(2000), strict=True):
+        grey = (pictures.double() / 255).mean(1)
+        # the mean under the window: what is left has no power at f = 0 that the window could spread to its neighbours
+        mean = (grey * taper).sum((-2, -1), keepdim=True) / taper.sum()
+        for title, x, total in ((WITH, grey, power), (WITHOUT, grey - mean, detail)):
+            spectrum = fourier.power_spectrum(x[:, None], window)[:, 0]
+            total.index_add_(0, labels, spectrum)
+            centroids[title].append(fourier.centroid(spectrum, dc=title == WITH))
+    profiles = dict(zip(images.classes, fourier.radial_profile(detail / counts[:, None, None]), strict=True))
+    joined = {title: torch.cat(parts) for title, parts in centroids.items()}
+    return Spectra(power / counts[:, None, None], profiles, joined, joined[WITH] / power[0].numel())
+
+
+def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
+    """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for `figures.pictures`."""
+    levels = images.images.flatten(1).long()
+    # the variance in whole numbers: of pictures of equal contrast, such as mirror images, the first is shown
+    contrast = levels.shape[1] * levels.square().sum(1) - levels.sum(1).square()
+    classes = range(min(count, len(images.classes)))
+    x = images.images[[int(contrast.where(images.labels == k, -1).argmax()) for k in classes]].double() / 255
+    point = torch.zeros_like(x)  # all amplitudes 1, the phases of a point in the middle
+    point[..., x.shape[-2] // 2, x.shape[-1] // 2] = 1
+    detail = x - x.mean((-2, -1), keepdim=True)
+    return {
+        "picture": x,
+        "amplitude only": fourier.recombine(detail, point),
+        "phase only": fourier.recombine(point, detail),
+        "phase, with\nits neighbour's\namplitude": fourier.recombine(x.roll(1, 0), x).clamp(0, 1),
+    }
+
+
+def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What is published of a set's spectra: profiles by class, and the distribution of centroids and score over images."""
+
+    def distribution(values: Tensor) -> dict[str, float]:
+        marks = {"smallest": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "largest": 1.0}
+        return {"mean": float(values.mean()), **{k: float(values.quantile(q)) for k, q in marks.items()}}
+
+    return {
+        "study": "image-spectra",
+        "profile": parameters["profile"],
+        "parameters": dict(parameters),
+        "images": len(images),
+        "shape": list(images.shape),
+        "profiles": {name: p.tolist() for name, p in found.profiles.items()},
+        "centroid": {title: distribution(c) for title, c in found.centroids.items()},
+        "score": distribution(found.score),
+        "provenance": {**provenance(torch.device("cpu")), "data": images.digest},
+    }
+
+
+def _published(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found = {name: records.published(f"image-spectra-{name}") for name in names}
+    return {name: r for name, r in found.items() if r is not None}
+
+
+def published_profiles(names: Sequence[str]) -> dict[str, Any]:
+    """From the published records, arguments for `figures.radial_profiles`: each set's mean and its two most unlike classes."""
+    profiles, sides = {}, {}
+    for name, r in _published(names).items():
+        by_class = sorted(r["profiles"].items(), key=lambda item: item[1][-1])
+        lines = {
+            f"{name}, mean": np.mean([p for _, p in by_class], axis=0),
+            f"{name}, {by_class[-1][0]}": by_class[-1][1],
+            f"{name}, {by_class[0][0]}": by_class[0][1],
+        }
+        profiles |= lines
+        sides |= dict.fromkeys(lines, r["shape"][-1])
+    note = " · ".join(f"{n}: {r['images']} images, data {r['provenance']['data'][:8]}" for n, r in _published(names).items())
+    return {"profiles": profiles, "sides": sides, "note": note}
+
+
+def published_table(names: Sequence[str]) -> "Styler":
+    """Centroids and the original's score of the published sets."""
+    rows = [
+        {
+            "data": name,
+            "images": f"{r['images']:,}",
+            "mean centroid": f"{r['centroid'][WITH]['mean']:.4f}",
+            "without the mean": f"{r['centroid'][WITHOUT]['mean']:.4f}",
+            "original's score, mean": f"{r['score']['mean']:.1e}",
+            "original's score, largest": f"{r['score']['largest']:.1e}",
+        }
+        for name, r in _published(names).items()
+    ]
+    return tables.page_table(rows)

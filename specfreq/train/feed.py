@@ -1,0 +1,125 @@
+"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it keyed."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specfreq.augment import Augmentation
+from specfreq.core.errors import UserError
+from specfreq.core.images import unit
+from specfreq.core.randomness import keyed
+from specfreq.data.streams import Stream
+
+
+def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
+    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip.
+
+    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, 128 of 255, the nearest
+    pixel, or the mirror image.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) - dy[:, None]
+    columns = torch.arange(width, device=images.device).expand(len(dx), -1)
+    columns = torch.where(flip[:, None], columns.flip(-1), columns) - dx[:, None]
+    if border == "reflect":
+        rows, columns = (n - 1 - (n - 1 - i.abs()).abs() for i, n in ((rows, height), (columns, width)))
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    pixels = images.index_select(0, index).flatten(2)
+    if border in ("zero", "grey"):
+        value = 0 if border == "zero" else 128 if images.dtype == torch.uint8 else 128 / 255
+        pixels, place = F.pad(pixels, (0, 1), value=value), torch.where(inside, place, height * width)  # the last is that pixel
+    return pixels.gather(2, place.flatten(1)[:, None].expand(-1, pixels.shape[1], -1)).view(len(index), *images.shape[1:])
+
+
+class Feed:
+    """The images of a training and their views, epoch by epoch. Image i of epoch e depends on (seed, e, i) alone.
+
+    Args:
+        images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from disk, decoded
+            and cropped by worker processes.
+        augmentation: makes the views.
+        seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of shifts.
+    """
+
+    def __init__(
+        self,
+        images: Tensor | Stream,
+        augmentation: Augmentation,
+        device: torch.device | str = "cpu",
+        *,
+        seed: int,
+        shift: int,
+        border: str,
+        flip: bool,
+    ):
+        self.images = images if isinstance(images, Stream) else images.to(device)
+        self.augmentation, self.device = augmentation, device
+        self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
+        self.companions = self._joined()
+        self._table = lru_cache(maxsize=1)(self._drawn)
+
+    def _joined(self) -> Tensor | None:
+        """What the augmentation keeps of each image, on the device."""
+        companions = self.augmentation.companions
+        if companions is not None and (isinstance(self.images, Stream) or len(companions) != len(self.images)):
+            raise UserError(f"the augmentation was fitted on {len(companions)} other images; fit it on those to train on")
+        return companions if companions is None else companions.to(self.device)
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """One table per epoch for all images, so that batches, processes and devices cannot change what an image meets."""
+        table, count = keyed(self.seed, epoch), len(self.images)
+        order = torch.randperm(count, generator=table)
+        moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
+        flips = torch.rand(count, generator=table) < 0.5 * self.flip
+        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"))
+        return order, moves.to(self.device), flips.to(self.device), {k: v.to(self.device) for k, v in rows.items()}
+
+    def order(self, epoch: int) -> Tensor:
+        """A permutation of the images, which depends on (seed, epoch)."""
+        return self._table(epoch)[0].to(self.device)
+
+    def plain(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Float images (B, C, H, W), cropped and mirrored, channels last on the device, for each part, indices (B,)."""
+        _, moves, flips, rows = self._table(epoch)
+        if isinstance(self.images, Stream):
+            crops = self.images.batches([part.cpu() for part in parts], ("random-resized", self.seed, epoch))
+            for part, crop in zip(parts, crops, strict=True):
+                crop = self._begun(crop.to(self.device, non_blocking=True), rows, part)
+                yield _shown(torch.where(flips[part][:, None, None, None], crop.flip(-1), crop))
+        elif self.augmentation.early:
+            for part in parts:
+                whole = self._begun(self.images[part], rows, part)
+                here = torch.arange(len(part), device=whole.device)
+                yield _shown(shifted(whole, here, *moves[:, part], flips[part], self.border))
+        else:
+            for part in parts:
+                yield _shown(shifted(self.images, part, *moves[:, part], flips[part], self.border))
+
+    def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
+        _, moves, flips, rows = self._table(epoch)
+        donors = itertools.repeat(None)
+        if self.augmentation.donors:
+            donors = self.plain(epoch, [rows["donor"][part].flatten() for part in parts])
+        elif self.companions is not None:
+            border = "reflect" if self.border == "reflect" else "zero"  # nothing, where an image is mirrored what belongs to it
+            donors = (shifted(self.companions, part, *moves[:, part], flips[part], border) for part in parts)
+        for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
+            yield self.augmentation.views(images, _of(rows, part), donor)
+
+    def _begun(self, images: Tensor, rows: dict[str, Tensor], part: Tensor) -> Tensor:
+        """Whole images after what the augmentation does before crop and flip."""
+        return self.augmentation.before(images, _of(rows, part)) if self.augmentation.early else images
+
+
+def _of(rows: dict[str, Tensor], part: Tensor) -> dict[str, Tensor]:
+    return {name: row[part] for name, row in rows.items()}
+
+
+def _shown(images: Tensor) -> Tensor:
+    return unit(images).contiguous(memory_format=torch.channels_last)

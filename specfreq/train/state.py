@@ -1,0 +1,105 @@
+"""The state of a training between two steps, and what a checkpoint holds of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from specfreq.core.errors import UserError
+from specfreq.train.checkpoints import Checkpoints
+from specfreq.train.recipe import Recipe
+
+VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+Row = dict[str, float]
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer finite. The message names epoch, step and learning rate."""
+
+
+def version(recipe: Recipe) -> int:
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    return VERSION + bool(recipe.ema)
+
+
+class State:
+    """All that a training is made of between two steps: what a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe):
+        self.model, self.recipe = model, recipe
+        self.parameters = dict(model.named_parameters())
+        self.averaged = [p.detach() for p in self.parameters.values()]  # in place
+        self.averages: list[Tensor] = []
+        if recipe.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay)
+        else:
+            nesterov = recipe.nesterov and recipe.momentum > 0
+            self.optimizer = torch.optim.SGD(
+                self.parameters.values(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+            )
+        self.history: list[Row] = []
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.losses: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.correct = torch.zeros((), dtype=torch.int64, device=next(iter(self.parameters.values())).device)
+
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def average(self) -> None:
+        """average <- decay average + (1 - decay) weights; the first are the weights themselves."""
+        if self.recipe.ema and self.averages:
+            torch._foreach_lerp_(self.averages, self.averaged, 1 - self.recipe.ema)
+        elif self.recipe.ema:
+            self.averages = [t.clone() for t in self.averaged]
+
+    def end(self) -> bool:
+        """The network takes the averages; whether there are any."""
+        if self.averages:
+            torch._foreach_copy_(self.averaged, self.averages)
+        return bool(self.averages)
+
+    def position(self) -> list[int]:
+        """Finished epochs, and finished steps of the current one."""
+        return [len(self.history), len(self.losses)]
+
+    def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> None:
+        self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more})
+        self._begin_epoch()
+
+    def tensors(self) -> tuple[dict[str, Tensor], Any]:
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
+        tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
+        tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
+        return tensors, {
+            "recipe": [version(self.recipe), self.recipe.model_dump(mode="json")],
+            "history": self.history,
+            "sizes": self.sizes,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
+        made_by, fields = meta["recipe"]
+        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        if made_by != version(self.recipe) or not same:
+            raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        self.model.load_state_dict(part("model"))
+        averages = part("average")
+        self.averages = [averages[str(i)].to(self.correct.device) for i in range(len(averages))]
+        for place, tensor in part("optimizer").items():
+            key, _, name = place.partition("/")
+            parameter = self.parameters[name]
+            # as the optimizer made it: buffers like the parameter, counts of steps where they were
+            held = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape and key != "step" else tensor
+            self.optimizer.state[parameter][key] = held
+        self.history, self.sizes = meta["history"], meta["sizes"]
+        self.correct = tensors["correct"].to(self.correct.device)
+        self.losses = list(tensors["losses"].to(self.correct.device))

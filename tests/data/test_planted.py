@@ -1,0 +1,162 @@
+"""The planted set: linear probes find the class where it was planted, with the strength asked for, and nowhere else."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifier
+
+from specfreq import data
+from specfreq.core.errors import UserError
+from specfreq.data.planted import distance, in_band
+from specfreq.fourier import BANDS
+
+CHANCE = (0.20, 0.30)  # of 1,000 test images in 4 classes: 0.25 within 3.6 standard deviations
+PLACES = [(half, band) for half in ("amplitude", "phase") for band in BANDS]
+
+
+def pair(spec):
+    return data.load(spec), data.load(spec, "test")
+
+
+def inside_boxes(images):
+    return np.stack([i[:, y0:y1, x0:x1] for i, (x0, y0, x1, y1) in zip(images.images.numpy(), images.boxes.numpy(), strict=True)])
+
+
+def features(pixels, half, band):
+    """Log-amplitude, or cosine and sine of the phase, of the bins of one band; (N, features)."""
+    spectrum = np.fft.rfft2(pixels.astype(float) - 127.5)[..., in_band(pixels.shape[-1], band)]
+    if half == "amplitude":
+        return np.log(np.abs(spectrum) + 1e-9).reshape(len(pixels), -1)
+    return np.stack([np.cos(np.angle(spectrum)), np.sin(np.angle(spectrum))], -1).reshape(len(pixels), -1)
+
+
+def accuracy(train, train_labels, test, test_labels):
+    mean, scale = train.mean(0), train.std(0) + 1e-9
+    probe = RidgeClassifier(alpha=100).fit((train - mean) / scale, np.asarray(train_labels))
+    return probe.score((test - mean) / scale, np.asarray(test_labels))
+
+
+def assert_found_only_where_planted(train, test, train_pixels, test_pixels, evidence, planted_band):
+    for half, band in PLACES:
+        found = accuracy(features(train_pixels, half, band), train.labels, features(test_pixels, half, band), test.labels)
+        if band == planted_band and evidence in (half, "both"):
+            assert found > 0.9, (half, band, found)
+        else:
+            assert CHANCE[0] < found < CHANCE[1], (half, band, found)
+
+
+@pytest.mark.parametrize("evidence", ["amplitude", "phase", "both"])
+@pytest.mark.parametrize("band", BANDS)
+def test_a_probe_finds_the_class_where_it_was_planted_and_nowhere_else(band, evidence):
+    train, test = pair(f"planted:band={band},evidence={evidence},count=1000,snr=1")
+    assert_found_only_where_planted(train, test, train.images.numpy(), test.images.numpy(), evidence, band)
+
+
+@pytest.mark.parametrize("evidence", ["amplitude", "phase"])
+@pytest.mark.parametrize("band", BANDS)
+def test_in_a_box_a_probe_finds_the_class_where_it_was_planted_and_nowhere_else(band, evidence):
+    train, test = pair(f"planted:band={band},evidence={evidence},boxes=true,count=1000,snr=2")
+    assert_found_only_where_planted(train, test, inside_boxes(train), inside_boxes(test), evidence, band)
+
+
+@pytest.mark.parametrize("evidence", ["amplitude", "phase"])
+def test_outside_the_box_and_in_its_place_there_is_no_class(evidence):
+    train, test = pair(f"planted:band=high,evidence={evidence},boxes=true,count=1000,snr=2")
+
+    def outside(images):
+        pixels = images.images.numpy().copy()
+        for pixel, (x0, y0, x1, y1) in zip(pixels, images.boxes.numpy(), strict=True):
+            pixel[:, y0:y1, x0:x1] = 127
+        return pixels
+
+    views = {f"{half} {band}": lambda s, h=half, b=band: features(outside(s), h, b) for half, band in PLACES}
+    views |= {"pixels": lambda s: outside(s).reshape(len(s), -1).astype(float), "corners": lambda s: s.boxes.double().numpy()}
+    for name, view in views.items():
+        found = accuracy(view(train), train.labels, view(test), test.labels)
+        assert CHANCE[0] < found < CHANCE[1], (name, found)
+
+
+@pytest.mark.parametrize("snr", [0.5, 1])
+def test_the_signal_to_noise_ratio_is_the_one_asked_for(snr):
+    images = data.load(f"planted:band=middle,evidence=both,snr={snr},count=4000")
+    spectrum = np.fft.rfft2(images.images.numpy()[:, 0] - 127.5)[:, in_band(32, "middle")]
+    for feature in (np.log(np.abs(spectrum)), spectrum / np.abs(spectrum)):
+        classes = [feature[images.labels.numpy() == c] for c in range(4)]
+        means = np.stack([c.mean(0) for c in classes])
+        between = np.mean(np.abs(means - means.mean(0)) ** 2, axis=0)
+        within = np.mean([np.mean(np.abs(c - c.mean(0)) ** 2, axis=0) for c in classes], axis=0)
+        assert np.median(np.sqrt(between / within)) == pytest.approx(snr, rel=0.03)
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_the_spectrum_averaged_over_the_classes_is_the_envelope(band):
+    images = data.load(f"planted:band={band},evidence=both,count=4000").images.numpy()[:, 0]
+    power = np.mean(np.abs(np.fft.rfft2(images - 127.5)) ** 2, axis=0)
+    flat = power * np.maximum(distance(32), 1) ** 2
+    assert np.median(flat[in_band(32, band)]) == pytest.approx(np.median(flat), rel=0.1)
+
+
+@pytest.mark.parametrize("parameters", ["band=low", "band=low,boxes=true", "band=high,evidence=phase,snr=10", "slope=0"])
+def test_no_pixel_is_black_or_white(parameters):
+    images = data.load(f"planted:{parameters}").images
+    assert images.min() > 0
+    assert images.max() < 255
+
+
+def test_the_bands_share_the_disc_and_nothing_else():
+    held = sum(in_band(33, band).astype(int) for band in BANDS)
+    np.testing.assert_array_equal(held, (distance(33) > 0) & (distance(33) < 33 / 2))  # no |k| is half a whole number
+
+
+@pytest.mark.parametrize("side", [20, 32, 33, 40, 70, 140, 212])
+def test_the_edges_of_the_bands_are_exact_on_every_processor(side, other_rounding):
+    for band, edges in BANDS.items():
+        low, high = ((Fraction(edge) * side) ** 2 for edge in edges)
+        expected = [[max(low, 1) <= k * k + x * x < high for x in range(side // 2 + 1)] for k in range(side // 2)]
+        assert in_band(side, band)[: side // 2].tolist() == expected
+        assert in_band(side, band)[1:].tolist() == in_band(side, band)[:0:-1].tolist()
+
+
+def test_boxes_are_half_the_side_and_inside_the_image():
+    images = data.load("planted:boxes=true,side=40,count=200")
+    x0, y0, x1, y1 = images.boxes.T
+    assert set((x1 - x0).tolist()) == set((y1 - y0).tolist()) == {20}
+    assert (x0.min(), y0.min(), x1.max(), y1.max()) == (0, 0, 40, 40)
+
+
+def test_an_image_depends_on_its_index_and_not_on_how_many_there_are():
+    few, many = data.load("planted:count=8"), data.load("planted:count=80")
+    assert few.images.equal(many.images[:8])
+
+
+def test_splits_and_seeds_give_other_noise():
+    train, test, other = data.load("planted:count=9"), data.load("planted:count=9", "test"), data.load("planted:count=9,seed=1")
+    assert not train.images.equal(test.images)
+    assert not train.images.equal(other.images)
+
+
+def test_odd_sides_many_channels_and_classes_work():
+    images = data.load("planted:side=33,channels=3,classes=7,count=70,snr=1")
+    assert images.shape == (3, 33, 33)
+    assert images.labels.bincount().tolist() == [10] * 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("bnad=high", "did you mean 'band'"),
+        ("band=hihg", "'low', 'middle' or 'high'"),
+        ("snr=0", "snr=0"),
+        ("classes=1", "classes=1"),
+        ("count=2.5", "count=2.5"),
+        ("boxes=maybe", "boxes=maybe"),
+        ("side=16,band=low,boxes=true,side=16", "given twice"),
+        ("side=8,band=low,boxes=true", "take a larger side"),
+        ("band=high,evidence=amplitude,snr=8", "rounding to 8 bits"),
+        ("band=high,evidence=phase,slope=4", "rounding to 8 bits"),
+    ],
+)
+def test_impossible_parameters_are_refused(parameters, message):
+    with pytest.raises(UserError, match=message):
+        data.load(f"planted:{parameters}")

@@ -1,0 +1,130 @@
+"""Arms side by side: what is one arm, differences paired by seed, and what an original's departures are compared with."""
+
+import pytest
+
+from specfreq import augment, experiment
+from specfreq.core.errors import UserError
+from specfreq.evidence import comparison, tables
+
+SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "batch": 50, "shift": 0, "flip": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
+        specs = ["none", "apr-p", augment.as_published("apr-p")]
+        yield experiment.run_all(
+            experiment.grid(**SMALL, augment=specs, epochs=1, seed=[0, 1]), experiment.grid(**SMALL, epochs=2, seed=[0, 1])
+        )
+
+
+def row(arm, values, seeds=None, quantity="q", **more):
+    mean = sum(values) / len(values)
+    seeds = list(range(len(values))) if seeds is None else seeds
+    fields = {"data": "d", "arm": arm, "stands_for": arm, "series": "corrected", "quantity": quantity}
+    return {**fields, "seeds": seeds, "values": values, "mean": mean, "low": None, "high": None, **more}
+
+
+def test_an_arm_is_named_by_its_augmentation_and_what_else_is_not_as_in_the_first(runs):
+    names = ["none", "apr-p", "apr-p:channels=True,donor=batch,per=batch", "none, epochs=2"]
+    assert list(comparison.arms(runs)) == names
+    assert all([r.experiment.seed for r in group] == [0, 1] for group in comparison.arms(runs).values())
+
+
+def test_rows_hold_what_the_measures_found(runs):
+    rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy"), "of zeros": ("accuracy", "per_class.0")})
+    first = runs[0].results["accuracy"]
+    assert rows[0]["values"][0] == first["accuracy"] and rows[1]["values"][0] == first["per_class"][0]
+    assert rows[0]["chance"] == 10 and rows[0]["keys"] == [r.key for r in runs[:2]]
+    published = comparison.select(rows, series="as published", quantity="accuracy")
+    assert [r["stands_for"] for r in published] == ["apr-p"]
+    assert {r["arm"]: r["stands_for"] for r in rows}["none, epochs=2"] == "none, epochs=2"
+
+
+def test_entries_of_a_list_become_quantities_by_their_names(runs):
+    rows = comparison.entries(runs[:2], "corruption:corruptions=fog+contrast,size=20", "by_corruption", "corruptions")
+    whole = [r.measure("corruption:corruptions=fog+contrast,size=20") for r in runs[:2]]
+    assert {r["quantity"]: r["values"] for r in rows} == {
+        name: [w["by_corruption"][w["corruptions"].index(name)] for w in whole] for name in ("fog", "contrast")
+    }
+
+
+def test_an_average_is_over_seeds(runs):
+    found = comparison.average(runs, "accuracy", "per_class")
+    a, b = (r.results["accuracy"]["per_class"] for r in runs[:2])
+    assert found["none"]["per_class"] == pytest.approx([(x + y) / 2 for x, y in zip(a, b, strict=True)])
+    assert found["none"]["accuracy"] == runs[0].results["accuracy"]["accuracy"]
+
+
+def test_differences_are_paired_by_seed():
+    """The arms of each seed differ by exactly 1; the seeds differ by much more."""
+    (found,) = comparison.differences([row("none", [10.0, 50, 90]), row("a", [91.0, 51, 11], seeds=[2, 1, 0])], "none")
+    assert found["mean"] == 1 and found["low"] == found["high"] == 1
+
+
+def test_a_seed_that_the_baseline_has_not_is_left_out():
+    (found,) = comparison.differences([row("none", [10.0, 20]), row("a", [13.0, 99], seeds=[0, 7])], "none")
+    assert found["values"] == [3] and found["low"] is None
+    assert comparison.differences([row("none", [1.0]), row("a", [2.0], seeds=[5])], "none") == []
+
+
+def test_departures_are_compared_with_the_arm_that_has_none():
+    rows = [
+        row("none", [50.0, 51, 52]),
+        row("apr-s", [40.0, 41, 42]),
+        row("apr-s:overflow=wrap", [38.0, 39, 40], stands_for="apr-s", series="overflow=wrap"),
+    ]
+    (found,) = comparison.departures(rows)
+    assert (found["arm"], found["mean"]) == ("apr-s:overflow=wrap", -2)
+
+
+def test_words_say_sign_and_interval():
+    rows = [row("apr-s:overflow=wrap", [1.0], quantity="error", low=0.5, high=1.5)]
+    assert tables.told(rows) == {"apr-s overflow=wrap error": "1.00 ± 0.50"}
+    assert tables.told(rows, signed=True, suffix=" apart") == {"apr-s overflow=wrap error apart": "+1.00 [+0.50, +1.50]"}
+    html = tables.arms_table([row("a", [1.0]), row("b", [2.0], quantity="other")]).to_html()
+    assert html.count("–") == 2
+
+
+def test_what_is_no_number_is_refused(runs):
+    complaints = {
+        "acuracy": "did you mean 'accuracy'",
+        "per_class": r"a list, not a number; .* per_class\.0",
+        "per_class.10": r"no per_class\.10, but a list of 10",
+        "per_class.-1": "but a list of 10",
+        "per_class.first": "but a list of 10",
+        "accuracy.0": r"no accuracy\.0, but \d",
+        "provenance.torch": "not a number",
+    }
+    for key, complaint in complaints.items():
+        with pytest.raises(UserError, match=complaint):
+            comparison.rows(runs[:1], {"x": ("accuracy", key)})
+    with pytest.raises(UserError, match="unknown arm"):
+        comparison.differences([row("a", [1.0])], "none")
+    assert comparison.differences([], "none") == comparison.departures([]) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "series", "published"),
+    [
+        ("none", "corrected", "none"),
+        ("augmix", "corrected", "augmix"),
+        ("apr-s", "corrected", "apr-s:channels=True,overflow=wrap"),
+        ("apr-s:overflow=wrap", "overflow=wrap", "apr-s:channels=True,overflow=wrap"),
+        ("apr-p:channels=1,donor=batch,p=0.5,per=batch", "as published", "apr-p:channels=True,donor=batch,p=0.5,per=batch"),
+    ],
+)
+def test_an_augmentation_has_a_published_form_and_a_corrected_one(spec, series, published):
+    assert augment.series(spec) == series and augment.as_published(spec) == published
+    assert augment.series(augment.corrected(spec)) == "corrected"
+    assert augment.series(published) == ("as published" if published != spec.partition(":")[0] else "corrected")
+
+
+def test_fields_are_read_as_on_the_command_line():
+    given = experiment.fields(["lr=0.3", "milestones=0.3,0.6", "flip=false"])
+    built = experiment.Experiment(**given)
+    assert (built.lr, built.milestones, built.flip) == (0.3, (0.3, 0.6), False)
+    for wrong in (["lr"], ["lr=1", "lr=2"]):
+        with pytest.raises(UserError, match="no field"):
+            experiment.fields(wrong)
