@@ -13,7 +13,7 @@ import pytest
 
 from specfreq import cli, experiment
 from specfreq.compendium import book, execution
-from specfreq.core import storage
+from specfreq.core import places, storage
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def root(tmp_path, add_study, monkeypatch):
     """A compendium of one study, in place of the one this package lies in."""
     add_study(tmp_path, "study", "print(epochs)", parameters="epochs: int = 2  # passes over the data\nsigmas: list[float] = [2]")
     (tmp_path / "notebooks" / "profiles.yaml").write_text("laptop: {study: {epochs: 7}}")
-    monkeypatch.setattr(runs, "root", lambda: tmp_path)
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

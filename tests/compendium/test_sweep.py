@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from specfreq import cli
 from specfreq.compendium import book, cluster, execution, sweep
+from specfreq.core import places
 from specfreq.core.errors import UserError
 from specfreq.experiment import runs
 
@@ -317,7 +318,7 @@ def test_two_sweeps_do_not_share_a_folder_and_one_that_cannot_be_written_is_refu
 
 def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swept, root, monkeypatch, capsys):
     rows, asked = swept[0], []
-    monkeypatch.setattr(runs, "root", lambda: root)
+    monkeypatch.setattr(places, "root", lambda: root)
     monkeypatch.setattr(sweep, "sweep", lambda *args, say, **options: asked.append((args, options)) or say("busy") or rows)
     with pytest.raises(SystemExit, match="1"):
         cli.main(["sweep", "study", "-p", "seed=0,1", "-p", "sigmas", "[2,4],12", "-p", "seed=2", "--workers", "3", "-o", "out"])

@@ -160,7 +160,7 @@ def test_data_lies_where_the_environment_says(monkeypatch, tmp_path):
 
 def test_without_it_data_lies_in_the_checkout_or_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("SPECFREQ_DATA", raising=False)
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "checkout" / "specfreq" / "data.py"))
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "checkout" / "specfreq" / "data" / "__init__.py"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "checkout" / "data").mkdir(parents=True)
     assert data.root() == tmp_path / "home" / ".cache" / "specfreq"  # some folder called data, no checkout

@@ -25,8 +25,7 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     """An empty compendium to publish into."""
-    monkeypatch.setattr(runs, "root", lambda: tmp_path)
-    monkeypatch.setattr(claims, "root", lambda: tmp_path)
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
     (tmp_path / "book").mkdir()
     return tmp_path
 

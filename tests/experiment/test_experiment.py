@@ -19,7 +19,7 @@ from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.experiment import Experiment, description, runs
 from specfreq.measures.inference import logits
-from specfreq.train import loop
+from specfreq.train import loop, state
 
 SMALL = {"data": "digits", "train_size": 200, "test_size": 100, "epochs": 1, "batch": 50, "shift": 1, "flip": False}
 
@@ -175,7 +175,7 @@ def test_the_commit_is_ours_or_none(tmp_path):
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
         subprocess.run([*git, *command], check=True)
-    program = "from specfreq import provenance; print(provenance._commit(), provenance.__file__)"
+    program = "from specfreq.core import provenance; print(provenance._commit(), provenance.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["None", str(tmp_path / "lib" / "specfreq" / "provenance.py")]
@@ -183,7 +183,7 @@ def test_the_commit_is_ours_or_none(tmp_path):
 
 def test_another_version_of_the_trainer_is_another_run(monkeypatch):
     key = Experiment(**SMALL).key
-    monkeypatch.setattr(loop, "VERSION", train.VERSION + 1)
+    monkeypatch.setattr(state, "VERSION", train.VERSION + 1)
     assert Experiment(**SMALL).key != key
 
 
@@ -214,7 +214,7 @@ def test_classes_that_differ_are_refused_before_training(monkeypatch):
         images = real(name, split, size, **draw)
         return images if split == "train" else type(images)(images.images, images.labels, (*images.classes[:-1], "ten"), name)
 
-    monkeypatch.setattr(runs, "_load", other)
+    monkeypatch.setattr(description, "_load", other)
     with pytest.raises(UserError, match="classes of training and test images differ"):
         specfreq.run(Experiment(**SMALL))
 
@@ -375,7 +375,7 @@ def test_nothing_is_computed_when_one_of_several_is_impossible(monkeypatch, tmp_
     ],
 )
 def test_wrong_descriptions_are_refused_before_data_is_read(field, message, monkeypatch):
-    monkeypatch.setattr(runs, "_load", None)
+    monkeypatch.setattr(description, "_load", None)
     with pytest.raises(UserError, match=message):
         Experiment(**{**SMALL, **field})
 
@@ -504,7 +504,7 @@ def test_an_edited_provenance_is_noticed(two, field):
 
 
 def test_edited_settings_are_noticed_without_the_data(two, monkeypatch):
-    monkeypatch.setattr(runs, "_load", None)
+    monkeypatch.setattr(description, "_load", None)
     file = two[0] / "experiment.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "lr": 0.2}))
     unsealed(two[0] / "provenance.json")
@@ -598,7 +598,7 @@ def test_what_was_measured_is_given_even_if_its_other_set_is_gone(two, monkeypat
     ],
 )
 def test_numbers_beyond_all_use_are_refused_at_once(field, monkeypatch):
-    monkeypatch.setattr(runs, "_load", None)
+    monkeypatch.setattr(description, "_load", None)
     with pytest.raises(UserError, match="is refused"):
         Experiment(**{**SMALL, **field})
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from specfreq import ImageSet, fourier, models
+from specfreq.core.images import unit
 from specfreq.measures import compute
 from specfreq.measures.answers import halves
 

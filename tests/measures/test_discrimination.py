@@ -8,6 +8,7 @@ from scipy.stats import f_oneway, ortho_group
 
 from specfreq import fourier, models
 from specfreq.core.errors import UserError
+from specfreq.core.images import unit
 from specfreq.measures import compute
 from specfreq.measures.discrimination import Sums
 

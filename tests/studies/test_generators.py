@@ -231,10 +231,10 @@ def test_a_walk_ends_at_its_latents_and_keeps_their_length():
 
 
 def test_images_of_a_run_are_the_sum_of_its_parts_within_range(runs):
-    for parts in ("bands", "together"):
-        made = runs[parts].parts(runs[parts].latents(5))
+    for which in ("bands", "together"):
+        made = runs[which].parts(runs[which].latents(5))
         assert made.shape == (3, 5, 1, 8, 8)
-        assert_close(runs[parts].images(runs[parts].latents(5)), made.sum(0).clamp(0, 1))
+        assert_close(runs[which].images(runs[which].latents(5)), made.sum(0).clamp(0, 1))
 
 
 def test_what_was_trained_once_is_not_trained_again(runs, monkeypatch):
