@@ -24,8 +24,6 @@ import torch
 from torch import Tensor
 from torch.fft import fft, fftfreq, fftshift, ifft, ifftshift, irfft2, rfft2, rfftfreq
 
-BANDS = {"low": (0, 1 / 8), "middle": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}  # from <= |f| < to, cycles per pixel
-
 
 def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False) -> Tensor:
     r"""Recombine the amplitude spectrum of one image with the phase spectrum of another.

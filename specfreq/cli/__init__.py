@@ -295,17 +295,18 @@ def _differences(experiment: Any) -> str:
 )
 def train(context: typer.Context) -> None:
     """Train one experiment, or find it trained already, and measure it. `specfreq train --help` lists its options."""
-    from specfreq import Experiment, measures
+    from specfreq import measures
     from specfreq.cli import train_options
+    from specfreq.experiment import Experiment
 
     def command(measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
-        runs, wanted = Experiment(**fields), measure or ["accuracy"]
+        experiment, wanted = Experiment(**fields), measure or ["accuracy"]
         for name in wanted:
             measures.check(name)
-        from specfreq import run
+        from specfreq.experiment import run
         from specfreq.train import team
 
-        done = run(runs, wanted, device=device, checkpoint_every=checkpoint_every)
+        done = run(experiment, wanted, device=device, checkpoint_every=checkpoint_every)
         if team.first():
             _show(done)
 

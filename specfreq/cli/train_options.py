@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from specfreq import Experiment
-from specfreq.experiment import profiles
+from specfreq.experiment import Experiment, profiles
 
 
 def command(run: Callable[..., None]) -> "typer.core.TyperCommand":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PLAIN = {"pydantic", "pydantic_core", *sys.stdlib_module_names}  # what a type of an option may import
-OURS = {"specfreq.core.spec", "specfreq.data"}  # of this package, what a type of an option may import: neither loads torch
+OURS = {"specfreq.core.errors", "specfreq.core.spec", "specfreq.data"}  # of ours, what it may import: none loads torch
 POSITIONAL, KEYWORD_ONLY = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 

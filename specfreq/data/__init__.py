@@ -81,7 +81,9 @@ def load(name: str, split: str = "train", size: int | None = None, seed: int = 0
         raise unknown("split", split, SPLITS, name)
     from specfreq.data import sets
 
-    source = _kind(name).source(name, split, root())
+    kind = _kind(name)
+    kind.normal_form(name)  # refuses what no set of this kind is called
+    source = kind.source(name, split, root())
     if source.left_out:
         log.warning("specfreq: %s (%s): %s", name, split, source.left_out)
     if not isinstance(source, sets.Source):

@@ -10,8 +10,6 @@ import numpy as np
 from specfreq.core.errors import UserError
 from specfreq.core.pictures import decode
 from specfreq.core.places import visible
-from specfreq.core.spec import matching
-from specfreq.corruptions.recipes import COMMON, EXTRA
 from specfreq.data import root
 from specfreq.data.folders import is_picture
 from specfreq.data.sets import ImageSet, Source
@@ -50,7 +48,6 @@ def source(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
     Raises:
         UserError: no such corruption or set; a file is missing or damaged, or pictures are of another size (each named).
     """
-    corruption = matching("corruption", corruption, COMMON + EXTRA)
     name = name_of(images)
     if name == "ImageNet-C":
         return _imagenet(images, corruption, severity)

@@ -11,8 +11,8 @@ from specfreq.core.errors import UserError
 from specfreq.core.spec import canonical, resolve
 from specfreq.data.kinds import SPLITS, Kind, Row
 from specfreq.data.sets import Source
-from specfreq.fourier import BANDS
 
+BANDS = {"low": (0, 1 / 8), "middle": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}  # from <= |f| < to, cycles per pixel
 HEADROOM = 7  # standard deviations between mid-grey and black or white, so that clipping tells nothing
 ROUNDING = 12**-0.5  # rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
 STREAMS = {"train": 0, "test": 1, "classes": 2}

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from specfreq import Experiment
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.spec import file_name
+from specfreq.experiment.description import Experiment
 
 QUICK = "quick"  # the profile that is the notebooks' own defaults
 TRAIN = "train"  # where a profile has the fields of an experiment, beside its studies

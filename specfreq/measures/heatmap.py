@@ -11,7 +11,7 @@ from specfreq import fourier
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import Draws, content, seed_of
-from specfreq.fourier import BANDS
+from specfreq.data.planted import BANDS
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
 

@@ -31,7 +31,7 @@ STUDY = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def places(tmp_path_factory):
+def own_places(tmp_path_factory):
     """One thread for all, and no trace in the folders of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")

@@ -8,8 +8,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from specfreq import data
 from specfreq.core.errors import UserError
-from specfreq.data.planted import distance, in_band
-from specfreq.fourier import BANDS
+from specfreq.data.planted import BANDS, distance, in_band
 
 CHANCE = (0.20, 0.30)  # of 1,000 test images in 4 classes: 0.25 within 3.6 standard deviations
 PLACES = [(half, band) for half in ("amplitude", "phase") for band in BANDS]

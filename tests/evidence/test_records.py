@@ -151,8 +151,8 @@ def test_within_a_point_needs_an_interval_below_one():
     near = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.9, 80.8, 81.9])]}
     wide = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.5, 79.5, 81.9])]}
     far = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [70.0, 71, 72.1])]}
-    verdicts = [verdicts.judge(claim("within_a_point", "none", "whitening"), r)[0] for r in (near, wide, far)]
-    assert verdicts == [verdicts.YES, verdicts.UNDECIDED, verdicts.NOT]
+    found = [verdicts.judge(claim("within_a_point", "none", "whitening"), r)[0] for r in (near, wide, far)]
+    assert found == [verdicts.YES, verdicts.UNDECIDED, verdicts.NOT]
 
 
 def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():

@@ -178,7 +178,7 @@ def test_the_commit_is_ours_or_none(tmp_path):
     program = "from specfreq.core import provenance; print(provenance._commit(), provenance.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == ["None", str(tmp_path / "lib" / "specfreq" / "provenance.py")]
+    assert done.stdout.split() == ["None", str(tmp_path / "lib" / "specfreq" / "core" / "provenance.py")]
 
 
 def test_another_version_of_the_trainer_is_another_run(monkeypatch):

@@ -51,12 +51,12 @@ def killer(which: str, folder: Path) -> None:
     from tqdm import tqdm
 
     import specfreq
-    from specfreq import train
+    from specfreq.train import loop
 
     tqdm.monitor_interval = 0  # no thread that holds the lock of all bars while a child is forked
     tqdm.set_lock(threading.RLock())  # and none shared by processes, which a killed child would take with it
 
-    fit, random_ = train.fit, random.Random(which)
+    fit, random_ = loop.fit, random.Random(which)
     asked = experiment(which)
     asked.key  # noqa: B018 - loads the images once, for all children
 
@@ -64,7 +64,7 @@ def killer(which: str, folder: Path) -> None:
         os.environ["SPECFREQ_RUNS"] = str(folder / runs)
         if log is not None:
             steps = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            train.fit = partial(fit, after_step=lambda epoch, step: os.write(steps, f"{epoch * 4 + step}\n".encode()))
+            loop.fit = partial(fit, after_step=lambda epoch, step: os.write(steps, f"{epoch * 4 + step}\n".encode()))
         specfreq.run(asked, checkpoint_every=0)
 
     training("whole")  # in this process: what torch imports at the first step, the children have
