@@ -20,7 +20,15 @@ from specfreq.augment import operations
 
 BATCH, ROUNDS, AT_LEAST = 128, 30, 20
 ORIGINAL, PAIRED = "the original", "the original's APR-P"
-SPECS = ("apr-s", "apr-s:channels=1", "apr-s:channels=1,overflow=wrap", "apr-p", "apr-p:channels=1", "apr-sp", "augmix")
+SPECS = (
+    "apr-s",
+    "apr-s:channels=1",
+    "apr-s:channels=1,overflow=wrap",
+    "apr-p",
+    "apr-p:channels=1",
+    "apr-sp",
+    "augmix",
+)
 SPECS += ("amplitude-mix", "hybrid-augment", "vipaug", "afa")
 
 
@@ -29,7 +37,9 @@ def operation(picture: Image.Image) -> Image.Image:
     level, sign, side = random.uniform(0.1, 3), random.choice((-1, 1)), picture.width
 
     def affine(*matrix: float) -> Image.Image:
-        return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)
+        return picture.transform(
+            picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
+        )
 
     match random.choice(operations.NAMES):
         case "autocontrast":
@@ -84,15 +94,21 @@ def run() -> None:
     calls |= parts(images, generator)
     rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
 
-    print(f"\nAugmenting {BATCH} images of 3x32x32 as bare transforms, draws and checks included, float32; {ROUNDS} rounds.")
+    print(
+        f"\nAugmenting {BATCH} images of 3x32x32 as bare transforms, draws and checks included, float32; {ROUNDS} rounds."
+    )
     speed = BATCH / statistics.median(times[ORIGINAL] for times in rounds)
-    print(f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images a second.")
+    print(
+        f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images a second."
+    )
     print("As many times as fast, median (quartiles):")
     for name in list(calls)[2:]:
         times = spread([each[ORIGINAL] / each[name] for each in rounds])
         goal = f"  target >= {AT_LEAST}" if name == "apr-s" else ""
         print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f}){goal}")
-    print("APR-P of the original, full complex transforms of the batch; as many times as fast, checks and draws included:")
+    print(
+        "APR-P of the original, full complex transforms of the batch; as many times as fast, checks and draws included:"
+    )
     for name in ("apr-p:channels=1", "apr-p"):
         times = spread([each[PAIRED] / each[name] for each in rounds])
         print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f})")
@@ -106,7 +122,9 @@ def parts(images: Tensor, generator: Generator) -> dict[str, Callable]:
     return {
         "apr-s, drawn before, of bytes": partial(apr.before, images, rows),
         "  of that, the first operation": partial(operations.apply, images, first, level),
-        "  the second, of half of the images": partial(operations.apply, images[::2], second[::2], again[::2]),
+        "  the second, of half of the images": partial(
+            operations.apply, images[::2], second[::2], again[::2]
+        ),
         "  their recombination": partial(fourier.recombine, half, half.flip(0)),
         "  a bare rfft2 and irfft2 of that half": lambda: irfft2(rfft2(half)),
     }

@@ -125,14 +125,21 @@ def run() -> None:
     pictures, x, whole = list(images.permute(0, 2, 3, 1).contiguous().numpy()), images / 255, 0.0
     versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}, scikit-image {skimage.__version__}, Pillow {PIL.__version__}"
     try:
-        versions += f", imagecorruptions {metadata.version('imagecorruptions')} (for {', '.join(LEFT_TO_PACKAGE)})"
+        versions += (
+            f", imagecorruptions {metadata.version('imagecorruptions')} (for {', '.join(LEFT_TO_PACKAGE)})"
+        )
     except metadata.PackageNotFoundError:
         versions += f"; imagecorruptions is not installed, so {', '.join(LEFT_TO_PACKAGE)} have no peer"
     np.random.seed(0)
-    print(f"\nCorrupting {COUNT} images of 3x32x32, medians of {ROUNDS} rounds. Peers, picture by picture: {versions}.")
+    print(
+        f"\nCorrupting {COUNT} images of 3x32x32, medians of {ROUNDS} rounds. Peers, picture by picture: {versions}."
+    )
     print("                        images a second, severities 1 to 5           as many times as fast at 3")
     for name in names():
-        times = [statistics.median(seconds(lambda s=s: corrupt(x, name, s)) for _ in range(ROUNDS)) for s in range(1, 6)]  # noqa: B023
+        times = [
+            statistics.median(seconds(lambda s=s: corrupt(x, name, s)) for _ in range(ROUNDS))
+            for s in range(1, 6)
+        ]  # noqa: B023
         whole += sum(times) / COUNT
         rates = " ".join(f"{COUNT / t:8.0f}" for t in times)
         if found := peer(name, 3):
@@ -145,4 +152,6 @@ def run() -> None:
         else:
             ratio = "       -"
         print(f"  {name:18}{rates}{ratio}")
-    print(f"All {5 * len(names())} sets of {SET} images: {whole * SET:.0f} s, on {torch.get_num_threads()} thread.")
+    print(
+        f"All {5 * len(names())} sets of {SET} images: {whole * SET:.0f} s, on {torch.get_num_threads()} thread."
+    )

@@ -52,7 +52,9 @@ def run() -> None:
         contenders[COMPILED] = lambda: compiled(a, p)
     for name, call in contenders.items():
         expected = recombine(a, p, channels="3-D" in name)
-        torch.testing.assert_close(torch.as_tensor(call()).float(), expected, rtol=0, atol=1e-4)  # the same mathematics
+        torch.testing.assert_close(
+            torch.as_tensor(call()).float(), expected, rtol=0, atol=1e-4
+        )  # the same mathematics
     measured = {name: ratio(call, lambda: irfft2(rfft2(p)), ROUNDS) for name, call in contenders.items()}
 
     print(f"\nRecombining 128 pairs of 3x32x32 images, float32; {ROUNDS} rounds; {compilation}.")
@@ -61,4 +63,6 @@ def run() -> None:
         goal = f"  target <= {AT_MOST[name]}" if name in AT_MOST else ""
         print(f"  {name:37}{times.median:7.2f} ({times.lower:.2f} .. {times.upper:.2f}){goal}")
     for name, goal in AT_LEAST.items():
-        print(f"  {OURS_3D} is {measured[name].median / measured[OURS_3D].median:.1f} x as fast as {name}; target >= {goal}")
+        print(
+            f"  {OURS_3D} is {measured[name].median / measured[OURS_3D].median:.1f} x as fast as {name}; target >= {goal}"
+        )

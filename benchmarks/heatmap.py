@@ -31,7 +31,9 @@ class Disturbed(Dataset):
         spectrum[k] = 1
         wave = torch.fft.irfft2(spectrum, s=(32, 32))
         self.wave = norm * wave / wave.norm()
-        self.transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Lambda(self.disturb)])
+        self.transform = v2.Compose(
+            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Lambda(self.disturb)]
+        )
 
     def disturb(self, image: Tensor) -> Tensor:
         signs = [random.randrange(-1, 2, 2) for _ in image]
@@ -111,14 +113,29 @@ def compare(name: str) -> None:
         call()
     rounds = [{what: seconds_per_image(model, call) for what, call in calls.items()} for _ in range(ROUNDS)]
 
-    per_image = {what: np.array([each[what] for each in rounds]) for what in calls}  # (rounds, 2): in all, inside
-    ours, theirs = WHOLE * per_image["specfreq"], ORIGINAL * per_image["original"]  # for a whole map of one image
+    per_image = {
+        what: np.array([each[what] for each in rounds]) for what in calls
+    }  # (rounds, 2): in all, inside
+    ours, theirs = (
+        WHOLE * per_image["specfreq"],
+        ORIGINAL * per_image["original"],
+    )  # for a whole map of one image
     outside = (theirs[:, 0] - theirs[:, 1]) / (ours[:, 0] - ours[:, 1])
-    print(f"\nFourier heat map of {name}, {IMAGES} images of 3x32x32, float32; {ROUNDS} rounds, median (quartiles):")
+    print(
+        f"\nFourier heat map of {name}, {IMAGES} images of 3x32x32, float32; {ROUNDS} rounds, median (quartiles):"
+    )
     for what, ratios, goal in (
         ("share of the time inside the network", ours[:, 1] / ours[:, 0], f"  target >= {SHARE}"),
-        (f"the same of the original's algorithm, torchvision {torchvision.__version__}", theirs[:, 1] / theirs[:, 0], ""),
-        ("time for an image over that of a bare forward pass", per_image["specfreq"][:, 0] / per_image["bare"][:, 0], ""),
+        (
+            f"the same of the original's algorithm, torchvision {torchvision.__version__}",
+            theirs[:, 1] / theirs[:, 0],
+            "",
+        ),
+        (
+            "time for an image over that of a bare forward pass",
+            per_image["specfreq"][:, 0] / per_image["bare"][:, 0],
+            "",
+        ),
         ("the original's time for a whole map over ours", theirs[:, 0] / ours[:, 0], ""),
         ("the same outside of the network", outside, ""),
     ):
@@ -130,13 +147,21 @@ def compare(name: str) -> None:
 def on_gpu() -> None:
     """On a GPU: the whole map of ResNet-18 over 10,000 images, bfloat16."""
     if not torch.cuda.is_available():
-        print(f"  The whole map of ResNet-18 over {ON_GPU:,} images is measured on a GPU; this machine has none.")
+        print(
+            f"  The whole map of ResNet-18 over {ON_GPU:,} images is measured on a GPU; this machine has none."
+        )
         return
-    model, images, times = classifier("resnet18").cuda().to(memory_format=torch.channels_last), pictures(ON_GPU), []
+    model, images, times = (
+        classifier("resnet18").cuda().to(memory_format=torch.channels_last),
+        pictures(ON_GPU),
+        [],
+    )
     measures.compute("fourier-heatmap:step=8", model, images, precision="bfloat16")
     for _ in range(3):
         start = time.perf_counter()
-        measures.compute("fourier-heatmap", model, images, precision="bfloat16")  # its results are on the CPU: nothing is pending
+        measures.compute(
+            "fourier-heatmap", model, images, precision="bfloat16"
+        )  # its results are on the CPU: nothing is pending
         times.append(time.perf_counter() - start)
     shown = ", ".join(f"{t:.1f}" for t in times)
     took = f"median {np.median(times):.1f} s ({shown}); target <= {SECONDS} s"

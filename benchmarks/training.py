@@ -58,7 +58,9 @@ def classifier() -> nn.Module:
     return models.Classifier(models.build(MODEL, 10), torch.full((3,), 0.5), torch.full((3,), 0.25)).train()
 
 
-def bare(batches: Iterator[tuple[Tensor, Tensor]], last: bool = True, compiled: bool = False, low: bool = False) -> Callable:
+def bare(
+    batches: Iterator[tuple[Tensor, Tensor]], last: bool = True, compiled: bool = False, low: bool = False
+) -> Callable:
     """Seconds for one step of the least that a training can be, on whatever is next in ``batches``."""
     model = classifier().to(memory_format=torch.channels_last if last else torch.contiguous_format)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -118,7 +120,11 @@ def run() -> None:
     contenders = {  # name -> (seconds a step, the most it may take in bare steps, of how many batches)
         LOOP: (ours(images, labels), OVERHEAD, 1),
         "specfreq, crop and flip": (ours(images, labels, shift=4, flip=True), AUGMENTATION, 1),
-        "specfreq, crop, flip and apr-p": (ours(images, labels, "apr-p", shift=4, flip=True), AUGMENTATION, 2),
+        "specfreq, crop, flip and apr-p": (
+            ours(images, labels, "apr-p", shift=4, flip=True),
+            AUGMENTATION,
+            2,
+        ),
         "specfreq, bfloat16": (ours(images, labels, precision="bfloat16"), None, 1),
         "specfreq, average of weights": (ours(images, labels, ema=0.99), None, 1),
         "bare loop, contiguous": (bare(batches(memory=torch.contiguous_format), last=False), None, 1),
@@ -140,18 +146,35 @@ def run() -> None:
             steps[name].append(seconds())
     double = steps["bare loop, two views"]
     rows = []
-    print(f"\nTraining {MODEL} on batches of {BATCH} 3x32x32 images, float32; {ROUNDS} rounds of {STEPS} steps; {compilation}.")
+    print(
+        f"\nTraining {MODEL} on batches of {BATCH} 3x32x32 images, float32; {ROUNDS} rounds of {STEPS} steps; {compilation}."
+    )
     print("Time of a step over that of a bare loop on as many views, median (quartiles):")
     for name, (_, most, views) in {BARE: (floor, None, 1), **contenders}.items():
         against = steps[BARE] if views == 1 else double
         times = spread([a / b for a, b in zip(steps[name], against, strict=True)])
         goal = "" if most is None else f"  target <= {most}"
         print(f"  {name:48}{times.median:6.3f} ({times.lower:.3f} .. {times.upper:.3f}){goal}")
-        rows.append({"name": name, "views": views, "seconds": statistics.median(steps[name]), **times._asdict(), "target": most})
+        rows.append(
+            {
+                "name": name,
+                "views": views,
+                "seconds": statistics.median(steps[name]),
+                **times._asdict(),
+                "target": most,
+            }
+        )
     speed = BATCH / statistics.median(steps[BARE])
     print(f"  The bare loop takes {speed:.0f} images a second.")
-    origin = {k: [v] for k, v in provenance(torch.device("cpu")).items()} | {"device": [processor()], "runs": ROUNDS}
-    record = {"study": "training-cost", "profile": "bench", "parameters": {"model": MODEL, "batch": BATCH, "steps": STEPS}}
+    origin = {k: [v] for k, v in provenance(torch.device("cpu")).items()} | {
+        "device": [processor()],
+        "runs": ROUNDS,
+    }
+    record = {
+        "study": "training-cost",
+        "profile": "bench",
+        "parameters": {"model": MODEL, "batch": BATCH, "steps": STEPS},
+    }
     records.save("training-cost", {**record, "rows": rows, "provenance": origin})
     to_accuracy()
 

@@ -25,7 +25,17 @@ from specfreq.evidence import records
 WEIGHT, NOISE = 0.1, 0.1
 ONE, MANY, LARGE = "1 x 1x256x256", "128 x 3x32x32", "8 x 3x224x224"
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-FINE = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of our default, so that it need not be much better than the others
+FINE = (
+    1e-1,
+    3e-2,
+    1e-2,
+    3e-3,
+    1e-3,
+    3e-4,
+    1e-4,
+    3e-5,
+    1e-5,
+)  # of our default, so that it need not be much better than the others
 REFERENCE = 1e-9  # gap of the energies that all others are compared with, in double precision
 ROUNDS, LONGEST = 5, 3.0  # seconds; a solver that took longer gets no finer setting
 SHORTEST = 0.05  # seconds; what is shorter is repeated
@@ -72,7 +82,9 @@ def ours(images: Tensor, tol: float, **options: str) -> Tensor:
 
 def by_scikit_image(images: Tensor, setting: tuple[float, int]) -> Tensor:
     eps, most = setting
-    planes = images.flatten(0, 1).numpy().astype(np.float32 if eps > 1e-7 else np.float64)  # rounding would stop it too soon
+    planes = (
+        images.flatten(0, 1).numpy().astype(np.float32 if eps > 1e-7 else np.float64)
+    )  # rounding would stop it too soon
     result = denoise_tv_chambolle(planes, WEIGHT, eps=eps, max_num_iter=most, channel_axis=0)
     return torch.from_numpy(result).view(images.shape)
 
@@ -86,14 +98,19 @@ def by_pyproximal(pyproximal: ModuleType, images: Tensor, setting: tuple[float, 
     rtol, most = setting
     planes = images.flatten(0, 1).numpy()
     operator = pyproximal.TV(dims=planes.shape[1:], niter=most, rtol=rtol)
-    return torch.from_numpy(np.stack([operator.prox(plane.ravel(), WEIGHT) for plane in planes])).view(images.shape)
+    return torch.from_numpy(np.stack([operator.prox(plane.ravel(), WEIGHT) for plane in planes])).view(
+        images.shape
+    )
 
 
 def contenders(gpu: bool = False) -> list[Contender]:
     """Those that there are. Settings of the others: their tolerance, and the most iterations."""
     solvers = [
         Contender(
-            f"specfreq {a}", specfreq.__version__, FINE if f"specfreq {a}" == OURS else TOLERANCES, partial(ours, algorithm=a)
+            f"specfreq {a}",
+            specfreq.__version__,
+            FINE if f"specfreq {a}" == OURS else TOLERANCES,
+            partial(ours, algorithm=a),
         )
         for a in tv.ALGORITHMS
     ]
@@ -104,16 +121,28 @@ def contenders(gpu: bool = False) -> list[Contender]:
         solvers.append(Contender("scikit-image", skimage.__version__, settings, by_scikit_image, settings[0]))
     if deepinv := peer("deepinv"):
         settings = [*((1e-5, most) for most in (30, 100, 300, 1000)), (1e-6, 10_000)]
-        solvers.append(Contender("deepinv", deepinv.__version__, settings, partial(by_deepinv, deepinv), settings[3]))
+        solvers.append(
+            Contender("deepinv", deepinv.__version__, settings, partial(by_deepinv, deepinv), settings[3])
+        )
     if not gpu and (pyproximal := peer("pyproximal")):
         settings = [(1e-4, 10), *((0.0, most) for most in (30, 100, 300, 1000))]
-        solvers.append(Contender("pyproximal", pyproximal.__version__, settings, partial(by_pyproximal, pyproximal), settings[0]))
+        solvers.append(
+            Contender(
+                "pyproximal",
+                pyproximal.__version__,
+                settings,
+                partial(by_pyproximal, pyproximal),
+                settings[0],
+            )
+        )
     return solvers
 
 
 def photographs() -> dict[str, Tensor]:
     """Of each case, in [0, 1], float32."""
-    whole = {name: torch.from_numpy(embedded.photograph(name)).permute(2, 0, 1) / 255 for name in embedded.PHOTOS}
+    whole = {
+        name: torch.from_numpy(embedded.photograph(name)).permute(2, 0, 1) / 255 for name in embedded.PHOTOS
+    }
     crops = [picture[:, :224, :224] for picture in whole.values()] + [whole["astronaut"][:, -224:, -224:]]
     return {
         ONE: avg_pool2d(whole["astronaut"].mean(0, keepdim=True), 2)[None],
@@ -152,7 +181,9 @@ def measure(images: Tensor, solvers: Sequence[Contender], least: Tensor) -> list
         for setting in one.settings:
             call = partial(one.solve, images, setting)
             seconds, result = timed(call)
-            shown = f"{setting:g}" if isinstance(setting, float) else ", ".join(f"{value:g}" for value in setting)
+            shown = (
+                f"{setting:g}" if isinstance(setting, float) else ", ".join(f"{value:g}" for value in setting)
+            )
             above = ((energy(result.cpu(), images.cpu()) - least) / least).max().item()
             rows.append(Measured(one.solver, one.version, shown, setting == one.default, [seconds], above))
             calls.append(call)
@@ -177,14 +208,20 @@ def as_accurate(rows: Sequence[Measured], suboptimality: float) -> Measured | No
 
 
 def report(name: str, rows: Sequence[Measured]) -> None:
-    print(f"\nROF of {name}, weight {WEIGHT:g}: seconds of the processor, how far the worst image is above its minimum, how many")
-    print(f"times as long as {OURS} takes to be at least as accurate: median (quartiles) of up to {ROUNDS} rounds; * the default.")
+    print(
+        f"\nROF of {name}, weight {WEIGHT:g}: seconds of the processor, how far the worst image is above its minimum, how many"
+    )
+    print(
+        f"times as long as {OURS} takes to be at least as accurate: median (quartiles) of up to {ROUNDS} rounds; * the default."
+    )
     for row in rows:
         times = ""
         if floor := as_accurate(rows, row.suboptimality):
             times = "{:8.2f} ({:.2f} .. {:.2f})".format(*ratio(row, floor))
         what = f"{row.solver} {row.version}{' *' * row.default}"
-        print(f"  {what:36}{row.setting:>14}{statistics.median(row.seconds):10.4f} s{row.suboptimality:10.1e}{times}")
+        print(
+            f"  {what:36}{row.setting:>14}{statistics.median(row.seconds):10.4f} s{row.suboptimality:10.1e}{times}"
+        )
 
 
 def targets(name: str, rows: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -212,26 +249,40 @@ def targets(name: str, rows: Sequence[Measured]) -> list[dict[str, Any]]:
 
 def spectral(images: dict[str, Tensor]) -> list[dict[str, Any]]:
     """The transform with each step of the flow started from nothing, and from the one before: at one gap, and at one error."""
-    print(f"\nSpectral TV, {BANDS} bands, float64; each step of the flow started anew (cold), or from the last (warm).")
+    print(
+        f"\nSpectral TV, {BANDS} bands, float64; each step of the flow started anew (cold), or from the last (warm)."
+    )
     found = []
     for name, count in SPECTRAL.items():
         f = images[name][:count].double()  # in float32 not all of these gaps can be reached
         case = f"{count} x {name.split(' x ')[1]}"
         exact = tv.transform(f, BANDS, tol=1e-6).phi
         arms = [("cold", 1e-4), *(("warm", tol) for tol in (1e-4, 5e-5, 2.5e-5))]
-        rounds = [[timed(partial(tv.transform, f, BANDS, tol=tol, warm=start == "warm")) for start, tol in arms] for _ in range(3)]
+        rounds = [
+            [timed(partial(tv.transform, f, BANDS, tol=tol, warm=start == "warm")) for start, tol in arms]
+            for _ in range(3)
+        ]
         rows = []
         for k, (start, tol) in enumerate(arms):
             error = ((rounds[0][k][1].phi - exact).abs().sum() / exact.abs().sum()).item()
             march = tv.evolve(f, tol=tol, warm=start == "warm")
             steps = sum(int(next(march).iterations.sum()) for _ in range(BANDS + 1))
             times = spread([each[0][0] / each[k][0] for each in rounds])
-            row = {"case": case, "start": start, "tol": tol, "seconds": statistics.median(each[k][0] for each in rounds)}
+            row = {
+                "case": case,
+                "start": start,
+                "tol": tol,
+                "seconds": statistics.median(each[k][0] for each in rounds),
+            }
             rows.append({**row, "iterations": steps, "error": error, **times._asdict()})
-            print(f"  {case} {start}, gap {tol:g}: {row['seconds']:.2f} s, {steps} iterations, Σ|φ - exact| / Σ|exact| {error:.1%}")
+            print(
+                f"  {case} {start}, gap {tol:g}: {row['seconds']:.2f} s, {steps} iterations, Σ|φ - exact| / Σ|exact| {error:.1%}"
+            )
         equal = next((row for row in rows[1:] if row["error"] <= rows[0]["error"]), None)
         shown = f"{equal['median']:.2f} at gap {equal['tol']:g}" if equal else "never as accurate"
-        print(f"  -> cold over warm: {rows[1]['median']:.2f} at the same gap, {shown} with the same error  target >= {WARM}")
+        print(
+            f"  -> cold over warm: {rows[1]['median']:.2f} at the same gap, {shown} with the same error  target >= {WARM}"
+        )
         found += rows
     return found
 
@@ -249,7 +300,9 @@ def on_gpu(images: dict[str, Tensor], least: dict[str, Tensor]) -> dict[str, lis
     planes = noisy(crops[torch.arange(PLANES // 3) % len(crops)] / 255).cuda()
     seconds = [timed(partial(tv.denoise, planes, WEIGHT))[0] for _ in range(6)][1:]
     shown = ", ".join(f"{value:.2f}" for value in seconds)
-    print(f"  {PLANES:,} planes of 32x32, gap 1e-4: median {statistics.median(seconds):.2f} s ({shown})  target <= {SECONDS} s")
+    print(
+        f"  {PLANES:,} planes of 32x32, gap 1e-4: median {statistics.median(seconds):.2f} s ({shown})  target <= {SECONDS} s"
+    )
     return found
 
 
@@ -275,7 +328,10 @@ def run() -> None:
         "threads": torch.get_num_threads(),
         "dtype": "float32",
     }
-    origin = {k: [v] for k, v in provenance(torch.device("cpu")).items()} | {"device": [processor()], "runs": ROUNDS}
+    origin = {k: [v] for k, v in provenance(torch.device("cpu")).items()} | {
+        "device": [processor()],
+        "runs": ROUNDS,
+    }
     record = {
         "study": "tv-solvers",
         "profile": PROFILE,

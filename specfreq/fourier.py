@@ -55,11 +55,17 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
     power = _squared(spectrum)
     zero = power <= level.square()
     gain = (power.maximum(level.square()) / donor).rsqrt()
-    if torch.compiler.is_compiling():  # fuses real arithmetic only; a third faster than the next line would be
-        spectrum = torch.complex(torch.where(zero, level, spectrum.real) * gain, spectrum.imag.masked_fill(zero, 0) * gain)
+    if (
+        torch.compiler.is_compiling()
+    ):  # fuses real arithmetic only; a third faster than the next line would be
+        spectrum = torch.complex(
+            torch.where(zero, level, spectrum.real) * gain, spectrum.imag.masked_fill(zero, 0) * gain
+        )
     else:
         spectrum = torch.where(zero, level, spectrum) * gain
-    return _inverse(ifft(spectrum, dim=-3) if channels and spectrum.numel() else spectrum, phase_of.shape[-2:])
+    return _inverse(
+        ifft(spectrum, dim=-3) if channels and spectrum.numel() else spectrum, phase_of.shape[-2:]
+    )
 
 
 def amplitude(x: Tensor) -> Tensor:
@@ -172,7 +178,9 @@ def taper(height: int, width: int, window: Literal["hamming"] | None = None) -> 
         return torch.ones(height, width, dtype=torch.float64)
     if window != "hamming":
         raise ValueError(f"window must be 'hamming' or None; got {window!r}")
-    return torch.outer(*(torch.hamming_window(n, periodic=False, dtype=torch.float64) for n in (height, width)))
+    return torch.outer(
+        *(torch.hamming_window(n, periodic=False, dtype=torch.float64) for n in (height, width))
+    )
 
 
 def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tensor:
@@ -322,9 +330,13 @@ def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
     """
     _check(x)
     if mask.shape[-2:] != x.shape[-2:]:
-        raise ValueError(f"the mask must be as high and wide as the images {tuple(x.shape)}; got {tuple(mask.shape)}")
+        raise ValueError(
+            f"the mask must be as high and wide as the images {tuple(x.shape)}; got {tuple(mask.shape)}"
+        )
     if not is_hermitian(mask):
-        raise ValueError("the mask must be symmetric about k = 0, else the result is not real; see fourier.hermitian")
+        raise ValueError(
+            "the mask must be symmetric about k = 0, else the result is not real; see fourier.hermitian"
+        )
     return _filter(x, half_of(mask))
 
 
@@ -335,7 +347,9 @@ class Basis(NamedTuple):
     frequencies: Tensor
 
 
-def basis(size: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Basis:
+def basis(
+    size: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+) -> Basis:
     """The distinct real Fourier basis images cos(2π (ky y + kx x) / N) of an N x N grid, orthonormal.
 
     Returns:
@@ -360,7 +374,9 @@ def _check(x: Tensor, axes: str = "(..., C, H, W)") -> None:
         if not isinstance(x, Tensor):
             what = f"{type(x).__name__}; put v2.ToImage(), v2.ToDtype(torch.float32, scale=True) before it"
         else:
-            what = f"{x.dtype} values" + ("; take x.float()" if x.is_floating_point() else " (of uint8 images take x / 255)")
+            what = f"{x.dtype} values" + (
+                "; take x.float()" if x.is_floating_point() else " (of uint8 images take x / 255)"
+            )
         raise TypeError(f"expected a float32 or float64 tensor {axes}; got {what}")
     if x.ndim < axes.count(",") or 0 in x.shape[-2:]:
         raise ValueError(f"expected a tensor {axes}; got shape {tuple(x.shape)}")
@@ -373,7 +389,11 @@ def _rings(squared: Tensor, edges: Tensor) -> Tensor:
 
 def _forward(x: Tensor) -> Tensor:
     """Half spectrum, of an empty batch too, which some builds of torch refuse to transform."""
-    return rfft2(x) if x.numel() else x.new_zeros((*x.shape[:-1], x.shape[-1] // 2 + 1), dtype=x.dtype.to_complex())
+    return (
+        rfft2(x)
+        if x.numel()
+        else x.new_zeros((*x.shape[:-1], x.shape[-1] // 2 + 1), dtype=x.dtype.to_complex())
+    )
 
 
 def _inverse(half: Tensor, size: tuple[int, ...]) -> Tensor:

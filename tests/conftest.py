@@ -12,7 +12,9 @@ from PIL import Image
 from specfreq.data.embedded import PHOTOS, TILE, photograph, tiles
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-PARAMETERS = 'epochs: int = 2  # passes over the training set\nprofile: str = "quick"  # the name of the record'
+PARAMETERS = (
+    'epochs: int = 2  # passes over the training set\nprofile: str = "quick"  # the name of the record'
+)
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +22,10 @@ def add_study():
     """Write notebooks/NAME.ipynb of a compendium: a question, a cell of parameters, and the given code cells."""
 
     def add(root: Path, name: str, *code: str, parameters: str = PARAMETERS) -> Path:
-        cells = [new_markdown_cell(f"# {name}\n\nDoes it run?"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+        cells = [
+            new_markdown_cell(f"# {name}\n\nDoes it run?"),
+            new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        ]
         path = root / "notebooks" / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(new_notebook(cells=[*cells, *map(new_code_cell, code)], metadata=KERNEL), path)
@@ -42,7 +47,10 @@ def imagenet_folder():
                 folder = root / place / f"n{label:08}"
                 folder.mkdir(parents=True)
                 for index in range(count):
-                    (y, x), (height, width) = corners[index % len(corners)], random.randint(TILE // 2, TILE + 1, 2)
+                    (y, x), (height, width) = (
+                        corners[index % len(corners)],
+                        random.randint(TILE // 2, TILE + 1, 2),
+                    )
                     crop = Image.fromarray(picture[y : y + height, x : x + width])
                     crop.save(folder / f"n{label:08}_{index}.JPEG", quality=90)
         return root
@@ -60,7 +68,11 @@ def other_rounding(request, monkeypatch):
         def off(*args, **options):
             found = exact(*args, **options)
             if isinstance(found, torch.Tensor):
-                return found.nextafter(torch.full_like(found, request.param)) if found.is_floating_point() else found
+                return (
+                    found.nextafter(torch.full_like(found, request.param))
+                    if found.is_floating_point()
+                    else found
+                )
             return np.nextafter(found, request.param)
 
         monkeypatch.setattr(owner, name, off)

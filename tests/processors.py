@@ -72,17 +72,26 @@ TESTS = [
 
 def lacking(needs: tuple[str, ...]) -> list[str]:
     """What a setting needs that this processor cannot do."""
-    line = next((one for one in Path("/proc/cpuinfo").read_text().splitlines() if one.startswith("flags")), "")
+    line = next(
+        (one for one in Path("/proc/cpuinfo").read_text().splitlines() if one.startswith("flags")), ""
+    )
     return [need for need in needs if need not in line.split()]
 
 
 def main(options: list[str]) -> int:
     chosen, skipped = dict(SETTINGS), {}
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        skipped = {name: f"its variables mean something on Linux x86-64 only, not on {platform.platform()}" for name in SETTINGS}
+        skipped = {
+            name: f"its variables mean something on Linux x86-64 only, not on {platform.platform()}"
+            for name in SETTINGS
+        }
         del skipped["as it is"]
     else:
-        skipped = {name: f"this processor has no {' '.join(lacks)}" for name, (n, _) in SETTINGS.items() if (lacks := lacking(n))}
+        skipped = {
+            name: f"this processor has no {' '.join(lacks)}"
+            for name, (n, _) in SETTINGS.items()
+            if (lacks := lacking(n))
+        }
     for name, why in skipped.items():
         print(f"{name}: skipped; {why}", flush=True)
         del chosen[name]
@@ -92,7 +101,17 @@ def main(options: list[str]) -> int:
 
     def run(name: str) -> bool:
         start = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *TESTS, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--color=no",
+            *TESTS,
+            *options,
+        ]
         given = os.environ | {"OMP_NUM_THREADS": "1"} | SETTINGS[name][1]
         if ended.is_set():
             return False
@@ -115,7 +134,10 @@ def main(options: list[str]) -> int:
         report = [f"{name}: {'ok' if good else 'FAILED'}, {time.monotonic() - start:.0f} s; {last}"]
         if not good:
             named = [f"  {line[:200]}" for line in lines if line.startswith(("FAILED", "ERROR"))]
-            report += named or [f"  pytest ended with {process.returncode}:", *(f"  {line[:200]}" for line in lines[-15:])]
+            report += named or [
+                f"  pytest ended with {process.returncode}:",
+                *(f"  {line[:200]}" for line in lines[-15:]),
+            ]
         print("\n".join(report), flush=True)
         return good
 

@@ -64,7 +64,10 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def grating(ky: int, kx: int, height: int = 32, width: int = 32) -> torch.Tensor:
-    y, x = torch.arange(height, dtype=torch.float64)[:, None] / height, torch.arange(width, dtype=torch.float64) / width
+    y, x = (
+        torch.arange(height, dtype=torch.float64)[:, None] / height,
+        torch.arange(width, dtype=torch.float64) / width,
+    )
     return torch.cos(2 * math.pi * (ky * y + kx * x) + 0.3)[None]
 
 
@@ -107,7 +110,9 @@ def test_recombination_is_its_definition(size, channels, axes):
 
 @pytest.mark.parametrize("channels, axes", [(False, (-2, -1)), (True, (-3, -2, -1))])
 def test_recombination_of_photographs_is_its_definition(photos, others, channels, axes):
-    assert_close(recombine(photos, others, channels=channels), by_definition(photos, others, axes), rtol=0, atol=1e-12)
+    assert_close(
+        recombine(photos, others, channels=channels), by_definition(photos, others, axes), rtol=0, atol=1e-12
+    )
 
 
 def test_recombining_the_channels_too_gives_another_image(photos, others):
@@ -155,7 +160,9 @@ def test_a_blank_phase_donor_has_phase_zero_also_where_rounding_leaves_noise(siz
 def test_a_grey_phase_donor_has_phase_zero_at_the_channel_frequencies(photos, others):
     grey = others.mean(-3, keepdim=True).expand(-1, 3, -1, -1)
     assert torch.fft.fftn(grey, dim=(-3, -2, -1))[:, 1:].abs().max() < 1e-12
-    assert_close(recombine(photos, grey, channels=True), by_definition(photos, grey, (-3, -2, -1)), rtol=0, atol=1e-12)
+    assert_close(
+        recombine(photos, grey, channels=True), by_definition(photos, grey, (-3, -2, -1)), rtol=0, atol=1e-12
+    )
 
 
 def test_a_blank_phase_donor_of_one_colour_has_phase_zero_where_rounding_leaves_noise():
@@ -175,9 +182,16 @@ def test_amplitude_and_phase_are_those_of_the_full_transform(size):
 @pytest.mark.parametrize("channels", [False, True])
 def test_the_compiled_recombination_is_the_eager_one(photos, others, channels):
     compiled = torch.compile(recombine, backend="eager")  # takes the branch for compilers without needing one
-    assert_close(compiled(photos, others, channels=channels), recombine(photos, others, channels=channels), rtol=0, atol=1e-12)
+    assert_close(
+        compiled(photos, others, channels=channels),
+        recombine(photos, others, channels=channels),
+        rtol=0,
+        atol=1e-12,
+    )
     a, blank = noise(3, 61, 97).float(), torch.full((3, 61, 97), 0.7137)
-    assert_equal_within_rounding(compiled(a, blank, channels=channels), recombine(a, blank, channels=channels))
+    assert_equal_within_rounding(
+        compiled(a, blank, channels=channels), recombine(a, blank, channels=channels)
+    )
 
 
 # -- band limits ------------------------------------------------------------------------------------------------------
@@ -192,7 +206,10 @@ def test_low_and_high_pass_add_up(size):
 
 def test_bands_add_up(photos):
     assert_close(low_pass(photos, 4) + band_pass(photos, 4, 9) + high_pass(photos, 9), photos)
-    assert_close(gaussian_low_pass(photos, 4) + gaussian_band_pass(photos, 1, 4) + gaussian_high_pass(photos, 1), photos)
+    assert_close(
+        gaussian_low_pass(photos, 4) + gaussian_band_pass(photos, 1, 4) + gaussian_high_pass(photos, 1),
+        photos,
+    )
 
 
 @each_size
@@ -265,7 +282,9 @@ def test_gaussian_filters_keep_or_remove_the_mean(photos):
 
 
 def test_gaussian_band_pass_is_the_difference_of_gaussians(photos):
-    expected = skimage.filters.difference_of_gaussians(photos[0].numpy(), 2, 3, mode="wrap", channel_axis=0, truncate=10)
+    expected = skimage.filters.difference_of_gaussians(
+        photos[0].numpy(), 2, 3, mode="wrap", channel_axis=0, truncate=10
+    )
     assert_close(gaussian_band_pass(photos[0], 2, 3), torch.tensor(expected), rtol=0, atol=1e-8)
 
 
@@ -342,9 +361,14 @@ def test_the_legacy_profile_has_the_bins_of_the_original(size, bins):
 def test_the_legacy_profile_loses_half_of_the_first_ring():
     power = (radius(32) == 1).double()
     rounded, legacy = radial_profile(power), radial_profile(power, legacy=True)
-    assert_close(rounded, torch.eye(17, dtype=torch.float64)[1] * 4 / 8)  # all four, of the eight bins with round(|k|) = 1
+    assert_close(
+        rounded, torch.eye(17, dtype=torch.float64)[1] * 4 / 8
+    )  # all four, of the eight bins with round(|k|) = 1
     floor = (torch.arange(32) - 15.5).square()
-    assert_close(legacy[0] * ((floor[:, None] + floor).sqrt().floor() == 1).sum(), torch.tensor(2.0, dtype=torch.float64))
+    assert_close(
+        legacy[0] * ((floor[:, None] + floor).sqrt().floor() == 1).sum(),
+        torch.tensor(2.0, dtype=torch.float64),
+    )
     assert legacy[1:].count_nonzero() == 0
 
 
@@ -364,7 +388,11 @@ def test_a_delta_has_a_flat_spectrum_and_the_mean_frequency_as_centroid(size):
 
 def test_a_box_is_a_low_pass_and_a_laplacian_a_high_pass():
     kernels = torch.tensor(
-        [[[1, 1, 1], [1, 1, 1], [1, 1, 1]], [[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[0, 1, 0], [1, -4, 1], [0, 1, 0]]]
+        [
+            [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
+            [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+            [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+        ]
     )
     power = power_spectrum(torch.nn.functional.pad(kernels.double(), (15, 15, 15, 15)))
     box, delta, laplacian = centroid(power)
@@ -377,7 +405,10 @@ def test_a_box_is_a_low_pass_and_a_laplacian_a_high_pass():
 @pytest.mark.parametrize("size", [(32, 32), (33, 40)], ids=str)
 @pytest.mark.parametrize("ky, kx", [(0, 1), (3, 4), (-8, 15), (16, 16)])
 def test_the_centroid_of_a_grating_is_its_frequency_in_cycles_per_pixel(ky, kx, size):
-    wave, frequency = grating(ky, kx, *size), torch.tensor([math.hypot(ky / size[0], kx / size[1])], dtype=torch.float64)
+    wave, frequency = (
+        grating(ky, kx, *size),
+        torch.tensor([math.hypot(ky / size[0], kx / size[1])], dtype=torch.float64),
+    )
     assert_close(centroid(power_spectrum(wave)), frequency)
     assert_close(centroid(power_spectrum(wave + 5), dc=False), frequency)
     assert (centroid(power_spectrum(wave + 5)) < 0.1 * frequency).all()

@@ -19,7 +19,9 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 @pytest.fixture(scope="module")
 def said():
     """All names that the programs define, one after the other as a reader would run them."""
-    names = {"loader": [(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4))]}
+    names = {
+        "loader": [(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4))]
+    }
     for program in PROGRAMS:
         exec(program, names)
     return names

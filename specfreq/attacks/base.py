@@ -88,7 +88,9 @@ def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Ten
         said = logits.detach().double().requires_grad_()
         (ahead,) = torch.autograd.grad(loss(said, labels).sum(), said)
         ahead = (ahead / ahead.abs().amax(1, keepdim=True).clamp_min(TINY)).to(logits.dtype)
-        slope = torch.autograd.grad(logits, images, ahead, allow_unused=True)[0] if logits.requires_grad else None
+        slope = (
+            torch.autograd.grad(logits, images, ahead, allow_unused=True)[0] if logits.requires_grad else None
+        )
     slope = torch.zeros_like(images) if slope is None else slope.nan_to_num(0, 0, 0)
     return *judged(said.detach(), labels, loss), slope.detach()
 

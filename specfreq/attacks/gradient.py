@@ -10,7 +10,10 @@ from torch.nn import functional as F
 from specfreq.attacks.base import Attacked, Loss, Model, Search, climb, climbed, inside, judged, start
 from specfreq.core.randomness import uniform
 
-MOMENTUM, RISING = 0.75, 0.75  # of APGD: the weight of the new direction, and the share of steps that should raise the loss
+MOMENTUM, RISING = (
+    0.75,
+    0.75,
+)  # of APGD: the weight of the new direction, and the share of steps that should raise the loss
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,7 +39,16 @@ def fgsm(model: Model, images: Tensor, labels: Tensor, eps: float) -> Attacked:
     return search.found
 
 
-def pgd(model: Model, images: Tensor, labels: Tensor, eps: float, seeds: Tensor, *, steps: int = 20, restarts: int = 1) -> Attacked:
+def pgd(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    seeds: Tensor,
+    *,
+    steps: int = 20,
+    restarts: int = 1,
+) -> Attacked:
     r"""Projected gradient descent, from a random start in the ball.
 
     .. math:: x_{k+1} = \Pi(x_k + \alpha \operatorname{sign} \nabla L(x_k)), \qquad \alpha = 2.5\,\varepsilon/K
@@ -154,7 +166,10 @@ def _auto(
     wrong, s["loss"], s["slope"] = ask(s["x"], s)
     s |= {"best": s["x"], "best_loss": s["loss"], "best_slope": s["slope"], "last_best": s["loss"]}
     s["step"] = torch.full((len(place), 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
-    s["rises"], s["shortened"] = torch.zeros_like(place), torch.ones_like(wrong)  # nothing is flat before the first look
+    s["rises"], s["shortened"] = (
+        torch.zeros_like(place),
+        torch.ones_like(wrong),
+    )  # nothing is flat before the first look
     kept, looked = search.see(place, s["x"], s["loss"], wrong, 0), 0
     checkpoints = set(_checkpoints(steps))
     for k in range(1, steps + 1):
@@ -177,6 +192,9 @@ def _auto(
             shorten = (s["rises"] < RISING * (k - looked)) | idle
             back = shorten[:, None, None, None]
             s["step"] = torch.where(back, s["step"] / 2, s["step"])
-            s["x"], s["slope"] = torch.where(back, s["best"], x), torch.where(back, s["best_slope"], s["slope"])
+            s["x"], s["slope"] = (
+                torch.where(back, s["best"], x),
+                torch.where(back, s["best_slope"], s["slope"]),
+            )
             s |= {"shortened": shorten, "last_best": s["best_loss"], "rises": torch.zeros_like(s["rises"])}
             looked = k

@@ -10,7 +10,17 @@ from specfreq.core.randomness import uniform
 
 CHUNK = 50  # queries whose random numbers are drawn together
 FULL = 10_000  # queries of the paper's schedule
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after which of these the squares' area is halved
+HALVINGS = (
+    10,
+    50,
+    200,
+    500,
+    1000,
+    2000,
+    4000,
+    6000,
+    8000,
+)  # after which of these the squares' area is halved
 Schedule = Literal["rescaled", "absolute"]
 
 
@@ -62,7 +72,10 @@ def square(
             side = min(max(round((share * height * width) ** 0.5), 1), height, width)
             drawn = s["drawn"][:, query % CHUNK]
             top, left = (drawn[:, i] * (n - side + 1) // 1 for i, n in ((0, height), (1, width)))
-            down, across = ((at >= begin[:, None]) & (at < begin[:, None] + side) for at, begin in ((rows, top), (columns, left)))
+            down, across = (
+                (at >= begin[:, None]) & (at < begin[:, None] + side)
+                for at, begin in ((rows, top), (columns, left))
+            )
             window = down[:, None, :, None] & across[:, None, None, :]
             moved = s["x"] + 2 * eps * _signs(drawn[:, 2:, None, None], images)
             x = inside(torch.where(window, moved, s["x"]), s["clean"], eps)

@@ -115,7 +115,13 @@ def series(spec: str) -> str:
     """``corrected``, ``as published``, or the quirks that it has, such as ``overflow=wrap``."""
     _, values, quirks = _quirks(spec)
     has = {name: quirk for name, quirk in quirks.items() if values[name] == quirk}
-    return "corrected" if not has else "as published" if has == quirks else ", ".join(f"{k}={v}" for k, v in has.items())
+    return (
+        "corrected"
+        if not has
+        else "as published"
+        if has == quirks
+        else ", ".join(f"{k}={v}" for k, v in has.items())
+    )
 
 
 def _quirks(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -44,7 +44,9 @@ class FourierWaves(Augmentation):
         return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
-        return {"seed": torch.randint(2**63 - 1, (count,), generator=generator)}  # how many channels there are shows later
+        return {
+            "seed": torch.randint(2**63 - 1, (count,), generator=generator)
+        }  # how many channels there are shows later
 
     def transform(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> Tensor:
         channels, height, width = images.shape[1:]
@@ -58,7 +60,9 @@ class FourierWaves(Augmentation):
         size = torch.linalg.vector_norm(waves, dim=(-2, -1), keepdim=True)
         return (images + waves * (strength / size)).clamp(0, 1)
 
-    def views(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> tuple[Tensor, ...]:
+    def views(
+        self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         return images, self.transform(images, rows, donors)
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:

@@ -53,7 +53,9 @@ class AmplitudeMix(Augmentation):
         share = rows["share"].to(images.dtype)[:, None, None, None]
         return torch.lerp(images, fourier.recombine(donors, images), share).clamp(0, 1)
 
-    def views(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> tuple[Tensor, ...]:
+    def views(
+        self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         return images, self.transform(images, rows, donors)
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:

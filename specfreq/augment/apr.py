@@ -49,7 +49,12 @@ class APRPair(Augmentation):
     ):
         super().__init__()
         self.p, self.per, self.in_batch, self.channels = probability(p), per, donor == "batch", channels
-        self.clip, self.normalised, self.donors, self.halved = clip, normalised, donor == "set", loss == "mean"
+        self.clip, self.normalised, self.donors, self.halved = (
+            clip,
+            normalised,
+            donor == "set",
+            loss == "mean",
+        )
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
@@ -69,15 +74,22 @@ class APRPair(Augmentation):
             donors = images[permutation(rows["donor"])]
         if self.normalised:
             if self.mean is None:
-                raise UserError("normalised=1 needs the mean and deviation of the training images; call fit(images) first")
-            mean, std = self.mean.to(images.device), self.std.to(images.device)  # a state may have been loaded elsewhere
+                raise UserError(
+                    "normalised=1 needs the mean and deviation of the training images; call fit(images) first"
+                )
+            mean, std = (
+                self.mean.to(images.device),
+                self.std.to(images.device),
+            )  # a state may have been loaded elsewhere
             mixed = fourier.recombine(*((x - mean) / std for x in (donors, images)), channels=self.channels)
             mixed = mixed * std + mean
         else:
             mixed = fourier.recombine(donors, images, channels=self.channels)
         return torch.where(coin_of(rows["coin"], self.per), mixed.clamp(0, 1) if self.clip else mixed, images)
 
-    def views(self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None) -> tuple[Tensor, ...]:
+    def views(
+        self, images: Tensor, rows: Mapping[str, Tensor], donors: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         return images, self.transform(images, rows, donors)
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:
@@ -107,7 +119,9 @@ class APRSingle(EightBit):
 
     early = True
 
-    def __init__(self, p: float = 1.0, severity: float = 3.0, channels: bool = False, overflow: Overflow = "clip"):
+    def __init__(
+        self, p: float = 1.0, severity: float = 3.0, channels: bool = False, overflow: Overflow = "clip"
+    ):
         super().__init__()
         operations.check(severity)
         self.p, self.severity, self.channels, self.overflow = probability(p), severity, channels, overflow
@@ -121,10 +135,14 @@ class APRSingle(EightBit):
         def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor) -> Tensor:
             y = operations.apply(x, operation[:, 1], level[:, 1])
             amplitude_of, phase_of = parted(x, y, branch, self.overflow)
-            return from_levels(fourier.recombine(amplitude_of, phase_of, channels=self.channels), self.overflow)
+            return from_levels(
+                fourier.recombine(amplitude_of, phase_of, channels=self.channels), self.overflow
+            )
 
         branch = rows["branch"]
-        return dispatch(first, branch.clamp_max(1), {0: to_floats, 1: mixed}, rows["operation"], rows["level"], branch)
+        return dispatch(
+            first, branch.clamp_max(1), {0: to_floats, 1: mixed}, rows["operation"], rows["level"], branch
+        )
 
 
 class APRBoth(APRPair):
@@ -177,7 +195,11 @@ def chain(count: int, severity: float, p: float, generator: Generator | None) ->
     operation, level = operations.draw((count, 2), severity, generator)
     branch = (torch.randint(4, (count,), generator=generator) - 1).clamp_min(0)
     idle = torch.rand(count, generator=generator) >= p
-    return {"operation": operation.masked_fill(idle[:, None], -1), "level": level, "branch": branch.masked_fill(idle, 0)}
+    return {
+        "operation": operation.masked_fill(idle[:, None], -1),
+        "level": level,
+        "branch": branch.masked_fill(idle, 0),
+    }
 
 
 def parted(x: Tensor, y: Tensor, branch: Tensor, overflow: Overflow) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,14 @@ class AugMix(EightBit):
     Source: Hendrycks et al., ICLR 2020, section 3, and the program's cifar.py.
     """
 
-    def __init__(self, width: int = 3, depth: int = 0, alpha: float = 1.0, severity: float = 3.0, consistency: float = 12.0):
+    def __init__(
+        self,
+        width: int = 3,
+        depth: int = 0,
+        alpha: float = 1.0,
+        severity: float = 3.0,
+        consistency: float = 12.0,
+    ):
         super().__init__()
         operations.check(severity)
         for name, value, least in (("width", width, 1), ("depth", depth, 0), ("consistency", consistency, 0)):
@@ -42,14 +49,24 @@ class AugMix(EightBit):
                 raise UserError(f"{name} must be at least {least}, not {value}")
         if not 0 < alpha < float("inf"):
             raise UserError(f"alpha must be positive, not {alpha}")
-        self.width, self.depth, self.alpha, self.severity, self.consistency = width, depth, float(alpha), severity, consistency
+        self.width, self.depth, self.alpha, self.severity, self.consistency = (
+            width,
+            depth,
+            float(alpha),
+            severity,
+            consistency,
+        )
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         mixtures = (count, 2 if self.consistency else 1)
         chains = (*mixtures, self.width)
         deepest = self.depth or DEEPEST
         operation, level = operations.draw((*chains, deepest), self.severity, generator)
-        depth = torch.full(chains, self.depth) if self.depth else torch.randint(1, DEEPEST + 1, chains, generator=generator)
+        depth = (
+            torch.full(chains, self.depth)
+            if self.depth
+            else torch.randint(1, DEEPEST + 1, chains, generator=generator)
+        )
         weights = torch._sample_dirichlet(torch.full(chains, self.alpha), generator)
         share = torch._sample_dirichlet(torch.full((*mixtures, 2), self.alpha), generator)[..., 0]
         operation = operation.masked_fill(torch.arange(deepest) >= depth[..., None], -1)
@@ -66,13 +83,19 @@ class AugMix(EightBit):
         if not self.consistency:
             return super().loss(logits, labels, criterion)
         logs = torch.stack([F.log_softmax(each, dim=1) for each in logits])
-        mixture = logs.exp().mean(0).clamp(1e-7, 1).log().expand_as(logs)  # as the program does, so that it stays finite
+        mixture = (
+            logs.exp().mean(0).clamp(1e-7, 1).log().expand_as(logs)
+        )  # as the program does, so that it stays finite
         divergence = F.kl_div(mixture, logs, reduction="sum", log_target=True) / logs.shape[:2].numel()
         return criterion(logits[0], labels) + self.consistency * divergence
 
     def _mixtures(self, images: Tensor, rows: Rows) -> Tensor:
         """All mixtures of each image (B, mixtures, C, H, W)."""
-        chains, operation, level = rows["weights"].shape, rows["operation"].flatten(0, 2), rows["level"].flatten(0, 2)
+        chains, operation, level = (
+            rows["weights"].shape,
+            rows["operation"].flatten(0, 2),
+            rows["level"].flatten(0, 2),
+        )
         bytes_ = to_bytes(images).contiguous()
         copies = bytes_[:, None].expand(-1, chains[1:].numel(), -1, -1, -1).flatten(0, 1)
         for step in range(operation.shape[1]):

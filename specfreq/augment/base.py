@@ -29,9 +29,13 @@ class Augmentation(Transform):
 
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything
-    donors = False  # whether those come from the whole data set: row "donor" of the table, an index or several
+    donors = (
+        False  # whether those come from the whole data set: row "donor" of the table, an index or several
+    )
     accompanied = False  # whether `fit` keeps something of every image, and so needs all of them in memory
-    companions: Tensor | None = None  # that: (N, K, H, W), cropped and mirrored as the images are, 0 beyond the border
+    companions: Tensor | None = (
+        None  # that: (N, K, H, W), cropped and mirrored as the images are, 0 beyond the border
+    )
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
@@ -81,7 +85,9 @@ class Augmentation(Transform):
         if not self.training:
             return inputs[0] if len(inputs) == 1 else inputs
         if generator is not None and (not isinstance(generator, Generator) or generator.device.type != "cpu"):
-            raise UserError("draws are made on the CPU, for images on any device; give a generator of the CPU")
+            raise UserError(
+                "draws are made on the CPU, for images on any device; give a generator of the CPU"
+            )
         drawn = functools.cache(lambda count: self.draw(count, generator))
 
         def augmented(batch: Tensor) -> Tensor:
@@ -116,7 +122,9 @@ def refuse_others(images: Tensor, why: str) -> None:
             checked(part, hint=f"; {why}, so leave out the filter")
 
 
-def dispatch(images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Tensor]], *rows: Tensor) -> Tensor:
+def dispatch(
+    images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Tensor]], *rows: Tensor
+) -> Tensor:
     """Images (B, C, H, W), each replaced by what the work of its case makes of it; those of a case without work stay.
 
     On a processor a work sees the images of its case; on a GPU all, and theirs are taken, as asking which they are would stall
@@ -135,7 +143,10 @@ def dispatch(images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Ten
     ordered, order = case.sort(stable=True)
     values, counts = (t.tolist() for t in ordered.unique_consecutive(return_counts=True))
     groups = zip(*(t.index_select(0, order).split(counts) for t in (images, *rows)), strict=True)
-    parts = [works[value](*group) if value in works else group[0] for value, group in zip(values, groups, strict=True)]
+    parts = [
+        works[value](*group) if value in works else group[0]
+        for value, group in zip(values, groups, strict=True)
+    ]
     return torch.cat(parts).index_select(0, order.argsort()) if parts else images
 
 

@@ -9,12 +9,23 @@ from torch.nn import functional as F
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.apr import APRSingle, Overflow, chain, coin_of, from_levels, parted, permutation, probability
+from specfreq.augment.apr import (
+    APRSingle,
+    Overflow,
+    chain,
+    coin_of,
+    from_levels,
+    parted,
+    permutation,
+    probability,
+)
 from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, refuse_others
 from specfreq.core.errors import UserError
 from specfreq.core.images import to_bytes, to_floats
 
-EDGE = math.exp(-2) / (1 + 2 * math.exp(-2))  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
+EDGE = math.exp(-2) / (
+    1 + 2 * math.exp(-2)
+)  # of a Gaussian of deviation 0.5 at -1, 0 and 1, divided by their sum
 CENTRE = 1 - 2 * EDGE
 FLAT = 1e-6  # of a level: more than rounding leaves
 
@@ -128,7 +139,9 @@ class HybridAugment(Augmentation):
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         rows = {}
-        if self.pairs:  # two coins and two donors each: of the high frequencies, of the low frequencies' amplitude
+        if (
+            self.pairs
+        ):  # two coins and two donors each: of the high frequencies, of the low frequencies' amplitude
             rows["coin"] = torch.rand(count, 2, generator=generator) < self.p
             rows["donor"] = torch.stack([torch.randperm(count, generator=generator) for _ in range(2)], dim=1)
         return rows | (self.single.draw(count, generator) if self.single else {})
@@ -144,11 +157,15 @@ class HybridAugment(Augmentation):
         else:
             high, other = donors.unflatten(0, (-1, 2)).unbind(1)
         if high.shape != images.shape:
-            raise UserError(f"donors must be shaped as the images, {tuple(images.shape)}; got {tuple(high.shape)}")
+            raise UserError(
+                f"donors must be shaped as the images, {tuple(images.shape)}; got {tuple(high.shape)}"
+            )
         hybrid, recombined = (coin_of(coin, self.per) for coin in rows["coin"].unbind(1))
         blurred = low(images)
         if self.plus:
-            blurred = torch.where(recombined, fourier.recombine(low(other), blurred, channels=self.channels), blurred)
+            blurred = torch.where(
+                recombined, fourier.recombine(low(other), blurred, channels=self.channels), blurred
+            )
         mixed = blurred + (high - low(high))
         return torch.where(hybrid, mixed.clamp(0, 1) if self.clip else mixed, images)
 

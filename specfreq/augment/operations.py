@@ -14,7 +14,17 @@ from specfreq.augment.base import dispatch
 from specfreq.core.errors import UserError
 
 # the order of the original's list; an operation is its place in it, and -1 is none
-NAMES = ("autocontrast", "equalize", "posterize", "rotate", "solarize", "shear_x", "shear_y", "translate_x", "translate_y")
+NAMES = (
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "rotate",
+    "solarize",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
 AUTOCONTRAST, EQUALIZE, POSTERIZE, ROTATE, SOLARIZE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y = range(9)
 LEAST = 0.1  # level
 
@@ -102,7 +112,9 @@ def _equalising(values: Tensor, high: Tensor) -> Tensor:
     """The table (B, C, 256) of `equalize` for values, int64 (B, C, N), whose highest is `high` (B, C)."""
     one = torch.ones((), dtype=torch.int32, device=values.device)
     histogram = torch.zeros((*values.shape[:2], 256), dtype=torch.int32, device=values.device)
-    histogram.scatter_add_(2, values, one.expand_as(values))  # of integers, so the order of the sums does not matter
+    histogram.scatter_add_(
+        2, values, one.expand_as(values)
+    )  # of integers, so the order of the sums does not matter
     cumulative = histogram.cumsum(2)
     highest = histogram.gather(2, high[..., None].long())
     step = (values.shape[2] - highest) // 255
@@ -139,13 +151,17 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert the values from the threshold (B,) on, 1 to 256."""
-    return images ^ -(images > (threshold - 1).to(torch.uint8)[:, None, None, None]).to(torch.uint8)  # -1 has all bits
+    return images ^ -(images > (threshold - 1).to(torch.uint8)[:, None, None, None]).to(
+        torch.uint8
+    )  # -1 has all bits
 
 
 def translate(images: Tensor, right: Tensor, below: Tensor) -> Tensor:
     """Take each pixel from so many further right and below, whole numbers (B,); black if that is outside."""
     height, width = images.shape[-2:]
-    rows, columns = (torch.arange(n, device=images.device) + by[:, None] for n, by in ((height, below), (width, right)))
+    rows, columns = (
+        torch.arange(n, device=images.device) + by[:, None] for n, by in ((height, below), (width, right))
+    )
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     place = torch.where(inside, rows[:, :, None] * width + columns[:, None], height * width).flatten(1)
     pixels = F.pad(images.flatten(2), (0, 1))  # the last is the black one
@@ -160,7 +176,9 @@ def affine(images: Tensor, matrix: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     x, y = (torch.arange(n, device=images.device, dtype=torch.float64) + 0.5 for n in (width, height))
     # what sampling calls -1 and 1 are the borders
-    matrix = torch.stack([row * (2 / n) for row, n in zip(matrix.unbind(1), (width, height), strict=True)], dim=1)
+    matrix = torch.stack(
+        [row * (2 / n) for row, n in zip(matrix.unbind(1), (width, height), strict=True)], dim=1
+    )
     place = matrix[:, :, :1, None] * x + (matrix[:, :, 1:2, None] * y[:, None] + matrix[:, :, 2:, None] - 1)
     inside = (place.abs().amax(1) < 1).to(torch.uint8)
     # rounding must not push a whole number below itself before the fraction is cut off

@@ -22,14 +22,18 @@ log = logging.getLogger(__name__)
 VERSION = 1  # of what the files of bands hold
 LAST = 100  # band; each is a solve for every image
 STEP, TOL = 1 / 14, 1e-4  # of the flow; the bands of 32x32 photographs are then right to half a percent
-AT_ONCE = 2**22  # values of images whose bands are computed at a time, and lie in one file: seconds of work on a processor
+AT_ONCE = (
+    2**22
+)  # values of images whose bands are computed at a time, and lie in one file: seconds of work on a processor
 
 
 def _in_order(bands: str) -> str:
     """Numbers of bands in ascending order, each once: 1+2."""
     numbers = [part.strip() for part in bands.split("+")]
     if not all(n.isdecimal() and 1 <= int(n) <= LAST for n in numbers):
-        raise PydanticCustomError("bands", f"write numbers from 1 to {LAST} with + between them, as in bands=1+2")
+        raise PydanticCustomError(
+            "bands", f"write numbers from 1 to {LAST} with + between them, as in bands=1+2"
+        )
     return "+".join(map(str, sorted({int(n) for n in numbers})))
 
 
@@ -94,7 +98,9 @@ class TVBands(Augmentation):
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         shape = count, len(self.bands)
         if self.whole:
-            return {"gain": torch.randint(int(self.low), int(self.high) + 1, shape, generator=generator).float()}
+            return {
+                "gain": torch.randint(int(self.low), int(self.high) + 1, shape, generator=generator).float()
+            }
         return {"gain": torch.rand(shape, generator=generator) * (self.high - self.low) + self.low}
 
     def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
@@ -103,7 +109,9 @@ class TVBands(Augmentation):
             return images
         phi = self._computed(images) if donors is None else donors
         gain = rows["gain"][:1] if self.per == "batch" else rows["gain"]
-        louder = (gain.to(images.dtype) - 1)[:, :, None, None, None] * phi.to(images.dtype).unflatten(1, (len(self.bands), -1))
+        louder = (gain.to(images.dtype) - 1)[:, :, None, None, None] * phi.to(images.dtype).unflatten(
+            1, (len(self.bands), -1)
+        )
         mixed = images + louder.sum(1)
         return mixed.clamp(0, 1) if self.clip else mixed
 
@@ -128,12 +136,16 @@ class TVBands(Augmentation):
         folder = self._folder(images)
         with storage.alone(folder, "computes the bands of these images"):
             count, channels, *size = images.shape
-            kept = torch.empty(count, len(self.bands) * channels, *size, dtype=torch.float16, device=images.device)
+            kept = torch.empty(
+                count, len(self.bands) * channels, *size, dtype=torch.float16, device=images.device
+            )
             parts = torch.arange(count).split(max(1, AT_ONCE // images[0].numel()))
             with progress_bar("bands", count, "img", line=1, unit_scale=True) as bar:
                 for number, part in enumerate(parts):
                     own = slice(int(part[0]), int(part[-1]) + 1)
-                    kept[own] = _held(folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own]))
+                    kept[own] = _held(
+                        folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own])
+                    )
                     bar.update(len(part))
         return kept
 

@@ -56,10 +56,14 @@ class VIPSingle(EightBit):
         return rows | {"seed": torch.randint(2**63 - 1, (count,), generator=generator)}
 
     def before(self, images: Tensor, rows: Rows) -> Tensor:
-        start = dispatch(to_bytes(images), rows["fractal"].clamp_max(0), {0: self._fractal_phase}, rows["fractal"])
+        start = dispatch(
+            to_bytes(images), rows["fractal"].clamp_max(0), {0: self._fractal_phase}, rows["fractal"]
+        )
         first = operations.apply(start, rows["operation"][:, 0], rows["level"][:, 0])
 
-        def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, noisy: Tensor, seed: Tensor) -> Tensor:
+        def mixed(
+            x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, noisy: Tensor, seed: Tensor
+        ) -> Tensor:
             y = operations.apply(x, operation[:, 1], level[:, 1])
             amplitude_of, phase_of = parted(x, y, branch, self.overflow)
             works = {0: self._own_phase, 1: self._noisy_phase}
@@ -213,10 +217,15 @@ def fractals(channels: int, height: int, width: int, device: torch.device) -> Te
     maps = torch.randn(FRACTALS, 4, 2, 2, generator=g)
     norms = torch.linalg.matrix_norm(maps, ord=2, keepdim=True)
     maps *= (0.4 + 0.5 * torch.rand(norms.shape, generator=g)) / norms
-    moves, colours = 2 * torch.rand(FRACTALS, 4, 2, generator=g) - 1, torch.rand(FRACTALS, 4, channels, generator=g)
+    moves, colours = (
+        2 * torch.rand(FRACTALS, 4, 2, generator=g) - 1,
+        torch.rand(FRACTALS, 4, channels, generator=g),
+    )
     points, shades = torch.zeros(FRACTALS, 512, 2), torch.zeros(FRACTALS, 512, channels)
     each, places, shown = torch.arange(FRACTALS)[:, None], [], []
-    for step in range(12 + max(8, height * width // 128)):  # 4 points a pixel, once the first 12 steps brought them there
+    for step in range(
+        12 + max(8, height * width // 128)
+    ):  # 4 points a pixel, once the first 12 steps brought them there
         chosen = torch.randint(4, points.shape[:2], generator=g)
         points = (maps[each, chosen] @ points[..., None])[..., 0] + moves[each, chosen]
         shades = (shades + colours[each, chosen]) / 2

@@ -33,17 +33,26 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get what is not.")
 app.add_typer(data_app, name="data")
 
-Profile = Annotated[str, typer.Option("--profile", help="named parameters for every study, see `specfreq list profiles`")]
+Profile = Annotated[
+    str, typer.Option("--profile", help="named parameters for every study, see `specfreq list profiles`")
+]
 CellTimeout = Annotated[
     int | None,
-    typer.Option("--timeout", metavar="SECONDS", min=1, help="how long one cell of a notebook may take [default: no limit]"),
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=1,
+        help="how long one cell of a notebook may take [default: no limit]",
+    ),
 ]
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal N, 130 is Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a terminal or a pipe cannot show is escaped, and stops nothing
+        if hasattr(
+            stream, "reconfigure"
+        ):  # what a terminal or a pipe cannot show is escaped, and stops nothing
             stream.reconfigure(errors="backslashreplace")
     with processes.interruptible():
         _main(args)
@@ -52,7 +61,9 @@ def main(args: Sequence[str] | None = None) -> None:
 def _main(args: Sequence[str] | None) -> None:
     usage_error = typer.BadParameter.__base__  # typer does not export it
     try:
-        code = typer.main.get_command(app).main(_pairs(sys.argv[1:] if args is None else args), "specfreq", standalone_mode=False)
+        code = typer.main.get_command(app).main(
+            _pairs(sys.argv[1:] if args is None else args), "specfreq", standalone_mode=False
+        )
         if code == 130:  # newer versions of typer catch the interruption themselves
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -99,24 +110,37 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
 ) -> None: ...
 
 
 @app.command("run", context_settings={"help_option_names": []})
 def run_study(
     context: typer.Context,
-    notebook: Annotated[str | None, typer.Argument(metavar="NOTEBOOK", help="a study, or the path of a notebook")] = None,
+    notebook: Annotated[
+        str | None, typer.Argument(metavar="NOTEBOOK", help="a study, or the path of a notebook")
+    ] = None,
     profile: Profile = "quick",
     p: Annotated[
         list[str] | None,
-        typer.Option("-p", metavar="NAME VALUE", help="set a parameter; lists as 2,4,12 or '[2, 4, 12]'; may be repeated"),
+        typer.Option(
+            "-p",
+            metavar="NAME VALUE",
+            help="set a parameter; lists as 2,4,12 or '[2, 4, 12]'; may be repeated",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", metavar="FILE.ipynb", help="executed notebook to write; one in _build/studies if not given")
+        Path | None,
+        typer.Option(
+            "-o", metavar="FILE.ipynb", help="executed notebook to write; one in _build/studies if not given"
+        ),
     ] = None,
     timeout: CellTimeout = None,
-    help: Annotated[bool, typer.Option("--help", help="show this, and the parameters of NOTEBOOK if one is named")] = False,
+    help: Annotated[
+        bool, typer.Option("--help", help="show this, and the parameters of NOTEBOOK if one is named")
+    ] = False,
 ) -> None:
     """Run a study with its own parameters. Unknown or ill-typed ones are refused before anything runs."""
     if help or notebook is None:
@@ -127,7 +151,9 @@ def run_study(
     from specfreq.compendium import notebooks
 
     overrides = dict(_split(item) for item in p or [])
-    notebooks.resolve(notebook, profile, overrides)  # refuses at once, before all that runs notebooks is loaded
+    notebooks.resolve(
+        notebook, profile, overrides
+    )  # refuses at once, before all that runs notebooks is loaded
     from specfreq.compendium import execution
 
     print(execution.execute(notebook, output, profile, overrides, timeout=timeout, say=_say))
@@ -148,14 +174,19 @@ def _split(item: str, usage: str = "") -> tuple[str, str]:
 def _parameters_of(notebook: str) -> str:
     from specfreq.compendium import notebooks
 
-    lines = [f"  {p.name}: {p.annotation} = {p.default!r}\n      {p.help}" for p in notebooks.parameters(notebook).values()]
+    lines = [
+        f"  {p.name}: {p.annotation} = {p.default!r}\n      {p.help}"
+        for p in notebooks.parameters(notebook).values()
+    ]
     return "\n".join([f"\nParameters of {notebook}:", *lines])
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 @app.command("sweep")
@@ -178,13 +209,18 @@ def sweep_study(
             "checkout, the data and FOLDER under the same paths [default: a cluster on this machine]",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="cells at a time on this machine [default: one per core]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="cells at a time on this machine [default: one per core]")
+    ] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="times that a cell is begun again if its worker was lost, on this machine")
+        int,
+        typer.Option(min=0, help="times that a cell is begun again if its worker was lost, on this machine"),
     ] = 2,
     output: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"),
+        typer.Option(
+            "-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"
+        ),
     ] = None,
     timeout: CellTimeout = None,
 ) -> None:
@@ -192,7 +228,9 @@ def sweep_study(
     from specfreq.compendium import notebooks, parameters
 
     if dask and workers:
-        raise UserError("--workers is for this machine; a scheduler's workers are started with `dask worker ADDRESS`")
+        raise UserError(
+            "--workers is for this machine; a scheduler's workers are started with `dask worker ADDRESS`"
+        )
     grid: dict[str, list[str]] = {}
     for name, values in map(_split, p or []):
         grid.setdefault(name, []).extend(parameters.values(values))
@@ -228,7 +266,9 @@ def data_list() -> None:
     print(_table((r.name, r.state, r.what) for r in rows))
     print("\nMissing or damaged; `specfreq data get NAME` gets it:")
     print("\n".join(f"  {row.name}: {row.why}" for row in rows if row.why) or "  nothing")
-    print(f"\nCorrupted images, for corruption:source=official; unpack them in {data.root()}, from {corrupted.SITE}:")
+    print(
+        f"\nCorrupted images, for corruption:source=official; unpack them in {data.root()}, from {corrupted.SITE}:"
+    )
     print(_table((name, "here" if there else "not here") for name, there in corrupted.here().items()))
 
 
@@ -243,11 +283,19 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME", help="see `spec
 @app.command("list")
 def list_all(
     what: Annotated[
-        str | None, typer.Argument(metavar="WHAT", help="studies, profiles, data, models, filters, augmentations, measures or runs")
+        str | None,
+        typer.Argument(
+            metavar="WHAT", help="studies, profiles, data, models, filters, augmentations, measures or runs"
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("-w", "--where", metavar="FIELD=VALUE", help="only the runs whose experiment has this; may be repeated"),
+        typer.Option(
+            "-w",
+            "--where",
+            metavar="FIELD=VALUE",
+            help="only the runs whose experiment has this; may be repeated",
+        ),
     ] = None,
 ) -> None:
     """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs."""
@@ -258,7 +306,9 @@ def list_all(
     if where:
         what = what or "runs"
     if where and what != "runs":
-        raise UserError(f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}")
+        raise UserError(
+            f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}"
+        )
     wanted = dict(_split(item, "--where FIELD=VALUE") for item in where or [])
     kinds = {
         "studies": lambda: notebooks.studies(),
@@ -273,7 +323,11 @@ def list_all(
     if what is not None and what not in kinds:
         raise unknown("kind", what, kinds, where="list")
     for kind in [what] if what else kinds:
-        print("\n".join([f"{kind}:" if what is None else "", *(f"  {name.strip()}" for name in kinds[kind]())]).lstrip("\n"))
+        print(
+            "\n".join(
+                [f"{kind}:" if what is None else "", *(f"  {name.strip()}" for name in kinds[kind]())]
+            ).lstrip("\n")
+        )
 
 
 def _summary(run: Any) -> list[str]:
@@ -285,7 +339,11 @@ def _summary(run: Any) -> list[str]:
 
 def _differences(experiment: Any) -> str:
     """An experiment in few words: its data, model and filter, and what else is not as by default."""
-    values = {k: v for k, v in experiment if v != type(experiment).model_fields[k].default or k in ("data", "model", "filter")}
+    values = {
+        k: v
+        for k, v in experiment
+        if v != type(experiment).model_fields[k].default or k in ("data", "model", "filter")
+    }
     return ", ".join(f"{k}={v}" for k, v in values.items())
 
 
@@ -337,8 +395,12 @@ def measure(
             help="KEY of a run, see `specfreq list runs`; its first letters do. Measures, see `specfreq list measures`",
         ),
     ],
-    filter: Annotated[str | None, typer.Option(help="show the network the test images behind this filter instead")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="show the network the test images behind this filter instead")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -352,9 +414,14 @@ def measure(
         typer.Option(metavar="FILE.safetensors", help="of --model; without it those that the function gives"),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="NAME", help="of --model: the set whose test images are shown, see `specfreq data list`")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="of --model: the set whose test images are shown, see `specfreq data list`"
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")
+    ] = None,
 ) -> None:
     """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not computed again."""
     from specfreq import measures as known
@@ -364,9 +431,13 @@ def measure(
     if model is not None and data is None:
         raise UserError("--model needs --data NAME, the set whose test images the network is shown")
     if model is None and (weights is not None or data is not None):
-        raise UserError("--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE...")
+        raise UserError(
+            "--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE..."
+        )
     if model is None and not names[1:]:
-        raise UserError(f"{names[0]!r} is taken for the KEY of a run; name a measure after it, or your own network by --model")
+        raise UserError(
+            f"{names[0]!r} is taken for the KEY of a run; name a measure after it, or your own network by --model"
+        )
     if output is not None and output.is_dir():
         raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
     found = runs.find_run(names[0]) if model is None else None
@@ -387,9 +458,14 @@ def measure(
 
 @app.command()
 def publish(
-    record: Annotated[str, typer.Argument(metavar="RECORD|KEY", help="the study whose record to publish; or a run, with --as")],
+    record: Annotated[
+        str,
+        typer.Argument(metavar="RECORD|KEY", help="the study whose record to publish; or a run, with --as"),
+    ],
     profile: Annotated[str, typer.Option("--profile", help="the profile the study was run with")] = "laptop",
-    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="publish the run of that key, under this name")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="publish the run of that key, under this name")
+    ] = None,
 ) -> None:
     """Write the record of a study, or of one run, into the book's results, where tables and verdicts find it.
 

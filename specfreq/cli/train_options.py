@@ -12,17 +12,36 @@ from specfreq.experiment import Experiment, profiles
 def command(run: Callable[..., None]) -> "typer.core.TyperCommand":
     """A command that calls `run` with measure, device, checkpoint_every and the fields that were given, as text."""
 
-    def called(profile: str | None, measure: list[str], device: str | None, checkpoint_every: float, **fields: Any) -> None:
+    def called(
+        profile: str | None, measure: list[str], device: str | None, checkpoint_every: float, **fields: Any
+    ) -> None:
         given = {k: v for k, v in fields.items() if v is not None}
         run(measure, device, checkpoint_every, **((profiles.training(profile) if profile else {}) | given))
 
     options = [
-        _option("profile", str | None, None, "values of the options below, which go before it; those that a paper had, say"),
-        _option("measure", list[str] | None, None, "see `specfreq list measures`; may be repeated [default: accuracy]"),
+        _option(
+            "profile",
+            str | None,
+            None,
+            "values of the options below, which go before it; those that a paper had, say",
+        ),
+        _option(
+            "measure",
+            list[str] | None,
+            None,
+            "see `specfreq list measures`; may be repeated [default: accuracy]",
+        ),
         _option("device", str | None, None, "cpu, cuda, cuda:1, ... [default: a GPU if there is one]"),
-        _option("checkpoint_every", float, 60.0, "seconds of training that a killed process loses at most [default: 60]"),
+        _option(
+            "checkpoint_every",
+            float,
+            60.0,
+            "seconds of training that a killed process loses at most [default: 60]",
+        ),
     ]
-    for name, field in sorted(Experiment.model_fields.items(), key=lambda f: f[0] not in Experiment.__annotations__):
+    for name, field in sorted(
+        Experiment.model_fields.items(), key=lambda f: f[0] not in Experiment.__annotations__
+    ):
         kind = bool if field.annotation is bool else str  # Experiment itself reads and checks the text
         shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         help = f"{field.description}" + ("" if field.default is None else f" [default: {shown}]")

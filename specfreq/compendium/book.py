@@ -25,7 +25,12 @@ from specfreq.compendium.execution import QUICK, StudyFailed
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
 
-SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")  # what the pages are made of, besides the studies
+SOURCES = (
+    "_config.yml",
+    "_toc.yml",
+    "book",
+    "notebooks/profiles.yaml",
+)  # what the pages are made of, besides the studies
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
 
 
@@ -129,7 +134,9 @@ def _line(what: str, state: str) -> str:
     return f"  {what:<28} {state}"
 
 
-def _run_studies(profile: str, root: Path, timeout: int | None, say: Callable[[str], None]) -> dict[str, Path]:
+def _run_studies(
+    profile: str, root: Path, timeout: int | None, say: Callable[[str], None]
+) -> dict[str, Path]:
     """Executed notebooks by study, from earlier builds where nothing changed; the others run side by side."""
     outputs = places(profile, root, say)
     stale = [name for name, path in outputs.items() if not path.exists()]
@@ -158,12 +165,16 @@ def _run_studies(profile: str, root: Path, timeout: int | None, say: Callable[[s
         except BaseException:
             for job in jobs:
                 job.cancel()
-            while not all(job.done() for job in jobs):  # again and again: a kernel may have been about to start
+            while not all(
+                job.done() for job in jobs
+            ):  # again and again: a kernel may have been about to start
                 processes.end_started()
                 time.sleep(0.1)
             raise
     if failures:
-        raise BookFailed("\n".join([f"{len(failures)} of {len(outputs)} studies failed; the others are kept", *failures]))
+        raise BookFailed(
+            "\n".join([f"{len(failures)} of {len(outputs)} studies failed; the others are kept", *failures])
+        )
     return outputs
 
 
@@ -205,12 +216,20 @@ def _sources(root: Path) -> dict[str, Path]:
     """The book's own files, by their place below the root."""
     listed = [path for name in SOURCES for path in [root / name, *sorted((root / name).rglob("*"))]]
     ours = {path.relative_to(root): path for path in listed if path.is_file()}
-    return {name.as_posix(): path for name, path in ours.items() if not any(places.hidden(Path(part)) for part in name.parts)}
+    return {
+        name.as_posix(): path
+        for name, path in ours.items()
+        if not any(places.hidden(Path(part)) for part in name.parts)
+    }
 
 
 def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
     """Stage and build from nothing: a warning in a page that an earlier build had kept would stay unseen."""
-    staged, work, log = root / "_build" / "book", root / "_build" / "work", root / "_build" / "reports" / "jupyter-book.log"
+    staged, work, log = (
+        root / "_build" / "book",
+        root / "_build" / "work",
+        root / "_build" / "reports" / "jupyter-book.log",
+    )
     for folder in (staged, work):
         shutil.rmtree(folder, ignore_errors=True)
     for name, path in files.items():

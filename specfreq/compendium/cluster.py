@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Job = TypeVar("Job")
-SENT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))  # by a terminal, to all
+SENT = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)
+)  # by a terminal, to all
 PATIENCE = 10  # seconds for a scheduler to answer, and for its first worker to be there
 
 
@@ -47,7 +49,10 @@ def connect(address: str | None, workers: int) -> Iterator["Client"]:
     except ImportError:
         raise UserError("sweeps need Dask; pip install 'specfreq[scale]'") from None
     # what goes wrong is said by us
-    with silence_logging_cmgr(logging.CRITICAL), _local(workers) if address is None else _remote(address) as client:
+    with (
+        silence_logging_cmgr(logging.CRITICAL),
+        _local(workers) if address is None else _remote(address) as client,
+    ):
         yield client
 
 
@@ -56,14 +61,18 @@ def _remote(address: str) -> "Client":
 
     try:
         client = Client(address, timeout=PATIENCE)
-    except Exception as error:  # another program that answers there is taken for a scheduler that wants exabytes, for one
+    except (
+        Exception
+    ) as error:  # another program that answers there is taken for a scheduler that wants exabytes, for one
         hint = "start one with `dask scheduler`, or leave the address out for a cluster on this machine"
         raise UserError(f"no Dask scheduler answers at {address!r} ({error}); {hint}") from None
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         client.close()
-        raise UserError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`") from None
+        raise UserError(
+            f"the scheduler at {address} has no workers; start some with `dask worker {address}`"
+        ) from None
     return client
 
 
@@ -76,8 +85,18 @@ def _local(workers: int) -> Iterator["Client"]:
         "distributed.scheduler.allowed-failures": 0,  # `run` begins again: Dask blames the jobs that waited for a lost worker, too
         "distributed.nanny.pre-spawn-environ": {},  # or Dask sets OMP_NUM_THREADS and others, in this process too
     }
-    options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": 0, "preload": __name__}
-    options |= {"n_workers": workers, "threads_per_worker": 1, "processes": True, "silence_logs": logging.CRITICAL}
+    options = {
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": 0,
+        "preload": __name__,
+    }
+    options |= {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "silence_logs": logging.CRITICAL,
+    }
     with contextlib.ExitStack() as stack:
         stack.callback(processes.tidy)  # a worker that had to be killed leaves its folder
         own = stack.enter_context(processes.scratch())
@@ -124,7 +143,9 @@ def dask_setup(worker: Any) -> None:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)  # or kernels would never be interrupted
-    tqdm.set_lock(threading.RLock())  # its own lock is between processes too, and a worker that is killed leaks it
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own lock is between processes too, and a worker that is killed leaks it
 
 
 def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], *args: Any) -> None:
@@ -138,9 +159,17 @@ def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], 
         if isinstance(there, BaseException):
             others.append(f"{worker} cannot run specfreq ({type(there).__name__}: {there})")
         else:
-            others += [f"{worker} has {k} {there.get(k)}, here it is {v}" for k, v in here.items() if there.get(k) != v]
+            others += [
+                f"{worker} has {k} {there.get(k)}, here it is {v}"
+                for k, v in here.items()
+                if there.get(k) != v
+            ]
     if others:
-        raise UserError("\n  ".join(["workers must be like this process, or results would depend on who computes them:", *others]))
+        raise UserError(
+            "\n  ".join(
+                ["workers must be like this process, or results would depend on who computes them:", *others]
+            )
+        )
 
 
 def run(
@@ -179,13 +208,17 @@ def run(
                     raise OSError("its scheduler has gone")
                 job, error = owners.pop(future), future.exception()
                 if isinstance(error, KilledWorker):
-                    error = WorkerLost(f"{error.allowed_failures + begun[job]} workers were lost, perhaps for want of memory")
+                    error = WorkerLost(
+                        f"{error.allowed_failures + begun[job]} workers were lost, perhaps for want of memory"
+                    )
                     if begun[job] <= retries:
                         waiting.append(job)
                         continue
                 yield job, error or future.result()
     except OSError:
-        raise ClusterLost("the scheduler was lost; finished cells are kept, the same command runs the others") from None
+        raise ClusterLost(
+            "the scheduler was lost; finished cells are kept, the same command runs the others"
+        ) from None
     finally:
         if owners and client.status == "running":
             client.cancel(list(owners), force=True)

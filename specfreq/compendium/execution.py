@@ -26,10 +26,22 @@ from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
 from specfreq.experiment.profiles import QUICK
 
-__all__ = ["QUICK", "StudyFailed", "Unreadable", "execute", "find", "known_profiles", "parameters", "resolve", "studies"]
+__all__ = [
+    "QUICK",
+    "StudyFailed",
+    "Unreadable",
+    "execute",
+    "find",
+    "known_profiles",
+    "parameters",
+    "resolve",
+    "studies",
+]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
-WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")  # studies side by side that share runs
+WAITED = re.compile(
+    r"specfreq: another process trains run \w+; waiting for it\n"
+)  # studies side by side that share runs
 
 
 PATIENCE = 300  # seconds for a kernel to start; one that died is noticed at once
@@ -121,7 +133,9 @@ def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Para
     notebook.cells = [cell for cell in notebook.cells if not _tagged(cell, "injected-parameters")]
     if changed:  # our own cell: papermill's has a random id and turns tuples into text
         source = "\n".join(["# Parameters", *(f"{k} = {v!r}" for k, v in changed.items())])
-        cell = nbformat.v4.new_code_cell(source, id="injected-parameters", metadata={"tags": ["injected-parameters"]})
+        cell = nbformat.v4.new_code_cell(
+            source, id="injected-parameters", metadata={"tags": ["injected-parameters"]}
+        )
         at = next(i for i, c in enumerate(notebook.cells) if _tagged(c, "parameters"))
         notebook.cells.insert(at + 1, cell)
     return notebook
@@ -156,7 +170,9 @@ def _checked_output(output: Path, root: Path | None) -> Path:
     try:
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}; choose a place that can be written") from None
+        raise UserError(
+            f"cannot write {output}: {error.strerror}; choose a place that can be written"
+        ) from None
     return output
 
 
@@ -224,7 +240,11 @@ def execute(
                 own / "executed.ipynb",
                 kernel_name="python3",
                 language="python",
-                progress_bar={"desc": path.stem, "disable": None if progress is None else not progress, "leave": False},
+                progress_bar={
+                    "desc": path.stem,
+                    "disable": None if progress is None else not progress,
+                    "leave": False,
+                },
                 kernel_manager_class=kernel,
                 record_timing=False,
                 coalesce_streams=True,  # how output is cut into pieces depends on the machine's speed
@@ -254,7 +274,9 @@ def execute(
 def _numbers(notebook: NotebookNode) -> dict[int, int]:
     """The numbers of the cells as counted in the study itself, by their place in the notebook to run or that ran."""
     added = {"injected-parameters", ERROR_MARKER_TAG}
-    own = [place for place, cell in enumerate(notebook.cells) if not added & set(cell.metadata.get("tags", []))]
+    own = [
+        place for place, cell in enumerate(notebook.cells) if not added & set(cell.metadata.get("tags", []))
+    ]
     return {place: number for number, place in enumerate(own, 1)}
 
 
@@ -277,7 +299,9 @@ def _what_failed(error: Exception, partial: NotebookNode, timeout: int | None) -
 
 def _said(folder: Path) -> str:
     """The last line that a kernel wrote, past its notebook, in brackets."""
-    lines = (folder / "stderr").read_text(errors="replace").split("\n") if (folder / "stderr").exists() else []
+    lines = (
+        (folder / "stderr").read_text(errors="replace").split("\n") if (folder / "stderr").exists() else []
+    )
     return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
 
 

@@ -38,7 +38,10 @@ def _cells(path: Path) -> list[tuple[str, list[str]]]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         sheets = [notebook] if "cells" in notebook else notebook["worksheets"]
         return [
-            ("".join(cell.get("source", cell.get("input", ""))), list(cell.get("metadata", {}).get("tags", [])))
+            (
+                "".join(cell.get("source", cell.get("input", ""))),
+                list(cell.get("metadata", {}).get("tags", [])),
+            )
             for sheet in sheets
             for cell in sheet["cells"]
         ]
@@ -63,7 +66,9 @@ def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, An
         UserError: the file has another shape, or names what no study has.
     """
     sets, known = profiles.read(root), studies(root)
-    declared: dict[str, dict[str, Parameter]] = {}  # each notebook is read once, however many profiles name it
+    declared: dict[
+        str, dict[str, Parameter]
+    ] = {}  # each notebook is read once, however many profiles name it
     for profile, of in sets.items():
         for study in of.keys() - {profiles.TRAIN}:
             if study not in known:
@@ -77,7 +82,9 @@ def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, An
 
 def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
     if name not in declared:
-        raise unknown("parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all")
+        raise unknown(
+            "parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all"
+        )
     return declared[name]
 
 

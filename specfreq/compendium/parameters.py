@@ -47,7 +47,11 @@ class Parameter:
     def _parts(self, text: str) -> Any:
         if not any((get_origin(o) or o) in (list, tuple) for o in self.options):
             return text
-        return yaml.safe_load(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
+        return (
+            yaml.safe_load(text)
+            if text.startswith("[")
+            else [p.strip() for p in text.split(",") if p.strip()]
+        )
 
     def check(self, value: Any, where: str) -> Any:
         """A value that has a type already, from YAML or Python: no text is read as a number."""
@@ -58,7 +62,9 @@ class Parameter:
 
     def _refusal(self, value: Any, where: str, error: Exception) -> UserError:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "the list does not end"
-        return UserError(f"{self.name}={value!r} is refused for {where}: {reason[0].lower()}{reason[1:]}; it is {self.annotation}")
+        return UserError(
+            f"{self.name}={value!r} is refused for {where}: {reason[0].lower()}{reason[1:]}; it is {self.annotation}"
+        )
 
 
 def values(text: str) -> list[str]:
@@ -73,7 +79,9 @@ def values(text: str) -> list[str]:
     try:
         return [json.loads(p) if p.startswith('"') else p for p in map(str.strip, parts) if p]
     except ValueError as error:
-        raise UserError(f'cannot read {text!r} ({error}); write text with commas as JSON: "one","two"') from None
+        raise UserError(
+            f'cannot read {text!r} ({error}); write text with commas as JSON: "one","two"'
+        ) from None
 
 
 def _annotation(node: ast.expr) -> Any:
@@ -117,7 +125,9 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
         return f"the parameters cell of {where} has {ast.get_source_segment(cell, node)!r}"
 
     for node in tree.body:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+        if not (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+        ):
             raise UserError(f"{has(node)}; write name: type = value  # what it is")
         if node.target.id in found:
             raise UserError(f"the parameters cell of {where} declares {node.target.id!r} twice")
@@ -131,7 +141,9 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
         except (TypeError, ValueError, PydanticUserError):
             raise UserError(f"{has(node)}; write a type made of {', '.join(TYPES)} and |") from None
         help = comments.get(node.end_lineno) or comments.get(node.lineno, "")
-        parameter = Parameter(node.target.id, ast.unparse(node.annotation), adapter, (kind, *get_args(kind)), value, help)
+        parameter = Parameter(
+            node.target.id, ast.unparse(node.annotation), adapter, (kind, *get_args(kind)), value, help
+        )
         parameter.check(value, f"{where} by default")
         found[parameter.name] = parameter
     return found

@@ -96,22 +96,33 @@ def sweep(
     cells = _cells(source, grid, profile, overrides or {}, folder, root, book.keys(root, threads))
     with _alone(folder):
         seconds = sweep_tables.seconds(folder / "results.csv")
-        rows = {c: sweep_tables.row(c.parameters, c.path, "kept", seconds.get(c.path.name)) for c in cells if c.path.exists()}
+        rows = {
+            c: sweep_tables.row(c.parameters, c.path, "kept", seconds.get(c.path.name))
+            for c in cells
+            if c.path.exists()
+        }
         todo = [cell for cell in cells if cell not in rows]
         workers = min(workers or joblib.cpu_count(), max(1, len(todo)))
         where = f"on {dask}" if dask else f"{workers} at a time"
-        say(f"{source.stem}: {len(todo)} of {len(cells)} cells to run{f', {where}' if todo else ''}; results in {folder}")
+        say(
+            f"{source.stem}: {len(todo)} of {len(cells)} cells to run{f', {where}' if todo else ''}; results in {folder}"
+        )
         try:
             if todo:
                 told, identity = _environment(threads), _identity(source, folder)
-                jobs = {c: (str(source), profile, c.given, c.path, root, Path.cwd(), told, identity, timeout) for c in todo}
+                jobs = {
+                    c: (str(source), profile, c.given, c.path, root, Path.cwd(), told, identity, timeout)
+                    for c in todo
+                }
                 with cluster.connect(dask, workers) as client:
                     cluster.refuse_others(client, _identity, source, folder)
                     try:
                         _run(client, jobs, rows, 0 if dask else retries, len(cells), say, progress)
                     except KeyboardInterrupt:
                         finished = sum(row["state"] != "failed" for row in rows.values())
-                        say(f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the others")
+                        say(
+                            f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the others"
+                        )
                         if dask:  # workers on this machine are killed, and their kernels end with them
                             client.run(_end_kernels, folder, on_error="ignore")
                         raise
@@ -136,9 +147,13 @@ def _refuse_unguarded() -> None:
         UserError: it names the line, and says what to write there.
     """
     frame = sys._getframe()
-    while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"):
+    while frame and not (
+        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"
+    ):
         frame = frame.f_back
-    if frame is None or not Path(frame.f_globals.get("__file__") or "").is_file():  # nothing that a worker could run again
+    if (
+        frame is None or not Path(frame.f_globals.get("__file__") or "").is_file()
+    ):  # nothing that a worker could run again
         return
     script, line = Path(frame.f_globals["__file__"]), frame.f_lineno
     try:
@@ -169,7 +184,9 @@ def _cells(
     """The points of the grid, each once, with the places of their notebooks. All values are checked."""
     count = math.prod(map(len, grid.values()))
     if count > MOST:
-        raise UserError(f"that is {count:,} cells; a sweep has at most {MOST:,}: leave values out, or make several of it")
+        raise UserError(
+            f"that is {count:,} cells; a sweep has at most {MOST:,}: leave values out, or make several of it"
+        )
     study = str(source)
     fixed, declared = execution.resolve(study, profile, overrides, root), execution.parameters(study, root)
     read: dict[str, list[tuple[Any, Any]]] = {}
@@ -178,10 +195,14 @@ def _cells(
             raise UserError(f"parameter {name!r} is both fixed and in the grid; leave one out")
         if not given:
             raise UserError(f"parameter {name!r} has no values; write -p {name}=VALUE,VALUE")
-        execution.resolve(study, profile, {name: given[0]}, root)  # which reads every study: once, not for each value
+        execution.resolve(
+            study, profile, {name: given[0]}, root
+        )  # which reads every study: once, not for each value
         read[name] = [(v, declared[name].read(v, source.stem)) for v in given]
     if not read:
-        raise UserError(f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p seed=0,1,2")
+        raise UserError(
+            f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p seed=0,1,2"
+        )
     varying = [name for name, each in read.items() if len(each) > 1]
     kept = {
         path.stem[-16:]: path for path in places.visible(folder.glob("*.ipynb"))
@@ -205,9 +226,13 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"another sweep is at work in {folder}; wait for it, or choose another folder") from None
+        raise UserError(
+            f"another sweep is at work in {folder}; wait for it, or choose another folder"
+        ) from None
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose a place that can be written") from None
+        raise UserError(
+            f"cannot write {folder}: {error.strerror}; choose a place that can be written"
+        ) from None
     try:
         yield
     finally:
@@ -216,7 +241,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _environment(threads: str) -> dict[str, str]:
     """What all kernels are told, on whatever machine: how many threads, and the places as this process sees them."""
-    told = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    told = {
+        name: os.environ.get(name) or threads
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
     return {**told, "SPECFREQ_RUNS": str(places.runs_dir().absolute()), "SPECFREQ_DATA": str(data.root())}
 
 
@@ -228,7 +256,9 @@ def _identity(source: Path, folder: Path) -> dict[str, str]:
         "torch": origin["torch"],
         "specfreq": f"{origin['specfreq']} ({origin['commit']})",
         "code of specfreq": book.digest(installed["code"])[:8],
-        "notebook": f"{source} ({book.digest(source.read_text())[:8]})" if source.exists() else f"no {source}",
+        "notebook": f"{source} ({book.digest(source.read_text())[:8]})"
+        if source.exists()
+        else f"no {source}",
         "folder": str(folder) if folder.exists() else f"no {folder}",
     }
 
@@ -245,7 +275,10 @@ def _run(
     """Run the cells that are left and add their rows, showing how far it is."""
     failed = 0
     told: set[Cell] = set()
-    with loop.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar, contextlib.ExitStack() as stack:
+    with (
+        loop.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar,
+        contextlib.ExitStack() as stack,
+    ):
 
         def tick(running: int) -> None:
             bar.set_postfix_str(f"{running} running, {failed} failed")
@@ -255,10 +288,17 @@ def _run(
                 say(f"{cell}: started")
                 told.add(cell)
 
-        results = stack.enter_context(contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick, begun)))
+        results = stack.enter_context(
+            contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick, begun))
+        )
         for cell, result in results:
             if isinstance(result, BaseException):
-                result = None, str(result) if isinstance(result, cluster.WorkerLost) else f"{type(result).__name__}: {result}"
+                result = (
+                    None,
+                    str(result)
+                    if isinstance(result, cluster.WorkerLost)
+                    else f"{type(result).__name__}: {result}",
+                )
             seconds, error = result
             notebook, state = (_partial(cell.path), "failed") if error else (cell.path, "done")
             rows[cell] = sweep_tables.row(cell.parameters, notebook, state, seconds, error)
@@ -289,7 +329,9 @@ def run_cell(
     told = {**told, RECORDS: str(output.parent / "records" / output.stem)}
     try:
         if _identity(Path(study), output.parent) != identity:
-            raise UserError("specfreq or the notebook has changed since the sweep began; the same command begins again")
+            raise UserError(
+                "specfreq or the notebook has changed since the sweep began; the same command begins again"
+            )
         execution.execute(
             study,
             output,

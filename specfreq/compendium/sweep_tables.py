@@ -17,7 +17,9 @@ Row = dict[str, Any]  # parameters, state, seconds, values, notebook, error
 OWN = ("seconds", "state", "notebook", "error")  # columns that no parameter or value can take
 
 
-def row(parameters: Mapping[str, Any], notebook: Path, state: str, seconds: float | None, error: str | None = None) -> Row:
+def row(
+    parameters: Mapping[str, Any], notebook: Path, state: str, seconds: float | None, error: str | None = None
+) -> Row:
     """What one cell gave: its state is done, kept or failed; the glued values are read from its notebook."""
     values = {} if error else glued(notebook)
     return {
@@ -87,28 +89,50 @@ def seconds(path: Path) -> dict[str, float]:
 
 def as_text(rows: Sequence[Row], width: int | None = None) -> str:
     """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be; then what does not."""
-    flat = [line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"} for line in table(rows)]
+    flat = [
+        line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"}
+        for line in table(rows)
+    ]
     parameters = list(flat[0])[: len(rows[0]["parameters"])]
-    columns = {name: [(written if name in parameters else _short)(line[name]) for line in flat] for name in flat[0]}
+    columns = {
+        name: [(written if name in parameters else _short)(line[name]) for line in flat] for name in flat[0]
+    }
     same = {}
     for name, cells in columns.items():
-        counted = [cell for cell, row in zip(cells, rows, strict=True) if name in parameters or row["state"] != "failed"]
+        counted = [
+            cell
+            for cell, row in zip(cells, rows, strict=True)
+            if name in parameters or row["state"] != "failed"
+        ]
         if name not in ("seconds", "state") and len(counted) > 1 and len(set(counted)) == 1:
             same[name] = counted[0]
-    printed = {name: [f"  {cell:>{max(map(len, [name, *cells]))}}" for cell in [name, *cells]] for name, cells in columns.items()}
+    printed = {
+        name: [f"  {cell:>{max(map(len, [name, *cells]))}}" for cell in [name, *cells]]
+        for name, cells in columns.items()
+    }
     lead = [name for name in parameters if name not in same]
     blocks = [[*lead]]
     for name in columns:
         if name in same or name in lead:
             continue
-        if width and len(blocks[-1]) > len(lead) and sum(len(printed[n][0]) for n in [*blocks[-1], name]) > width:
+        if (
+            width
+            and len(blocks[-1]) > len(lead)
+            and sum(len(printed[n][0]) for n in [*blocks[-1], name]) > width
+        ):
             blocks.append([*lead])
         blocks[-1].append(name)
-    parts = ["\n".join(map("".join, zip(*(printed[name] for name in block), strict=True))) for block in blocks]
+    parts = [
+        "\n".join(map("".join, zip(*(printed[name] for name in block), strict=True))) for block in blocks
+    ]
     if same:
         text = "in every cell: " + ", ".join(f"{name} {value}" for name, value in same.items())
         whole = {"break_on_hyphens": False, "break_long_words": False}
-        parts.append(textwrap.fill(text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    ", **whole))
+        parts.append(
+            textwrap.fill(
+                text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    ", **whole
+            )
+        )
     return "\n\n".join(parts)
 
 

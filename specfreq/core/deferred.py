@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 PLAIN = {"pydantic", "pydantic_core", *sys.stdlib_module_names}  # what a type of an option may import
-OURS = {"specfreq.core.errors", "specfreq.core.spec", "specfreq.data"}  # of ours, what it may import: none loads torch
+OURS = {
+    "specfreq.core.errors",
+    "specfreq.core.spec",
+    "specfreq.data",
+}  # of ours, what it may import: none loads torch
 POSITIONAL, KEYWORD_ONLY = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
@@ -51,9 +55,13 @@ class Deferred:
     @functools.cached_property
     def __signature__(self) -> inspect.Signature:
         try:
-            return inspect.Signature(p.read() for p in self._named(_source(self.module).parameters(self.name)))
+            return inspect.Signature(
+                p.read() for p in self._named(_source(self.module).parameters(self.name))
+            )
         except Unreadable:
-            return inspect.Signature(self._named(inspect.signature(self.load(), eval_str=True).parameters.values()))
+            return inspect.Signature(
+                self._named(inspect.signature(self.load(), eval_str=True).parameters.values())
+            )
 
     def _named(self, parameters: Iterable[Any]) -> list[Any]:
         """Those that a description can name."""
@@ -95,7 +103,9 @@ class _Source:
     def _value(self, name: str, node: ast.stmt) -> Any:
         match node:
             case ast.ImportFrom():
-                return _imported(node.module, next(a.name for a in node.names if (a.asname or a.name) == name))
+                return _imported(
+                    node.module, next(a.name for a in node.names if (a.asname or a.name) == name)
+                )
             case ast.Import() if name in PLAIN:
                 return importlib.import_module(name)
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
@@ -128,7 +138,12 @@ class _Source:
         node, owner = self._nodes.get(name), self
         if isinstance(node, ast.ClassDef):
             node, owner = self._member(name, "__init__")
-        if not isinstance(node, ast.FunctionDef) or node.args.posonlyargs or node.args.vararg or node.args.kwarg:
+        if (
+            not isinstance(node, ast.FunctionDef)
+            or node.args.posonlyargs
+            or node.args.vararg
+            or node.args.kwarg
+        ):
             raise Unreadable(f"{self._module}.{name}")
         given = node.args
         defaults = [*[None] * (len(given.args) - len(given.defaults)), *given.defaults, *given.kw_defaults]

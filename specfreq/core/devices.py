@@ -19,7 +19,10 @@ def device_of(model: nn.Module) -> torch.device:
 @contextlib.contextmanager
 def exact(device: torch.device) -> Iterator[None]:
     """Deterministic kernels and full float32, forwards and backwards; the caller's settings come back."""
-    strict, lenient = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict, lenient = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     matmul = torch.get_float32_matmul_precision()
     if device.type == "cuda":  # processors have no other kernels; what has none warns
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -50,4 +53,6 @@ def checked_device(name: str | None = None) -> torch.device:
         return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"device {name!r} cannot be used ({reason}); leave it out for the default, or say cpu") from None
+        raise UserError(
+            f"device {name!r} cannot be used ({reason}); leave it out for the default, or say cpu"
+        ) from None

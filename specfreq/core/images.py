@@ -32,13 +32,17 @@ def luminance(x: Tensor) -> Tensor:
 def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
     """Refuse what is not a batch of float images (B, C, H, W) in [0, 1]."""
     if images.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255")
+        raise UserError(
+            f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255"
+        )
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise UserError(f"expected images (B, C, H, W) or (C, H, W); got shape {tuple(images.shape)}")
     if images.numel():
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):  # NaN is not either
-            raise UserError(f"expected images in [0, 1]; these reach from {float(low):.3g} to {float(high):.3g}{hint}")
+            raise UserError(
+                f"expected images in [0, 1]; these reach from {float(low):.3g} to {float(high):.3g}{hint}"
+            )
     return images
 
 

@@ -11,7 +11,10 @@ from PIL import Image, ImageOps
 
 from specfreq.core.errors import UserError
 
-GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's modes of 8 bits
+GREY, COLOUR = (
+    ("1", "L", "LA"),
+    ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
+)  # Pillow's modes of 8 bits
 
 ORIENTATION = 0x0112  # the tag of EXIF
 
@@ -34,7 +37,9 @@ def _opened(file: Path) -> Iterator[Image.Image]:
             raise UserError(f"{file} is no regular file")
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
-                raise UserError(f"{file} has pixels of type {image.mode}; save it with 8 bits a channel")  # else clipped
+                raise UserError(
+                    f"{file} has pixels of type {image.mode}; save it with 8 bits a channel"
+                )  # else clipped
             if image.mode not in GREY + COLOUR:
                 raise UserError(f"{file} has pixels of type {image.mode}; save it as RGB")
             yield image
@@ -46,7 +51,9 @@ def _opened(file: Path) -> Iterator[Image.Image]:
             f"{file} has more than {most} pixels, against which Pillow guards; scale it down, "
             "or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for damaged files
+    except (
+        Exception
+    ) as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for damaged files
         raise UserError(f"{file} is missing, damaged or no picture ({error})") from error
 
 

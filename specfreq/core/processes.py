@@ -54,7 +54,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in mine:  # a process that is ending has only its code to give, and the thread has the last word
+        for (
+            number
+        ) in mine:  # a process that is ending has only its code to give, and the thread has the last word
             signal.signal(number, before[number] if _received is None else signal.SIG_IGN)
         if _received is None:
             signal.set_wakeup_fd(awake)
@@ -101,7 +103,9 @@ def _forget() -> None:
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) is _interrupt:
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+                signal.signal(
+                    number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                )
     _groups.clear()
     _folders.clear()
 
@@ -161,7 +165,9 @@ def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Run ``module`` or ``module:function`` in a process of its own until it ends: its exit code, and all that it printed."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = follower(module, *arguments)
-    with subprocess.Popen(command, cwd=cwd, text=True, errors="replace", start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        command, cwd=cwd, text=True, errors="replace", start_new_session=True, **pipes
+    ) as process:
         started(process.pid)
         try:
             printed, _ = process.communicate()
@@ -196,7 +202,9 @@ def scratch() -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
             lock = FileLock(folder / "lock")
             lock.acquire()
-            if (folder / "lock").exists():  # else another process took it for one that was left, between these two steps
+            if (
+                folder / "lock"
+            ).exists():  # else another process took it for one that was left, between these two steps
                 break
             lock.release()
     except OSError as error:
@@ -245,7 +253,9 @@ if __name__ == "__main__":
     sys.path[0] = ""  # as for `python -m`; else this package's modules would hide others of the same name
     parent = int(sys.argv.pop(1))
     if os.name != "nt":  # kernels have their own watch there
-        os.environ.pop("JPY_PARENT_PID", None)  # and here too, but it ends the kernel alone, and what that started lives on
+        os.environ.pop(
+            "JPY_PARENT_PID", None
+        )  # and here too, but it ends the kernel alone, and what that started lives on
         threading.Thread(target=_follow, args=[parent], daemon=True).start()
     module, _, function = sys.argv.pop(1).partition(":")
     if function:

@@ -90,7 +90,9 @@ def unquoted(text: str) -> str:
     try:
         return json.loads(text) if text.startswith('"') else text
     except ValueError:
-        raise UserError(f'cannot read {text}; write it as "...", with \\" for a quote and \\\\ for a backslash') from None
+        raise UserError(
+            f'cannot read {text}; write it as "...", with \\" for a quote and \\\\ for a backslash'
+        ) from None
 
 
 def _split(text: str, at: str, opening: str) -> list[str]:
@@ -129,7 +131,9 @@ def resolve(kind: str, registry: Mapping[str, type], spec: str) -> tuple[str, di
                 values[key] = TypeAdapter(parameter.annotation).validate_python(given[key])
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise UserError(f"{kind} {name}: {key}={given[key]} is refused: {reason[0].lower()}{reason[1:]}") from None
+                raise UserError(
+                    f"{kind} {name}: {key}={given[key]} is refused: {reason[0].lower()}{reason[1:]}"
+                ) from None
         elif parameter.default is inspect.Parameter.empty:
             raise UserError(f"{kind} {name} needs {key}; write {name}:{key}=...")
         else:
@@ -145,7 +149,11 @@ def shortest(name: str, values: Mapping[str, Any], made_by: Callable[..., Any]) 
 
 def canonical(name: str, values: Mapping[str, Any]) -> str:
     """The one spelling of ``name:key=value,...``: every parameter but those that are None, in order of the name."""
-    shown = (f"{k}={repr(v).removesuffix('.0') if isinstance(v, float) else v}" for k, v in sorted(values.items()) if v is not None)
+    shown = (
+        f"{k}={repr(v).removesuffix('.0') if isinstance(v, float) else v}"
+        for k, v in sorted(values.items())
+        if v is not None
+    )
     return f"{name}:{','.join(shown)}".rstrip(":")
 
 
@@ -154,9 +162,13 @@ class Refusing(BaseModel):
 
     def __init__(self, **values: Any):
         known = type(self).model_fields
-        named = {matching("field", name, known, where=type(self).__name__): value for name, value in values.items()}
+        named = {
+            matching("field", name, known, where=type(self).__name__): value for name, value in values.items()
+        }
         if len(named) < len(values):
-            raise UserError(f"a field of {type(self).__name__} is given twice, with _ and with -: {', '.join(values)}")
+            raise UserError(
+                f"a field of {type(self).__name__} is given twice, with _ and with -: {', '.join(values)}"
+            )
         try:
             super().__init__(**named)
         except ValidationError as error:
@@ -165,7 +177,9 @@ class Refusing(BaseModel):
             reason = first["msg"].removeprefix("Value error, ")
             if not where:  # of several fields, or of one that reads well by itself: the message names them
                 raise UserError(reason) from None
-            raise UserError(f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}") from None
+            raise UserError(
+                f"{where}={first['input']!r} is refused: {reason[0].lower()}{reason[1:]}"
+            ) from None
 
 
 def _levels(value: float) -> float:

@@ -36,7 +36,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a place that can be written") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose a place that can be written"
+        ) from error
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -163,7 +165,9 @@ def read_sealed(path: Path, about: str) -> dict[str, Any]:
     value = read_object(path)
     seal = value.pop("sha256", None)
     if seal is not None and seal != _seal(value, about):
-        raise Damaged(f"{path} is not as it was written (its checksum does not match); delete it and run again")
+        raise Damaged(
+            f"{path} is not as it was written (its checksum does not match); delete it and run again"
+        )
     return value
 
 
@@ -188,14 +192,22 @@ class _Strict(yaml.SafeLoader):
     def _size(self, node: yaml.Node, known: dict[yaml.Node, int], above: set[yaml.Node]) -> int:
         """How many values there are, by counting those of an alias without following it again."""
         if node in above:
-            raise yaml.constructor.ConstructorError(None, None, "an alias stands for what it lies in", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias stands for what it lies in", node.start_mark
+            )
         if node not in known:
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
             self._refuse_twice(pairs)
-            inside = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+            inside = (
+                node.value
+                if isinstance(node, yaml.SequenceNode)
+                else [part for pair in pairs for part in pair]
+            )
             known[node] = 1 + sum(self._size(part, known, above | {node}) for part in inside)
         if known[node] > LARGEST:
-            raise yaml.constructor.ConstructorError(None, None, f"more than {LARGEST} values", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"more than {LARGEST} values", node.start_mark
+            )
         return known[node]
 
     def _refuse_twice(self, pairs: list[tuple[yaml.Node, yaml.Node]]) -> None:
@@ -206,7 +218,9 @@ class _Strict(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key that is a list", node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} is given twice", node.start_mark
+                )
             seen.add(key)
 
 

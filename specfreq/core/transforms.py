@@ -62,7 +62,9 @@ class Transform(nn.Module):
         from torchvision import tv_tensors as tv
 
         if any(getattr(part, "moves", False) for part in self.modules()):
-            targets = [type(x).__name__ for x in leaves if isinstance(x, (tv.BoundingBoxes, tv.Mask, tv.KeyPoints))]
+            targets = [
+                type(x).__name__ for x in leaves if isinstance(x, (tv.BoundingBoxes, tv.Mask, tv.KeyPoints))
+            ]
             if targets:
                 raise UserError(
                     f"{type(self).__name__} rotates, shears and shifts images, and {targets[0]} would no longer fit; "

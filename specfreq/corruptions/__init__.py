@@ -120,7 +120,9 @@ def corrupt(
         raise UserError(f"seed must be a whole number from 0, not {seed!r}")
     _check(images)
     if keys is not None and (keys.shape != images.shape[:1] or keys.dtype != torch.int64):
-        raise UserError(f"keys must be int64 ({len(images)},), one for each image, not {keys.dtype} {tuple(keys.shape)}")
+        raise UserError(
+            f"keys must be int64 ({len(images)},), one for each image, not {keys.dtype} {tuple(keys.shape)}"
+        )
     if not len(images):
         return images.clone()
     chosen = recipe_for(*images.shape[-2:]) if recipe is None else RECIPES[recipe]
@@ -147,7 +149,9 @@ _VALUES = {False: 2**17, True: 2**25}
 def refuse_images(shape: tuple[int, ...]) -> None:
     """Refuse images of a shape (..., C, H, W) that no corruption takes."""
     if shape[-3] not in (1, 3):
-        raise UserError(f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(shape)}")
+        raise UserError(
+            f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(shape)}"
+        )
     if min(shape[-2:]) < LEAST:
         raise UserError(f"corruptions need images of {LEAST} pixels a side or more, not {tuple(shape)}")
 
@@ -158,7 +162,9 @@ def _check(images: Tensor) -> None:
         what = f"{images.dtype} values (of uint8 images take x / 255)" if isinstance(images, Tensor) else kind
         raise UserError(f"corruptions take float images (N, C, H, W) in [0, 1], not {what}")
     if images.ndim != 4:
-        raise UserError(f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(images.shape)}")
+        raise UserError(
+            f"corruptions take images (N, C, H, W), grey or colour (C = 1 or 3), not {tuple(images.shape)}"
+        )
     refuse_images(tuple(images.shape))
     if len(images) and not (images.amin() >= 0 and images.amax() <= 1):
         raise UserError("corruptions take images in [0, 1]; some values are outside, or NaN")

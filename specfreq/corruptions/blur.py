@@ -26,7 +26,9 @@ def defocus_blur(x: Tensor, disk: tuple[float, float], draws: Draws) -> Tensor:
     """
     kernel = operators.disk(*disk)
     if min(x.shape[-2:]) <= len(kernel) // 2:
-        raise UserError(f"defocus_blur of radius {disk[0]} needs images of {len(kernel) // 2 + 1} pixels a side or more")
+        raise UserError(
+            f"defocus_blur of radius {disk[0]} needs images of {len(kernel) // 2 + 1} pixels a side or more"
+        )
     return operators.correlate(x, kernel)
 
 

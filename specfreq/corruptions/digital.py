@@ -27,7 +27,9 @@ def saturate(x: Tensor, line: tuple[float, float], draws: Draws) -> Tensor:
     value = x.amax(1, keepdim=True)
     below = value - x
     range = below.amax(1, keepdim=True)
-    hue = torch.where(range > 0, below / range, x.new_tensor((0, 1, 1)).view(3, 1, 1))  # 0 in the largest channel, 1 in the least
+    hue = torch.where(
+        range > 0, below / range, x.new_tensor((0, 1, 1)).view(3, 1, 1)
+    )  # 0 in the largest channel, 1 in the least
     saturation = torch.where(value > 0, range / value, 0)
     return value * (1 - (factor * saturation + offset).clamp_(0, 1) * hue)
 
@@ -73,7 +75,9 @@ def elastic_transform(x: Tensor, lengths: tuple[float, float, float], draws: Dra
     strength, sigma, offset = (side * share for share in lengths)
     rows, columns = (torch.arange(n, device=x.device, dtype=torch.float64) for n in (height, width))
     s = side // 3
-    corners = x.new_tensor([(width // 2 + a * s, height // 2 + b * s) for a, b in ((1, 1), (1, -1), (-1, -1))])
+    corners = x.new_tensor(
+        [(width // 2 + a * s, height // 2 + b * s) for a, b in ((1, 1), (1, -1), (-1, -1))]
+    )
     moved = corners + draws.uniform(3, 2, low=-offset, high=offset)
     # the inverse map takes u to (0, 2s) and v to (2s, 0)
     (ux, uy), (vx, vy) = ((moved[:, i] - moved[:, i + 1]).T[..., None, None] for i in (0, 1))

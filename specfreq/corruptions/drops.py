@@ -78,7 +78,9 @@ def canny(layer: Tensor) -> Tensor:
     steep, flat = gy.abs() * 2**15, gx.abs() * 13573
     horizontal, vertical = steep < flat, steep > flat + gx.abs() * 2**16
     same = gx * gy >= 0
-    diagonal = torch.where(same, (size > at(-1, -1)) & (size > at(1, 1)), (size > at(-1, 1)) & (size > at(1, -1)))
+    diagonal = torch.where(
+        same, (size > at(-1, -1)) & (size > at(1, 1)), (size > at(-1, 1)) & (size > at(1, -1))
+    )
     largest = torch.where(
         horizontal,
         (size > at(0, -1)) & (size >= at(0, 1)),

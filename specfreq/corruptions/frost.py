@@ -13,11 +13,24 @@ from specfreq.core import pictures
 from specfreq.core.errors import UserError
 from specfreq.core.places import expanded
 
-FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")  # the generators never draw the sixth
+FILES = (
+    "frost1.png",
+    "frost2.png",
+    "frost3.png",
+    "frost4.jpg",
+    "frost5.jpg",
+)  # the generators never draw the sixth
 SIDES = (512, 768)  # of a computed texture; larger images get it tiled
 TONES = (0.51, 0.81, 0.81, 0.60, 0.48)  # mean levels of the five, about those of the photographs
 TINT = (-0.07, 0.01, 0.06)  # bluish
-NEEDLES = ((640, 7), (192, 5), (96, 4), (32, 5), (12, 4), (5, 6))  # wavelengths of the ridges in pixels, and their weights
+NEEDLES = (
+    (640, 7),
+    (192, 5),
+    (96, 4),
+    (32, 5),
+    (12, 4),
+    (5, 6),
+)  # wavelengths of the ridges in pixels, and their weights
 DEPTH = 0.115  # standard deviation of the levels
 
 
@@ -40,7 +53,9 @@ def load(folder: str | Path | None, scale: float, size: tuple[int, int], device:
         UserError: a photograph is missing, damaged, or not larger than the images once reduced.
     """
     if folder is None:
-        found = _textures(scale, tuple(n // int(side * scale) + 1 for n, side in zip(size, SIDES, strict=True)), device)
+        found = _textures(
+            scale, tuple(n // int(side * scale) + 1 for n, side in zip(size, SIDES, strict=True)), device
+        )
     else:
         found = _photographs(str(folder), scale, device)
         for name, (height, width) in zip(FILES, found.sizes.tolist(), strict=True):
@@ -61,8 +76,15 @@ def _textures(scale: float, tiles: tuple[int, int], device: torch.device) -> Pic
 def _photographs(folder: str, scale: float, device: torch.device) -> Pictures:
     place = expanded(folder)
     if absent := [name for name in FILES if not (place / name).is_file()]:
-        raise UserError(f"{place} has no {absent[0]}; it must hold the generators' pictures of frost, {', '.join(FILES)}")
-    return _joined([torch.tensor(pictures.decode(place / name, "RGB")).float() / 255 for name in FILES], scale, (1, 1), device)
+        raise UserError(
+            f"{place} has no {absent[0]}; it must hold the generators' pictures of frost, {', '.join(FILES)}"
+        )
+    return _joined(
+        [torch.tensor(pictures.decode(place / name, "RGB")).float() / 255 for name in FILES],
+        scale,
+        (1, 1),
+        device,
+    )
 
 
 def _joined(found: list[Tensor], scale: float, tiles: tuple[int, int], device: torch.device) -> Pictures:

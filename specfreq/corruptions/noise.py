@@ -34,9 +34,13 @@ def _shot(photons: int, device: torch.device) -> tuple[Tensor, Tensor]:
     A column drawn at random is l with the probability in the first table, else l is in the second.
     """
     level = torch.arange(256)
-    counts = torch.div((level + 1) * photons + 254, 255, rounding_mode="floor")  # the least count that gives more than l
+    counts = torch.div(
+        (level + 1) * photons + 254, 255, rounding_mode="floor"
+    )  # the least count that gives more than l
     rate = photons / 255 * level.double()
-    below = torch.special.gammaincc(counts.double().expand(256, -1), rate[:, None].expand(-1, 256))  # P(count < counts)
+    below = torch.special.gammaincc(
+        counts.double().expand(256, -1), rate[:, None].expand(-1, 256)
+    )  # P(count < counts)
     below[:, -1] = 1
     left = 256 * below.diff(dim=1, prepend=torch.zeros(256, 1))
     share, other, rows = torch.ones(256, 256).double(), level.expand(256, -1).clone(), level

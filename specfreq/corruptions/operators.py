@@ -31,7 +31,9 @@ def blur(x: Tensor, sigma: float, mode: str = "nearest", truncate: float = 4.0) 
 
 @functools.lru_cache(maxsize=64)
 def _blur(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
-    return torch.from_numpy(ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode=mode, truncate=truncate))
+    return torch.from_numpy(
+        ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode=mode, truncate=truncate)
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -53,7 +55,9 @@ def zoom(size: int, factor: float) -> Tensor:
 def zooms(height: int, width: int, factors: tuple[float, ...]) -> Tensor:
     """Mean of the image and its zooms by all factors: (H W, H W), to multiply flat images with from the right."""
     down, across = (torch.stack([zoom(n, factor) for factor in factors]).flatten(1) for n in (height, width))
-    total = (down.T @ across).view(height, height, width, width).permute(1, 3, 0, 2).reshape(height * width, -1)
+    total = (
+        (down.T @ across).view(height, height, width, width).permute(1, 3, 0, 2).reshape(height * width, -1)
+    )
     total.diagonal().add_(1)
     return total / (len(factors) + 1)
 
@@ -82,7 +86,9 @@ def disk(radius: float, alias_blur: float) -> Tensor:
     aliased = (line[:, None] ** 2 + line**2 <= radius**2).double()
     bell = torch.exp(-(torch.arange(-half, half + 1).double() ** 2) / (2 * alias_blur**2))
     bell = torch.outer(bell, bell) / bell.sum() ** 2
-    smooth = F.conv2d(F.pad((aliased / aliased.sum())[None, None], [half] * 4, mode="reflect"), bell[None, None])[0, 0]
+    smooth = F.conv2d(
+        F.pad((aliased / aliased.sum())[None, None], [half] * 4, mode="reflect"), bell[None, None]
+    )[0, 0]
     margin = reach - min(reach, math.floor(radius) + half)  # the rest is zero
     return smooth[margin : len(smooth) - margin, margin : len(smooth) - margin]
 

@@ -61,7 +61,9 @@ def names() -> list[str]:
     return list(HOMES)
 
 
-def load(name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced") -> "ImageSet | Stream":
+def load(
+    name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced"
+) -> "ImageSet | Stream":
     """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
 
     What was not used of a folder, files that are no pictures for example, is said in a warning and in `left_out`.

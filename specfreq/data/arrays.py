@@ -70,10 +70,15 @@ def members(file: Path) -> dict[str, Member]:
                 name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as stored:
                     version = np.lib.format.read_magic(stored)
-                    header = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+                    header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                        version, np.lib.format.read_array_header_2_0
+                    )
                     shape, _, dtype = header(stored)
                     start = stored.tell()
-                whole = start + math.prod(shape) * dtype.itemsize == entry.file_size and min(shape, default=0) >= 0
+                whole = (
+                    start + math.prod(shape) * dtype.itemsize == entry.file_size
+                    and min(shape, default=0) >= 0
+                )
                 if not (whole or dtype.hasobject):
                     raise ValueError(f"the header of {name} does not fit its {entry.file_size} bytes")
                 found[name] = Member(file, name, shape, dtype)
@@ -111,7 +116,9 @@ def array(path: str, root: Path, split: str) -> Source:
     if not any(name.endswith("_images") for name in held):
         alone = [name for name in held if name != "labels"]
         if len(alone) != 1:
-            raise UserError(f"{file} holds {few(held, 9) or 'nothing'}; wanted: {split}_images, or one array of pictures")
+            raise UserError(
+                f"{file} holds {few(held, 9) or 'nothing'}; wanted: {split}_images, or one array of pictures"
+            )
         if split == "test":
             pictures, labels = alone[0], "labels"
     if pictures not in held:
@@ -128,7 +135,9 @@ def array(path: str, root: Path, split: str) -> Source:
     every = {name: _labels(held[name]) for name in held if name == labels or _are_labels(name, held)}
     where = f"{file}: {few(every)}"
     if len({found.dtype.kind for found in every.values()}) > 1:
-        raise UserError(f"{where} are labels of different kinds, {few(str(found.dtype) for found in every.values())}")
+        raise UserError(
+            f"{where} are labels of different kinds, {few(str(found.dtype) for found in every.values())}"
+        )
     known = classes(np.concatenate(list(every.values())), where)
     numbers = np.searchsorted(known, every[labels].astype(known.dtype))
     return from_array(_channels_first(held[pictures].read()), numbers, map(str, known))

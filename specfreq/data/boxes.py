@@ -15,7 +15,9 @@ from specfreq.data.folders import TABLE, Listing, few
 COLUMNS = ("file", "x", "y", "width", "height")
 
 
-def read(base: Path, listing: Listing, sizes: list[tuple[int, int]], side: int | None) -> tuple[np.ndarray, str]:
+def read(
+    base: Path, listing: Listing, sizes: list[tuple[int, int]], side: int | None
+) -> tuple[np.ndarray, str]:
     """The boxes of the pictures of a listing.
 
     The table has columns file, x, y, width, height, in pixels of the file, and perhaps finding: then only a box whose
@@ -55,10 +57,14 @@ def read(base: Path, listing: Listing, sizes: list[tuple[int, int]], side: int |
         boxes[number] = _box(table, row, *sizes[number], side)
     notes = []
     if elsewhere:
-        notes.append(f"{len(elsewhere)} boxes of {TABLE} are of files that are not in the set ({few(elsewhere)})")
+        notes.append(
+            f"{len(elsewhere)} boxes of {TABLE} are of files that are not in the set ({few(elsewhere)})"
+        )
     if findings and not first:
         seen = few(dict.fromkeys(findings))
-        notes.append(f"none of {len(findings)} boxes of {TABLE} counts: findings are {seen}, classes {few(listing.names)}")
+        notes.append(
+            f"none of {len(findings)} boxes of {TABLE} counts: findings are {seen}, classes {few(listing.names)}"
+        )
     return boxes, "; ".join(notes)
 
 
@@ -100,7 +106,9 @@ def _text(content: bytes) -> str:
 
 def _below(base: Path, written: str, known: Set[str]) -> str:
     """The name below `base` of a file that the table names."""
-    stored = os.fsdecode(written.encode("latin-1", "replace"))  # a name on disk may be Latin-1 as the table is
+    stored = os.fsdecode(
+        written.encode("latin-1", "replace")
+    )  # a name on disk may be Latin-1 as the table is
     for name in (written, written.replace("\\", "/"), stored):
         if os.path.isabs(name):
             for place, file in ((base.absolute(), Path(name)), (base.resolve(), Path(name).resolve())):
@@ -112,7 +120,9 @@ def _below(base: Path, written: str, known: Set[str]) -> str:
             return name
     example = next(iter(known))
     why = f"not below {base}" if os.path.isabs(written) else "not there"
-    raise UserError(f"{base / TABLE} names {written}, which is {why}; name files from that folder on, such as {example}")
+    raise UserError(
+        f"{base / TABLE} names {written}, which is {why}; name files from that folder on, such as {example}"
+    )
 
 
 def _box(table: Path, row: dict[str, str], width: int, height: int, side: int | None) -> np.ndarray:

@@ -35,7 +35,9 @@ def name_of(images: ImageSet | Stream) -> str:
         return CIFAR[images.name]
     if all(re.fullmatch(r"n\d{8}", name) for name in images.classes):
         return "ImageNet-C"
-    raise UserError(f"no corrupted set was published for {images.name}; known: cifar10, cifar100, folders with ImageNet's classes")
+    raise UserError(
+        f"no corrupted set was published for {images.name}; known: cifar10, cifar100, folders with ImageNet's classes"
+    )
 
 
 def source(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
@@ -60,8 +62,12 @@ def _cifar(folder: Path, classes: tuple[str, ...], corruption: str, severity: in
     start = (severity - 1) * PER_SEVERITY
     labels = labels[start : start + PER_SEVERITY].astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(classes):
-        raise UserError(f"{folder / 'labels.npy'} is damaged (labels outside 0 .. {len(classes) - 1}); get it again from {SITE}")
-    return Source(labels, classes, lambda kept: np.ascontiguousarray(pixels[start + kept].transpose(0, 3, 1, 2)))
+        raise UserError(
+            f"{folder / 'labels.npy'} is damaged (labels outside 0 .. {len(classes) - 1}); get it again from {SITE}"
+        )
+    return Source(
+        labels, classes, lambda kept: np.ascontiguousarray(pixels[start + kept].transpose(0, 3, 1, 2))
+    )
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -70,11 +76,15 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA") from None
+        raise UserError(
+            f"{path} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA"
+        ) from None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); get it again from {SITE}") from error
     if array.shape != shape or array.dtype.kind not in "ui" or (len(shape) > 1 and array.dtype != np.uint8):
-        raise UserError(f"{path} is damaged (it holds {array.dtype} {array.shape}, not bytes {shape}); get it again from {SITE}")
+        raise UserError(
+            f"{path} is damaged (it holds {array.dtype} {array.shape}, not bytes {shape}); get it again from {SITE}"
+        )
     return array
 
 
@@ -83,7 +93,9 @@ def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Sour
     places = [base / corruption / str(severity), *visible(base.glob(f"*/{corruption}/{severity}"))]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
-        raise UserError(f"{places[0]} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA")
+        raise UserError(
+            f"{places[0]} is missing; unpack the published set there (see {SITE}), or set SPECFREQ_DATA"
+        )
     files, labels = [], []
     for child in visible(child for child in folder.iterdir() if child.is_dir()):
         if child.name not in images.classes:

@@ -51,7 +51,9 @@ def photograph(name: str) -> np.ndarray:
     try:
         picture = getattr(skimage.data, PHOTOS[name])()
     except (ImportError, OSError) as error:  # its checksum is wrong, so scikit-image would download it
-        raise UserError(f"photos: skimage.data.{PHOTOS[name]}() is missing or damaged; reinstall scikit-image") from error
+        raise UserError(
+            f"photos: skimage.data.{PHOTOS[name]}() is missing or damaged; reinstall scikit-image"
+        ) from error
     return picture[210:1210, 210:1210] if name == "retina" else picture
 
 
@@ -74,7 +76,9 @@ def photos(split: str) -> Source:
         for index in range(PER_CLASS[split]):
             y, x = corners[index % len(corners)] + random.randint(0, TILE - CROP + 1, 2)
             crops.append(picture[y : y + CROP, x : x + CROP])
-    return from_array(np.stack(crops).transpose(0, 3, 1, 2), np.repeat(np.arange(len(PHOTOS)), PER_CLASS[split]), PHOTOS)
+    return from_array(
+        np.stack(crops).transpose(0, 3, 1, 2), np.repeat(np.arange(len(PHOTOS)), PER_CLASS[split]), PHOTOS
+    )
 
 
 def digits(split: str) -> Source:

@@ -58,9 +58,13 @@ def place(text: str, root: Path) -> Place:
             raise unknown("parameter", key, ["size", "stream"], f"folder:{path}")
     size, stream = given.get("size"), given.get("stream", "0")
     if size is not None and not (size.isdecimal() and 1 <= int(size[:9]) <= LARGEST):
-        raise UserError(f"folder:{path}: size={size} must be a whole number of pixels from 1 to {LARGEST}, such as size=64")
+        raise UserError(
+            f"folder:{path}: size={size} must be a whole number of pixels from 1 to {LARGEST}, such as size=64"
+        )
     if stream not in ("0", "1"):
-        raise UserError(f"folder:{path}: stream={stream} must be 1 (read from disk whenever needed) or 0 (kept in memory)")
+        raise UserError(
+            f"folder:{path}: stream={stream} must be 1 (read from disk whenever needed) or 0 (kept in memory)"
+        )
     if stream == "1" and size is None:
         raise UserError(f"folder:{path}: stream=1 needs a size; write folder:{path}?size=224&stream=1")
     base = next((b for b in (expanded(path), root / path) if path and os.path.isdir(b)), None)
@@ -123,7 +127,9 @@ def listing(base: Path, split: str) -> Listing:
         raise _not_understood(base, folders)
     found, others, where = (_of_splits if what == "splits" else _of_fifths)(reader, folders, split)
     if not any(found.values()):
-        raise UserError(f"{where} holds no pictures for {split}{f' ({note})' if (note := reader.note()) else ''}")
+        raise UserError(
+            f"{where} holds no pictures for {split}{f' ({note})' if (note := reader.note()) else ''}"
+        )
     if absent := [name for name, files in found.items() if not files]:
         reader.remarks.append(f"no picture of {few(absent)} for {split}")
     return Listing(found, others, reader.note())
@@ -139,10 +145,14 @@ def _looks(folders: list[str]) -> str:
 
 
 def _not_understood(base: Path, folders: list[str], more: str = "") -> UserError:
-    return UserError(f"{base} looks like splits that are not understood: it holds {_shown(folders)}{more}; {WANTED}")
+    return UserError(
+        f"{base} looks like splits that are not understood: it holds {_shown(folders)}{more}; {WANTED}"
+    )
 
 
-def _of_splits(reader: "_Reader", folders: list[str], split: str) -> tuple[dict[str, list[str]], list[str], Path]:
+def _of_splits(
+    reader: "_Reader", folders: list[str], split: str
+) -> tuple[dict[str, list[str]], list[str], Path]:
     base = reader.base
     named = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
     rest = [name for name in folders if name not in named]
@@ -155,7 +165,9 @@ def _of_splits(reader: "_Reader", folders: list[str], split: str) -> tuple[dict[
     wanted = next(name for name, kind in named.items() if kind == candidates[0])
     listings, flat = {}, {}
     for name in named:
-        of_split = reader if name == wanted else _Reader(base)  # what the others leave out is said when they are loaded
+        of_split = (
+            reader if name == wanted else _Reader(base)
+        )  # what the others leave out is said when they are loaded
         of_split.check(f"{name}/", of_split.folders(f"{name}/"), alone=len(folders) == 1)
         listings[name], flat[name] = of_split.classes(f"{name}/")
     if len({flat[name] for name in named if listings[name]}) > 1:
@@ -201,7 +213,9 @@ class _Reader:
             with os.scandir(self.base / below) as found:  # knows files from folders without a look at each
                 return sorted((entry.name, _kind(entry)) for entry in found if not hidden(entry))
         except OSError as error:
-            raise UserError(f"cannot read the folder {self.base / below}: {error.strerror or error}") from None
+            raise UserError(
+                f"cannot read the folder {self.base / below}: {error.strerror or error}"
+            ) from None
 
     def folders(self, below: str) -> list[str]:
         return [name for name, kind in self.entries(below) if kind == "folder"]
@@ -227,7 +241,9 @@ class _Reader:
         empty = [name for name, files in found.items() if not files]
         found = {name: files for name, files in found.items() if files}
         if beside and found:
-            raise UserError(f"{self.base / beside[0]} lies beside class folders ({few(found)}); move it into one of them")
+            raise UserError(
+                f"{self.base / beside[0]} lies beside class folders ({few(found)}); move it into one of them"
+            )
         if found and empty:
             why = f" ({note})" if (note := self.note()) else ""
             raise UserError(
@@ -239,10 +255,14 @@ class _Reader:
             return ({self.base.name: beside} if beside else {}), True
         if len(found) == 1 and len(inside := self.folders(f"{below}{folders[0]}/")) > 1:
             cure = f"move them into {place}" if below else f"write folder:{place / folders[0]}"
-            self.remarks.append(f"all in {below}{folders[0]}/ is one class; if its {_shown(inside)} are classes, {cure}")
+            self.remarks.append(
+                f"all in {below}{folders[0]}/ is one class; if its {_shown(inside)} are classes, {cure}"
+            )
         return found, False
 
-    def pictures(self, below: str, above: Set = frozenset(), folders: list[str] | None = None) -> Iterator[str]:
+    def pictures(
+        self, below: str, above: Set = frozenset(), folders: list[str] | None = None
+    ) -> Iterator[str]:
         """All pictures in a folder and below it; of a class, `folders` are the names of all classes beside it."""
         here = (self.base / below).resolve()
         above = above | {_identity(place) for place in (here, *(here.parents if not above else ()))}
@@ -267,7 +287,9 @@ class _Reader:
         if (what := _looks(inside)) != "classes":
             place = self.base / below
             cure = f"write folder:{place}" if alone and what == "splits" else WANTED
-            raise UserError(f"{place} holds {_shown(inside)}, which look like splits, where classes are expected; {cure}")
+            raise UserError(
+                f"{place} holds {_shown(inside)}, which look like splits, where classes are expected; {cure}"
+            )
 
 
 def _identity(place: os.PathLike) -> tuple[int, int]:
@@ -284,7 +306,11 @@ def _kind(entry: os.DirEntry) -> str:
             return "file"
     except OSError:  # links in a ring, or to a place that must not be looked at
         return "a link that leads nowhere"
-    return "a link that leads nowhere" if entry.is_symlink() and not os.path.exists(entry.path) else "not a regular file"
+    return (
+        "a link that leads nowhere"
+        if entry.is_symlink() and not os.path.exists(entry.path)
+        else "not a regular file"
+    )
 
 
 @functools.cache

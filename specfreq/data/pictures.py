@@ -41,7 +41,9 @@ def _decoded(files: list[Path], mode: str, shape: tuple[int, int], side: int | N
     whole = (len(files), len(mode), *shape)
     height, width = shape
     what = f"{len(files)} pictures of {width}x{height}"
-    check_memory(len(files) * len(mode) * height * width, what, "take fewer, smaller ones (size=64), or stream=1")
+    check_memory(
+        len(files) * len(mode) * height * width, what, "take fewer, smaller ones (size=64), or stream=1"
+    )
     images = np.empty(whole, np.uint8)
     for image, file in zip(images, files, strict=True):
         image[:] = decode(file, mode, side)

@@ -12,9 +12,15 @@ from specfreq.core.spec import canonical, resolve
 from specfreq.data.kinds import SPLITS, Kind, Row
 from specfreq.data.sets import Source
 
-BANDS = {"low": (0, 1 / 8), "middle": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}  # from <= |f| < to, cycles per pixel
+BANDS = {
+    "low": (0, 1 / 8),
+    "middle": (1 / 8, 1 / 4),
+    "high": (1 / 4, 1 / 2),
+}  # from <= |f| < to, cycles per pixel
 HEADROOM = 7  # standard deviations between mid-grey and black or white, so that clipping tells nothing
-ROUNDING = 12**-0.5  # rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
+ROUNDING = (
+    12**-0.5
+)  # rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
 STREAMS = {"train": 0, "test": 1, "classes": 2}
 
 
@@ -69,7 +75,10 @@ class Planted:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def __post_init__(self):
-        values, patterns = self.count * self.channels * self.side**2, self.classes * self.channels * self.side**2
+        values, patterns = (
+            self.count * self.channels * self.side**2,
+            self.classes * self.channels * self.side**2,
+        )
         if values > 2**34 or patterns > 2**25:
             raise UserError(
                 f"planted: {values:,} values of images and {patterns:,} of patterns are more than memory should hold, "
@@ -92,13 +101,17 @@ class Planted:
 class _Kind(Kind):
     def normal_form(self, name: str) -> str:
         values = resolve("data set", {"planted": Planted}, name)[1]
-        return canonical("planted", {f.name: values[f.name] for f in fields(Planted) if values[f.name] != f.default})
+        return canonical(
+            "planted", {f.name: values[f.name] for f in fields(Planted) if values[f.name] != f.default}
+        )
 
     def source(self, name: str, split: str, root: Path) -> Source:
         return source(name, split)
 
     def status(self, name: str, root: Path) -> Row:
-        return Row(name, "synthetic, class evidence in a chosen band, amplitude or phase", "computed", SPLITS, "")
+        return Row(
+            name, "synthetic, class evidence in a chosen band, amplitude or phase", "computed", SPLITS, ""
+        )
 
 
 KINDS = {"planted": _Kind()}
@@ -119,7 +132,9 @@ def source(spec: str, split: str) -> Source:
         images = np.empty((len(kept), what.channels, what.side, what.side), np.uint8)
         for image, index in zip(images, kept, strict=True):
             random, (x, y) = _start(what, split, index)
-            image[:] = _grey(background.draw(random, None) if what.boxes else evidence.draw(random, labels[index]))
+            image[:] = _grey(
+                background.draw(random, None) if what.boxes else evidence.draw(random, labels[index])
+            )
             if what.boxes:
                 image[:, y : y + inner, x : x + inner] = _grey(evidence.draw(random, labels[index]))
         return images
@@ -133,7 +148,9 @@ def source(spec: str, split: str) -> Source:
 
 def _start(what: Planted, split: str, index: int) -> tuple[np.random.RandomState, np.ndarray]:
     """The random stream of one image, and the corner (x, y) of its box, which is drawn first."""
-    random = np.random.RandomState([what.seed, STREAMS[split], index])  # a stream that numpy has frozen for good
+    random = np.random.RandomState(
+        [what.seed, STREAMS[split], index]
+    )  # a stream that numpy has frozen for good
     return random, random.randint(0, what.side - what.side // 2 + 1, 2)
 
 
@@ -172,7 +189,9 @@ class _Noise:
         envelope = np.maximum(distance(side), 1) ** -what.slope
         variance = np.fft.irfft2((envelope * self.gain) ** 2, s=self.shape[1:])[..., 0, 0]  # Parseval
         self.envelope = envelope / np.sqrt(variance.max())
-        self.weakest = 127.5 / HEADROOM * (self.envelope * self.gain)[..., self.inside].min()  # rms, in grey levels
+        self.weakest = (
+            127.5 / HEADROOM * (self.envelope * self.gain)[..., self.inside].min()
+        )  # rms, in grey levels
 
     def draw(self, random: np.random.RandomState, label: int | None) -> np.ndarray:
         spectrum = np.fft.rfft2(random.standard_normal(self.shape), norm="ortho") * self.envelope

@@ -29,7 +29,10 @@ FASHION_MNIST = {  # MD5 of the unpacked files; torchvision knows those of the a
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-FLOWERS102 = {"imagelabels.mat": "e0620be6f572b9609742df49c70aed4d", "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c"}
+FLOWERS102 = {
+    "imagelabels.mat": "e0620be6f572b9609742df49c70aed4d",
+    "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c",
+}
 IMAGENETTE = {"train": 9469, "test": 3925}  # pictures
 PNEUMONIA = {"train": 4708, "test": 624}
 
@@ -104,7 +107,9 @@ class Published(Kind):
             root.mkdir(parents=True, exist_ok=True)
             aside = tempfile.TemporaryDirectory(dir=root, prefix=".get-")
         except OSError as error:
-            raise UserError(f"cannot write to {root} ({error.strerror}); set SPECFREQ_DATA to another folder") from error
+            raise UserError(
+                f"cannot write to {root} ({error.strerror}); set SPECFREQ_DATA to another folder"
+            ) from error
         timeout = socket.getdefaulttimeout()
         with aside as place:
             try:
@@ -144,7 +149,10 @@ def _cifar(name: str, what: str) -> Published:
 
     def files(split):
         cls = _torchvision(name.upper())
-        return [(f"{cls.base_folder}/{file}", md5) for file, md5 in [*lists(split), (cls.meta["filename"], cls.meta["md5"])]]
+        return [
+            (f"{cls.base_folder}/{file}", md5)
+            for file, md5 in [*lists(split), (cls.meta["filename"], cls.meta["md5"])]
+        ]
 
     def source(root, split):
         # torchvision wants the files of both splits; told of one split's alone, it is content with those
@@ -153,7 +161,9 @@ def _cifar(name: str, what: str) -> Published:
         return from_array(data.data.transpose(0, 3, 1, 2), data.targets, data.classes)
 
     site = "https://www.cs.toronto.edu/~kriz/cifar.html"
-    return Published(name, what, site, files, source, lambda root: _torchvision(name.upper())(root, download=True))
+    return Published(
+        name, what, site, files, source, lambda root: _torchvision(name.upper())(root, download=True)
+    )
 
 
 def _fashion_mnist(root: Path, split: str) -> Source:
@@ -177,7 +187,9 @@ def _flowers102(root: Path, split: str) -> Source:
 
 
 def _imagenette(root: Path, split: str) -> Source:
-    data = _torchvision("Imagenette")(root, {"train": "train", "test": "val"}[split], size="320px", loader=Path)
+    data = _torchvision("Imagenette")(
+        root, {"train": "train", "test": "val"}[split], size="320px", loader=Path
+    )
     if len(data) != IMAGENETTE[split]:
         raise UserError(
             f"imagenette ({split}): {root / 'imagenette2-320'} holds {len(data)} pictures, not {IMAGENETTE[split]}; "
@@ -188,7 +200,9 @@ def _imagenette(root: Path, split: str) -> Source:
 
 
 def _celeba_files(split: str) -> list[tuple[str, str | None]]:
-    tables = [(f"celeba/{file}", md5) for _, md5, file in _torchvision("CelebA").file_list if file.endswith(".txt")]
+    tables = [
+        (f"celeba/{file}", md5) for _, md5, file in _torchvision("CelebA").file_list if file.endswith(".txt")
+    ]
     return [*tables, ("celeba/img_align_celeba/", None)]
 
 
@@ -205,10 +219,14 @@ def _pneumonia(root: Path, split: str) -> Source:
         held = arrays.members(path)
         images, labels = held[f"{split}_images"].read(), held[f"{split}_labels"].read().reshape(-1)
     except (UserError, KeyError) as error:
-        raise UserError(f"pneumonia: {path} is damaged ({error}); `specfreq data get pneumonia` replaces it") from error
+        raise UserError(
+            f"pneumonia: {path} is damaged ({error}); `specfreq data get pneumonia` replaces it"
+        ) from error
     whole = images.shape == (PNEUMONIA[split], 28, 28) and labels.shape == (PNEUMONIA[split],)
     if not (whole and images.dtype == labels.dtype == np.uint8 and labels.max() <= 1):
-        raise UserError(f"pneumonia: {path} does not hold {PNEUMONIA[split]} grey pictures of 28x28 for {split}")
+        raise UserError(
+            f"pneumonia: {path} does not hold {PNEUMONIA[split]} grey pictures of 28x28 for {split}"
+        )
     return from_array(images[:, None], labels, ("normal", "pneumonia"))
 
 

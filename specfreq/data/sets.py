@@ -39,7 +39,9 @@ class Source:
 
 def from_array(images: np.ndarray, labels: Iterable[int], classes: Iterable[str]) -> Source:
     """A source over uint8 images (N, C, H, W) that are in memory already."""
-    return Source(np.asarray(labels, np.int64), tuple(classes), lambda kept: np.ascontiguousarray(images[kept]))
+    return Source(
+        np.asarray(labels, np.int64), tuple(classes), lambda kept: np.ascontiguousarray(images[kept])
+    )
 
 
 def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "balanced") -> np.ndarray:
@@ -61,7 +63,9 @@ def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "ba
     turn = random.permutation(labels.max() + 1)[drawn]
     count = np.bincount(drawn)
     rank = np.empty(len(labels), np.int64)  # of each within its class
-    rank[np.argsort(drawn, kind="stable")] = np.arange(len(labels)) - np.repeat(np.cumsum(count) - count, count)
+    rank[np.argsort(drawn, kind="stable")] = np.arange(len(labels)) - np.repeat(
+        np.cumsum(count) - count, count
+    )
     return np.sort(shuffled[np.lexsort((turn, rank))[:size]])
 
 
@@ -117,13 +121,19 @@ class ImageSet:
 
         count = len(self.images)
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
-            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
+            )
         if self.labels.shape != (count,) or self.labels.dtype != torch.int64:
-            raise ValueError(f"labels must be int64 ({count},), not {self.labels.dtype} {tuple(self.labels.shape)}")
+            raise ValueError(
+                f"labels must be int64 ({count},), not {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
         if count and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise ValueError(f"labels must lie in [0, {len(self.classes)})")
         if self.boxes is not None and (self.boxes.shape != (count, 4) or self.boxes.dtype != torch.int64):
-            raise ValueError(f"boxes must be int64 ({count}, 4), not {self.boxes.dtype} {tuple(self.boxes.shape)}")
+            raise ValueError(
+                f"boxes must be int64 ({count}, 4), not {self.boxes.dtype} {tuple(self.boxes.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -163,7 +173,11 @@ def taken(source: Source, name: str, split: str, size: int | None, seed: int, dr
     """The images of a source, or the subset of `size` that `choose` draws; only those are read."""
     import torch
 
-    kept = np.arange(len(source.labels)) if size is None else choose(source.labels, size, seed, f"{name} ({split})", draw)
+    kept = (
+        np.arange(len(source.labels))
+        if size is None
+        else choose(source.labels, size, seed, f"{name} ({split})", draw)
+    )
     return ImageSet(
         images=torch.from_numpy(source.read(kept)),
         labels=torch.from_numpy(source.labels[kept]),

@@ -79,7 +79,9 @@ class Stream:
             try:
                 size = os.stat(base + b"/" + file).st_size
             except OSError as error:
-                raise UserError(f"{self.base / os.fsdecode(file)} has gone since its folder was listed") from error
+                raise UserError(
+                    f"{self.base / os.fsdecode(file)} has gone since its folder was listed"
+                ) from error
             digest.update(b"%b\0%d\0%d\0" % (file, size, label))
         return digest.hexdigest()
 
@@ -114,7 +116,9 @@ class Stream:
         parts = [part.cpu() for part in parts]
         for part in parts:
             if len(part) and not (part.min() >= 0 and part.max() < len(self)):
-                raise IndexError(f"{self.name} has images 0 to {len(self) - 1}, not {int(part.min())} to {int(part.max())}")
+                raise IndexError(
+                    f"{self.name} has images 0 to {len(self) - 1}, not {int(part.min())} to {int(part.max())}"
+                )
         match crop:
             case "centre" | ("random-resized", int(), int()):
                 pass
@@ -139,7 +143,9 @@ class Stream:
         chunks = iter(loader)
         try:
             for part in parts:
-                images = torch.empty((len(part), self.side, self.side, 3), dtype=torch.uint8, pin_memory=pinned)
+                images = torch.empty(
+                    (len(part), self.side, self.side, 3), dtype=torch.uint8, pin_memory=pinned
+                )
                 for place in images.split(CHUNK):
                     chunk = next(chunks)
                     if isinstance(chunk, UserError):
@@ -179,7 +185,9 @@ class _Pictures(Dataset):
         picture = upright(self.base / os.fsdecode(self.files[index]), "RGB")
         if self.crop == "centre":
             if max(picture.size) > (longest := LONGEST * min(picture.size)):
-                picture = functional.center_crop(picture, [min(picture.height, longest), min(picture.width, longest)])
+                picture = functional.center_crop(
+                    picture, [min(picture.height, longest), min(picture.width, longest)]
+                )
             picture = functional.resize(picture, [round(self.side * RIM)])
             return functional.center_crop(picture, [self.side])
         _, seed, epoch = self.crop
@@ -206,7 +214,9 @@ def workers() -> int:
     """
     if given := os.environ.get("SPECFREQ_WORKERS"):
         if not given.isdecimal():
-            raise UserError(f"SPECFREQ_WORKERS={given} must be a whole number of processes, 0 for none beside this one")
+            raise UserError(
+                f"SPECFREQ_WORKERS={given} must be a whole number of processes, 0 for none beside this one"
+            )
         return int(given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))

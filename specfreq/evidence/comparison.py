@@ -30,7 +30,9 @@ def label(experiment: Experiment, reference: Experiment) -> str:
     return ", ".join([experiment.augment, *(f"{k}={v}" for k, v in others.items())])
 
 
-def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, progress: bool | None = None) -> list[dict[str, Any]]:
+def rows(
+    runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, progress: bool | None = None
+) -> list[dict[str, Any]]:
     """One row for each arm and quantity, with a 95 % Student-t interval over seeds.
 
     Args:
@@ -46,7 +48,9 @@ def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, prog
     out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
         for run, measure in itertools.product(runs, needed):
-            bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {measure.partition(':')[0]}")
+            bar.set_postfix_str(
+                f"{run.experiment.augment}, seed {run.experiment.seed}: {measure.partition(':')[0]}"
+            )
             run.measure(measure)
             bar.update()
     for arm, group in arms(runs).items():
@@ -77,16 +81,23 @@ def rows(runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, prog
     return out
 
 
-def entries(runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None) -> list[dict[str, Any]]:
+def entries(
+    runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None
+) -> list[dict[str, Any]]:
     """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of another list of it."""
     names = runs[0].measure(measure)[named]
-    return rows(runs, {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}, progress=progress)
+    return rows(
+        runs, {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}, progress=progress
+    )
 
 
 def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Arm -> name -> all that a measure found of the first seed's network: for figures of curves and histograms."""
     return {
-        arm: {name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"} for name, m in measures.items()}
+        arm: {
+            name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"}
+            for name, m in measures.items()
+        }
         for arm, group in arms(runs).items()
     }
 
@@ -127,7 +138,9 @@ def number(result: Mapping[str, Any], key: str) -> float | None:
 
 def select(found: Iterable[Row], **fields: Any) -> list[Row]:
     """The rows whose fields have these values, or one of them where a list is given."""
-    return [r for r in found if all(r[k] in v if isinstance(v, list) else r[k] == v for k, v in fields.items())]
+    return [
+        r for r in found if all(r[k] in v if isinstance(v, list) else r[k] == v for k, v in fields.items())
+    ]
 
 
 def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
@@ -150,7 +163,16 @@ def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
         if not pairs:
             continue
         mean, low, high = intervals.interval(list(pairs.values()))
-        out.append({**row, "seeds": list(pairs), "values": list(pairs.values()), "mean": mean, "low": low, "high": high})
+        out.append(
+            {
+                **row,
+                "seeds": list(pairs),
+                "values": list(pairs.values()),
+                "mean": mean,
+                "low": low,
+                "high": high,
+            }
+        )
     return out
 
 
@@ -192,7 +214,9 @@ def filter_arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
             filter,
             {r.experiment.seed: r.results["accuracy"]["accuracy"] for r in group},
             len(group[0].results["accuracy"]["per_class"]),
-            answers=[sum(map(any, zip(*r.results["accuracy"]["confusion"], strict=True))) for r in group],  # classes ever answered
+            answers=[
+                sum(map(any, zip(*r.results["accuracy"]["confusion"], strict=True))) for r in group
+            ],  # classes ever answered
             keys=[r.key for r in group],
         )
         for (data, filter), group in groups.items()
@@ -220,7 +244,13 @@ def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def of_images(
-    data: str, arm: str, quantity: str, values: Iterable[float], *, stands_for: str | None = None, series: str = "corrected"
+    data: str,
+    arm: str,
+    quantity: str,
+    values: Iterable[float],
+    *,
+    stands_for: str | None = None,
+    series: str = "corrected",
 ) -> dict[str, Any]:
     """A row of one arm and quantity whose samples are images, by their number in the set, instead of trained networks."""
     values = [float(v) for v in values]

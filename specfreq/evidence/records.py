@@ -16,7 +16,13 @@ RUN = "run"  # the profile of a record that holds one run
 
 
 def of_study(
-    study: str, profile: str, parameters: Mapping[str, Any], runs: Sequence[Run], *, sets: Iterable[ImageSet] = (), **content: Any
+    study: str,
+    profile: str,
+    parameters: Mapping[str, Any],
+    runs: Sequence[Run],
+    *,
+    sets: Iterable[ImageSet] = (),
+    **content: Any,
 ) -> dict[str, Any]:
     """The record of a study: its parameters, its content, and where its runs were computed; without runs, where it was itself."""
     origins = [r.provenance for r in runs] or [_here()]
@@ -30,7 +36,10 @@ def of_study(
         "parameters": dict(parameters),
         **content,
         "provenance": {
-            **{k: sorted({o[k] or "unrecorded" for o in origins}) for k in ("specfreq", "commit", "torch", "device", "date")},
+            **{
+                k: sorted({o[k] or "unrecorded" for o in origins})
+                for k in ("specfreq", "commit", "torch", "device", "date")
+            },
             "seconds": round(math.fsum(o["seconds"] for o in origins), 3),
             "runs": len(runs),
             "data": {name: ", ".join(sorted(digests)) for name, digests in images.items()},
@@ -49,7 +58,15 @@ def _here() -> dict[str, Any]:
 
 def of_run(name: str, run: Run) -> dict[str, Any]:
     """The record of one run: its experiment, what has been measured, its history, and where it was computed."""
-    return of_study(name, RUN, run.experiment.model_dump(mode="json"), [run], key=run.key, results=run.results, history=run.history)
+    return of_study(
+        name,
+        RUN,
+        run.experiment.model_dump(mode="json"),
+        [run],
+        key=run.key,
+        results=run.results,
+        history=run.history,
+    )
 
 
 def _file(name: str, profile: str) -> str:

@@ -31,7 +31,10 @@ def rises(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
 def within_a_point(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
     """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False if one lies outside."""
     pairs = [_difference(a, b) for a, b in itertools.combinations(sorted(rows, key=lambda r: -r["mean"]), 2)]
-    within, outside = all(low >= -1 and high <= 1 for _, low, high in pairs), any(low > 1 for _, low, _ in pairs)
+    within, outside = (
+        all(low >= -1 and high <= 1 for _, low, high in pairs),
+        any(low > 1 for _, low, _ in pairs),
+    )
     holds = True if within else False if outside else None
     return holds, f"{_list(claim, rows)}; largest difference {_bounds(*max(pairs))}"
 
@@ -39,11 +42,22 @@ def within_a_point(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]
 def at_most(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
     """No sample is larger than the limit. False if one is: the statement is about each."""
     largest = max(max(r["values"]) for r in rows)
-    return largest <= claim.limit, f"{_list(claim, rows)}; largest of {len(rows[0]['values'])}: {_short(largest)}{claim.unit}"
+    return (
+        largest <= claim.limit,
+        f"{_list(claim, rows)}; largest of {len(rows[0]['values'])}: {_short(largest)}{claim.unit}",
+    )
 
 
-def _steps(claim: Claim, rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str) -> tuple[bool | None, str]:
-    holds = True if all(low > 0 for _, low, _ in steps) else False if any(high <= 0 for _, _, high in steps) else None
+def _steps(
+    claim: Claim, rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str
+) -> tuple[bool | None, str]:
+    holds = (
+        True
+        if all(low > 0 for _, low, _ in steps)
+        else False
+        if any(high <= 0 for _, _, high in steps)
+        else None
+    )
     return holds, f"{_list(claim, rows)}; {word} by {'; '.join(_bounds(*s) for s in steps)}"
 
 

@@ -16,14 +16,18 @@ from specfreq.experiment.runs import Run
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
+BREAK = re.compile(
+    r"([,:+])(?=[a-z])"
+)  # where a table may break a name such as apr-s:channels=True,overflow=wrap
 
 
 def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
     """Rows as a table for a page: no index column, and the same bytes each time."""
     import pandas as pd
 
-    cells = [{k: BREAK.sub(r"\1<wbr>", v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    cells = [
+        {k: BREAK.sub(r"\1<wbr>", v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
+    ]
     style = pd.DataFrame(cells).style.hide(axis="index").format(precision=2)
     return style.set_uuid("table").set_table_attributes('class="dataframe"')
 
@@ -35,8 +39,15 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
     if record is not None:
         origin = record["provenance"]
         for setting, value in {**record["parameters"], "profile": profile}.items():
-            rows.append({"setting": setting, "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value)})
-        cost = f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on " if origin["runs"] else ""
+            rows.append(
+                {
+                    "setting": setting,
+                    "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value),
+                }
+            )
+        cost = (
+            f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on " if origin["runs"] else ""
+        )
         cost += ", ".join(origin["device"])
         rows.append({"setting": "computed", "value": f"{cost}; {', '.join(origin['date'])}"})
     return page_table(rows)
@@ -46,7 +57,9 @@ def measured(row: Mapping[str, Any] | None) -> str:
     """A row in words: its mean, ± half its interval where it has one, in %."""
     if row is None:
         return "–"
-    return f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
+    return (
+        f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
+    )
 
 
 def span(values: Iterable[float]) -> str:
@@ -73,14 +86,18 @@ def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
     return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
 
 
-BREAK = re.compile(r"([,:+])(?=[a-z])")  # where a table may break a name such as apr-s:channels=True,overflow=wrap
+BREAK = re.compile(
+    r"([,:+])(?=[a-z])"
+)  # where a table may break a name such as apr-s:channels=True,overflow=wrap
 
 
 def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
     """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        text = shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")  # neither is broken in a narrow column
+        text = (
+            shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
+        )  # neither is broken in a narrow column
         lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
     return page_table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])

@@ -18,7 +18,9 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
     if claim.judge == "untestable":
         return UNTESTABLE, claim.why
     quantities = claim.quantity if isinstance(claim.quantity, list) else [claim.quantity]
-    names = [(n, q) for n in claim.arms or [filters.normal_form(f) for f in claim.filters] for q in quantities]
+    names = [
+        (n, q) for n in claim.arms or [filters.normal_form(f) for f in claim.filters] for q in quantities
+    ]
     series: dict[bool, dict[tuple[str, str | None], Row]] = {False: {}, True: {}}
     for quantity in quantities:
         for defect, found in _series(record, claim.data, quantity, claim.rows).items():
@@ -44,7 +46,11 @@ def _series(
     """The rows of a data set: corrected (False) and as published (True), under the name of the corrected filter or arm."""
     found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
     for row in (record or {}).get(content, []):
-        if row["data"] == data and row.get("quantity") == quantity and row["series"] in ("corrected", "as published"):
+        if (
+            row["data"] == data
+            and row.get("quantity") == quantity
+            and row["series"] in ("corrected", "as published")
+        ):
             name = row["stands_for"] if "stands_for" in row else filters.corrected(row["filter"])
             found[row["series"] == "as published"][name] = row
     return found

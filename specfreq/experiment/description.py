@@ -26,11 +26,19 @@ class Experiment(Refusing, Recipe):
     """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
-    train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
-    train_draw: Draw = Field("balanced", description="which: balanced over the classes, or the first, whatever their classes")
+    train_size: int | None = Field(
+        None, ge=2, description="training images, a balanced subset; all if not given"
+    )
+    train_draw: Draw = Field(
+        "balanced", description="which: balanced over the classes, or the first, whatever their classes"
+    )
     test_size: int | None = Field(None, ge=1, description="test images, a balanced subset; all if not given")
-    filter: str = Field("none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2")
-    augment: str = Field("none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`")
+    filter: str = Field(
+        "none", description="input filter of training and test images, such as gaussian-low-pass:sigma=2"
+    )
+    augment: str = Field(
+        "none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`"
+    )
     model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
 
     @field_validator("data")

@@ -28,10 +28,15 @@ def grid(**fields: Any) -> list[Experiment]:
     """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed. Repetitions count once."""
     varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
     fixed = {k: v for k, v in fields.items() if k not in varying}
-    return [Experiment(**fixed, **dict(zip(varying, row, strict=True))) for row in itertools.product(*varying.values())]
+    return [
+        Experiment(**fixed, **dict(zip(varying, row, strict=True)))
+        for row in itertools.product(*varying.values())
+    ]
 
 
-def run_all(*grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any) -> list[Run]:
+def run_all(
+    *grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any
+) -> list[Run]:
     """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
     from specfreq.core.progress import progress_bar
     from specfreq.train.team import join

@@ -30,7 +30,11 @@ def place(model: str) -> tuple[str, str]:
     """
     module, colon, function = model.partition(":")
     if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        hint = f"{module[:-3].replace('/', '.')}:build" if module.endswith(".py") else "nets:build for build() in nets.py"
+        hint = (
+            f"{module[:-3].replace('/', '.')}:build"
+            if module.endswith(".py")
+            else "nets:build for build() in nets.py"
+        )
         raise UserError(f"cannot read --model {model!r}; write module:function, such as {hint}")
     return module, function
 
@@ -146,11 +150,19 @@ def _made(model: str, **known: int) -> "nn.Module":
             parameters = ()
         given = {p.name: known[p.name] for p in parameters if p.name in known}
         for p in parameters:
-            if p.default is p.empty and p.name not in given and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                raise UserError(f"{model} needs {p.name}, and is called with classes and channels alone; give it a default")
+            if (
+                p.default is p.empty
+                and p.name not in given
+                and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            ):
+                raise UserError(
+                    f"{model} needs {p.name}, and is called with classes and channels alone; give it a default"
+                )
         net = _guarded(f"{model} fails", function, **given)
     if not isinstance(net, nn.Module):
-        raise UserError(f"{model} returns {type(net).__name__}; it must return a torch.nn.Module, ready to be called with images")
+        raise UserError(
+            f"{model} returns {type(net).__name__}; it must return a torch.nn.Module, ready to be called with images"
+        )
     return net
 
 
@@ -238,11 +250,15 @@ def _ask(net: "nn.Module", model: str, images: "ImageSet | Stream") -> None:
         return x
 
     shape = "x".join(map(str, images.shape))
-    _guarded(f"{model} cannot be asked about {shape} images of {images.name}", inference.evaluate, net, few, ask)
+    _guarded(
+        f"{model} cannot be asked about {shape} images of {images.name}", inference.evaluate, net, few, ask
+    )
     wanted = (len(few), len(images.classes))
     answer = answers[0]
     if not isinstance(answer, torch.Tensor):
-        raise UserError(f"{model} answers with {type(answer).__name__}; it must answer with logits, a tensor (N, classes)")
+        raise UserError(
+            f"{model} answers with {type(answer).__name__}; it must answer with logits, a tensor (N, classes)"
+        )
     if answer.shape != wanted:
         raise UserError(
             f"{model} answers {wanted[0]} images with {tuple(answer.shape)} values, not {wanted}: "

@@ -25,9 +25,14 @@ def read(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     try:
         text = storage.read_yaml(path) if path.exists() else {}
         shape = TypeAdapter(dict[str, dict[str, dict[str, Any] | None] | None] | None)
-        sets = {name: {k: v or {} for k, v in (of or {}).items()} for name, of in (shape.validate_python(text) or {}).items()}
+        sets = {
+            name: {k: v or {} for k, v in (of or {}).items()}
+            for name, of in (shape.validate_python(text) or {}).items()
+        }
     except ValidationError as error:
-        raise UserError(f"{path.name} is not of the form profile: study: parameter: value ({error})") from None
+        raise UserError(
+            f"{path.name} is not of the form profile: study: parameter: value ({error})"
+        ) from None
     for name, of in sets.items():
         file_name(name, f"profile in {path.name}")
         try:
@@ -45,5 +50,11 @@ def training(name: str, root: Path | None = None) -> dict[str, Any]:
     """
     known = {profile: of[TRAIN] for profile, of in read(root).items() if TRAIN in of}
     if name not in known:
-        raise unknown("profile", name, known, where="train", hint="those with a section `train` in notebooks/profiles.yaml")
+        raise unknown(
+            "profile",
+            name,
+            known,
+            where="train",
+            hint="those with a section `train` in notebooks/profiles.yaml",
+        )
     return known[name]

@@ -65,7 +65,9 @@ def described_in(file: Path, kind: Callable[..., Described]) -> tuple[Described,
     try:
         return kind(**fields), fields
     except UserError as error:
-        raise UserError(f"{file} describes what this version does not know ({error}); delete the folder and train again") from None
+        raise UserError(
+            f"{file} describes what this version does not know ({error}); delete the folder and train again"
+        ) from None
 
 
 def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
@@ -81,9 +83,13 @@ def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise storage.Damaged(f"{file} is damaged ({where}: {first['msg']}); delete the folder and train again") from None
+        raise storage.Damaged(
+            f"{file} is damaged ({where}: {first['msg']}); delete the folder and train again"
+        ) from None
     if missing := [split for split in splits if split not in found["data"]]:
-        raise storage.Damaged(f"{file} is damaged (data has no {missing[0]}); delete the folder and train again")
+        raise storage.Damaged(
+            f"{file} is damaged (data has no {missing[0]}); delete the folder and train again"
+        )
     return found
 
 
@@ -95,7 +101,9 @@ def refuse_changed(path: Path, settings: dict[str, Any], digests: str | list[str
     """
     texts = (json.dumps([version, settings, digests], sort_keys=True) for version in VERSIONS)
     if path.name not in (hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts):
-        raise storage.Damaged(f"{path} holds another run than {path.name}: it was renamed or edited; delete it and train again")
+        raise storage.Damaged(
+            f"{path} holds another run than {path.name}: it was renamed or edited; delete it and train again"
+        )
 
 
 def history(path: Path, origin: dict[str, Any]) -> list[dict[str, float]]:
@@ -121,7 +129,9 @@ class Run:
     def __init__(self, path: Path):
         self.path = path
         if not finished(path):
-            raise UserError(f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those")
+            raise UserError(
+                f"{path.name} is no finished run in {path.parent}; `specfreq list runs` shows those"
+            )
         self.experiment, described = described_in(path / "experiment.json", Experiment.described)
         self.provenance = origin(path, ("train", "test"))
         # names as they were written: what lies in the working directory by now does not matter
@@ -176,7 +186,9 @@ class Run:
         images = self.experiment.image_set(split)
         if images.digest != self.provenance["data"][split]:
             name = self.experiment.data
-            raise UserError(f"the {split} images of {name} have changed since run {self.key}; train again, or restore them")
+            raise UserError(
+                f"the {split} images of {name} have changed since run {self.key}; train again, or restore them"
+            )
         return images
 
     def classifier(self, filter: str | None = None, device: str | None = None) -> "models.Classifier":
@@ -188,15 +200,21 @@ class Run:
 
         tensors, key = storage.read_tensors(self.path / "model.safetensors")
         if key != self.key:
-            raise storage.Damaged(f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again")
+            raise storage.Damaged(
+                f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again"
+            )
         mean, std = tensors.pop("mean"), tensors.pop("std")
         images, spec = self.image_set("train"), filter or self.experiment.filter
         net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
         net.load_state_dict(tensors)
-        classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(devices.checked_device(device))
+        classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(
+            devices.checked_device(device)
+        )
         return classifier.to(memory_format=torch.channels_last).eval()
 
-    def measure(self, name: str, filter: str | None = None, device: "str | torch.device | None" = None) -> dict[str, Any]:
+    def measure(
+        self, name: str, filter: str | None = None, device: "str | torch.device | None" = None
+    ) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.
 
         The result says by which version of the measures it was computed, where and when; another version computes it anew,
@@ -288,20 +306,30 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
     for what in ("classes", "shape"):
         ours, theirs = getattr(training, what), getattr(test, what)
         if ours != theirs:
-            raise UserError(f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}")
+            raise UserError(
+                f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}"
+            )
     if len(training.classes) < 2:
-        raise UserError(f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more")
+        raise UserError(
+            f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more"
+        )
     inputs.check(experiment.filter, training)
     streamed = isinstance(training, Stream)
     loop.check(experiment, training if streamed else training.images, processes)
     if streamed and augment.build(experiment.augment).accompanied:
-        raise UserError(f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}")
-    if not finished(runs_dir() / experiment.key):  # what was measured is not asked for again, even if its other sets are gone
+        raise UserError(
+            f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}"
+        )
+    if not finished(
+        runs_dir() / experiment.key
+    ):  # what was measured is not asked for again, even if its other sets are gone
         for name in wanted:
             measures.check(name, test)
 
 
-def _train(experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints", progress: bool | None) -> None:
+def _train(
+    experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints", progress: bool | None
+) -> None:
     import torch
 
     from specfreq.core.images import moments
@@ -316,7 +344,9 @@ def _train(experiment: Experiment, path: Path, team: "Team", checkpoints: "Check
     mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
     augmentation = augment.build(experiment.augment)
-    augmentation.fit(pixels.to(team.device) if augmentation.accompanied else pixels)  # work on every image is worth the way
+    augmentation.fit(
+        pixels.to(team.device) if augmentation.accompanied else pixels
+    )  # work on every image is worth the way
     # images of a streamed set are filtered when they come
     classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
     if team.rank == 0:
@@ -340,15 +370,25 @@ def _train(experiment: Experiment, path: Path, team: "Team", checkpoints: "Check
         writer.writerows(epochs)
         storage.write(path / "history.csv", text.getvalue())
         digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
-        made = {**provenance(team.device, team.size), "seconds": round(checkpoints.seconds, 3), "data": digests}
-        storage.write_sealed(path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name)
-        storage.write_tensors(path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key)
+        made = {
+            **provenance(team.device, team.size),
+            "seconds": round(checkpoints.seconds, 3),
+            "data": digests,
+        }
+        storage.write_sealed(
+            path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name
+        )
+        storage.write_tensors(
+            path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key
+        )
     team.told(None)  # nobody looks for the model before it is there
 
 
 def list_runs(**fields: Any) -> Iterator[Run]:
     """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
-    wanted = Experiment.described(**fields)  # reads text as the command line does, and refuses what no experiment has
+    wanted = Experiment.described(
+        **fields
+    )  # reads text as the command line does, and refuses what no experiment has
     for path in sorted(_folders(), key=lambda p: (p / "model.safetensors").stat().st_mtime):
         try:
             run = Run(path)
@@ -373,7 +413,9 @@ def find_run(key: str) -> Run:
     known = [path.name for path in _folders() if KEY.fullmatch(path.name)]
     matching = [name for name in known if name.startswith(key)]
     if len(matching) > 1:
-        raise UserError(f"several runs begin with {key!r}: {', '.join(sorted(matching))}; write more of the key")
+        raise UserError(
+            f"several runs begin with {key!r}: {', '.join(sorted(matching))}; write more of the key"
+        )
     if not matching:
         raise unknown("run", key, known, hint="`specfreq list runs` shows all")
     return Run(runs_dir() / matching[0])

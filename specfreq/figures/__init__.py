@@ -6,7 +6,17 @@ from specfreq.figures.generation import against_real, losses, montage, part_dist
 from specfreq.figures.results import accuracies, band_accuracy, costs, discrimination, reliability
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, swaps
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
-from specfreq.figures.variation import bands, disc_flow, gaps, invariances, panels, profile, spectrum, time_to_accuracy, weights
+from specfreq.figures.variation import (
+    bands,
+    disc_flow,
+    gaps,
+    invariances,
+    panels,
+    profile,
+    spectrum,
+    time_to_accuracy,
+    weights,
+)
 
 __all__ = [
     "accuracies",

@@ -33,11 +33,17 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     curve.set_xticks(radii, [f"{radius:g}" for radius in radii])
     curve.minorticks_off()
     curve.set(
-        title="under pgd (hollow: all attacks)", xlabel="largest change ε (1/255)", ylabel="test accuracy (%)", ylim=(-3, 103)
+        title="under pgd (hollow: all attacks)",
+        xlabel="largest change ε (1/255)",
+        ylabel="test accuracy (%)",
+        ylim=(-3, 103),
     )
     steps.set_xticks(range(len(order) + 1), ["none", *order], rotation=35, ha="right")
     sizes = sorted({r["eps"] for r in results.values()})
-    steps.set(title="after each attack", xlabel=f"ε = {', '.join(f'{eps:g}' for eps in sizes)} (1/255)" if sizes else "")
+    steps.set(
+        title="after each attack",
+        xlabel=f"ε = {', '.join(f'{eps:g}' for eps in sizes)} (1/255)" if sizes else "",
+    )
     shown = {f"{name}{' *' if results[name]['masked'] else ''}": line for name, line in lines.items()}
     if shown:
         legend(figure, shown)
@@ -45,7 +51,9 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def attacked_pictures(clean: Any, attacked: Mapping[str, Any], captions: Mapping[str, list[str]] | None = None) -> Figure:
+def attacked_pictures(
+    clean: Any, attacked: Mapping[str, Any], captions: Mapping[str, list[str]] | None = None
+) -> Figure:
     """Pictures (K, C, H, W) in [0, 1], a row; then for each name what was added, and the attacked picture, in two more rows.
 
     What was added is drawn around grey, all on one scale: its largest magnitude, named in the row's label, in 255ths.
@@ -56,12 +64,16 @@ def attacked_pictures(clean: Any, attacked: Mapping[str, Any], captions: Mapping
     clean, pairs = array(clean), {name: array(images) for name, images in attacked.items()}
     largest = max([np.abs(images - clean).max() for images in pairs.values()], default=0.0)
     rows = 1 + 2 * len(pairs)
-    figure, axes = plt.subplots(rows, max(len(clean), 1), squeeze=False, figsize=(0.85 * len(clean) + 1.5, 1.0 * rows + 0.2))
+    figure, axes = plt.subplots(
+        rows, max(len(clean), 1), squeeze=False, figsize=(0.85 * len(clean) + 1.5, 1.0 * rows + 0.2)
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     labels = ["clean", *(f"{name}{part}" for name in pairs for part in (f"\n± {255 * largest:.3g}/255", ""))]
     shown = [clean, *(drawn for images in pairs.values() for drawn in (images - clean, images))]
-    said = [(captions or {}).get(name) for key in ("", *pairs) for name in ([key] if key == "" else [None, key])]
+    said = [
+        (captions or {}).get(name) for key in ("", *pairs) for name in ([key] if key == "" else [None, key])
+    ]
     for line, (label, images, answers) in enumerate(zip(labels, shown, said, strict=True)):
         signed = line > 0 and line % 2 == 1
         for axis, image in zip(axes[line], images, strict=True):

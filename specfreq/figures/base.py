@@ -36,10 +36,14 @@ def styled(function):
         with plt.rc_context({**plt.rcParamsDefault, **_STYLE}):
             figure = function(*args, **kwargs)
             if note:
-                lines = textwrap.wrap(note, int(22 * figure.get_figwidth()))  # a longer line would widen the picture
+                lines = textwrap.wrap(
+                    note, int(22 * figure.get_figwidth())
+                )  # a longer line would widen the picture
                 foot = (0.11 + 0.11 * len(lines)) / figure.get_figheight()
                 figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-                figure.text(0.005, 0.03 / figure.get_figheight(), "\n".join(lines), fontsize=6.5, color="#555555")
+                figure.text(
+                    0.005, 0.03 / figure.get_figheight(), "\n".join(lines), fontsize=6.5, color="#555555"
+                )
         plt.close(figure)
         return figure
 
@@ -61,12 +65,17 @@ def picture(axis: Any, image: np.ndarray, limit: float | None = None) -> None:
 def lines_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """How the line of each name is drawn: colour and marker, never the colour alone."""
     colours = sns.color_palette("colorblind", max(3, len(results)))
-    return {name: {"color": colours[i], "marker": MARKERS[i % len(MARKERS)], "ms": 4, "lw": 1.3} for i, name in enumerate(results)}
+    return {
+        name: {"color": colours[i], "marker": MARKERS[i % len(MARKERS)], "ms": 4, "lw": 1.3}
+        for i, name in enumerate(results)
+    }
 
 
 def legend(figure: Figure, lines: Mapping[str, dict[str, Any]], **others: Any) -> None:
     """Above all panels: the line of each name, and grey lines of these styles for what is the same in all."""
     handles = [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
-    handles += [plt.Line2D([], [], color="#555555", lw=1, ls=style, label=name) for name, style in others.items()]
+    handles += [
+        plt.Line2D([], [], color="#555555", lw=1, ls=style, label=name) for name, style in others.items()
+    ]
     columns = 75 // (max((len(h.get_label()) for h in handles), default=0) + 7)
     figure.legend(handles=handles, loc="outside upper center", ncols=max(1, columns), fontsize=9)

@@ -18,7 +18,9 @@ def montage(arms: Mapping[str, Any], columns: int = 5) -> Figure:
     wide = min(2, max(len(blocks), 1))
     lines = -(-len(blocks) // wide) or 1
     height = max((b.shape[1] / b.shape[2] for b in blocks.values()), default=1)
-    figure, axes = plt.subplots(lines, wide, squeeze=False, figsize=(2.8 * wide, (2.75 * height + 0.28) * lines))
+    figure, axes = plt.subplots(
+        lines, wide, squeeze=False, figsize=(2.8 * wide, (2.75 * height + 0.28) * lines)
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, (name, block) in zip(axes.flat, blocks.items(), strict=False):
@@ -46,7 +48,9 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
     spread = 0.36
     for r in rows:
         place = list(arms).index(r["arm"])
-        y = quantities.index(r["quantity"]) + (spread * (2 * place / (len(arms) - 1) - 1) if len(arms) > 1 else 0)
+        y = quantities.index(r["quantity"]) + (
+            spread * (2 * place / (len(arms) - 1) - 1) if len(arms) > 1 else 0
+        )
         line = arms[r["arm"]]
         axis.plot(r["values"], [y] * len(r["values"]), "|", color=line["color"], ms=5, alpha=0.6)
         if r["low"] is not None:
@@ -62,7 +66,9 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def against_real(found: Mapping[str, Mapping[str, Any]], real: Mapping[str, Any], dt: float, side: int) -> Figure:
+def against_real(
+    found: Mapping[str, Mapping[str, Any]], real: Mapping[str, Any], dt: float, side: int
+) -> Figure:
     """Spectra of images over those of real ones, one line per name: Fourier power on rings, and total variation by scale.
 
     Args:
@@ -104,7 +110,12 @@ def losses(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     for axis, which, blind in ((axes[0], "discriminator", 2 * np.log(2)), (axes[1], "generator", np.log(2))):
         for i, (name, rows) in enumerate(histories.items()):
             every = max(1, len(rows) // 8)
-            axis.plot([r["epoch"] for r in rows], [r[which] for r in rows], markevery=(i % every, every), **lines[name])
+            axis.plot(
+                [r["epoch"] for r in rows],
+                [r[which] for r in rows],
+                markevery=(i % every, every),
+                **lines[name],
+            )
         axis.axhline(blind, color="#555555", lw=1, ls=":")
         axis.set(title=which, xlabel="epoch")
     axes[0].set_ylabel("loss (nats)")

@@ -12,7 +12,9 @@ from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
 
 
 @styled
-def accuracies(rows: Sequence[Mapping[str, Any]], *, marks: str = "series", label: str = "test accuracy (%)") -> Figure:
+def accuracies(
+    rows: Sequence[Mapping[str, Any]], *, marks: str = "series", label: str = "test accuracy (%)"
+) -> Figure:
     """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
 
     Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed, drawn as ticks), mean,
@@ -22,7 +24,10 @@ def accuracies(rows: Sequence[Mapping[str, Any]], *, marks: str = "series", labe
     arms = list(dict.fromkeys(r["arm"] for r in rows))
     series = list(dict.fromkeys(r[marks] for r in rows))
     colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
-    size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another: readable on a phone
+    size = (
+        5.4,
+        (0.34 * len(arms) + 0.5) * len(panels) + 0.9,
+    )  # panels below one another: readable on a phone
     figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
     spread = 0.16 * (len(series) - 1)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
@@ -41,7 +46,10 @@ def accuracies(rows: Sequence[Mapping[str, Any]], *, marks: str = "series", labe
         axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
     axes[0, 0].set_yticks(range(len(arms)), arms)
     axes[-1, 0].set_xlabel(label)
-    handles = [plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s) for k, s in enumerate(series)]
+    handles = [
+        plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s)
+        for k, s in enumerate(series)
+    ]
     if len(series) > 1:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)
     return figure
@@ -83,7 +91,11 @@ def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         for row, (key, chance) in enumerate({"fisher": "fisher_chance", "accuracy": "chance"}.items()):
             axis = axes[row, column]
             for name, result in results.items():
-                axis.plot(result["radii"], array([np.nan if v is None else v for v in result[f"{half}_{key}"]]), **lines[name])
+                axis.plot(
+                    result["radii"],
+                    array([np.nan if v is None else v for v in result[f"{half}_{key}"]]),
+                    **lines[name],
+                )
                 if result[key] is not None:
                     axis.axhline(result[key], color=lines[name]["color"], lw=0.9, ls="--")
             for value in {r[chance] for r in results.values()} - {None}:
@@ -108,10 +120,19 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure, (axis, counts) = plt.subplots(2, sharex=True, figsize=(4.8, 5.0), height_ratios=(3, 1))
     lines = lines_of(results)
     for name, result in results.items():
-        count, right, said = (array([v or 0 for v in result[f"fixed_{k}"]]) for k in ("count", "accuracy", "confidence"))
+        count, right, said = (
+            array([v or 0 for v in result[f"fixed_{k}"]]) for k in ("count", "accuracy", "confidence")
+        )
         there = count > 0
         middle, half = _wilson(right[there] / 100, count[there])
-        axis.vlines(said[there], 100 * (middle - half), 100 * (middle + half), color=lines[name]["color"], lw=1, alpha=0.7)
+        axis.vlines(
+            said[there],
+            100 * (middle - half),
+            100 * (middle + half),
+            color=lines[name]["color"],
+            lw=1,
+            alpha=0.7,
+        )
         axis.plot(said[there], right[there], **lines[name])
         edges = np.linspace(0, 100, len(count) + 1)
         counts.stairs(count, edges, color=lines[name]["color"], lw=1.3)
@@ -147,6 +168,8 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axis.set_xlim(0, None)
     handles = [plt.Line2D([], [], color=colour, marker="o", ms=5, lw=0, label="median, quartiles")]
-    handles.append(plt.Line2D([], [], color=goal, marker="|", ms=11, mew=1.6, lw=0, label="aimed at, at most"))
+    handles.append(
+        plt.Line2D([], [], color=goal, marker="|", ms=11, mew=1.6, lw=0, label="aimed at, at most")
+    )
     figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=9)
     return figure

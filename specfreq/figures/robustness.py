@@ -31,8 +31,12 @@ def heatmaps(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     for i, (axis, (name, result)) in enumerate(zip(axes.flat, results.items(), strict=False)):
         (left, right), (top, bottom) = (_edges(result[k]) for k in ("kx", "ky"))
         extent = (left, right, bottom, top)
-        shown = axis.imshow(array(result["error"]), cmap=AMOUNT, vmin=0, vmax=100, extent=extent, interpolation="nearest")
-        axis.set_title(f"{name}\nmean {result['mean_error']:.0f} %, clean {result['clean_error']:.0f} %", fontsize=9)
+        shown = axis.imshow(
+            array(result["error"]), cmap=AMOUNT, vmin=0, vmax=100, extent=extent, interpolation="nearest"
+        )
+        axis.set_title(
+            f"{name}\nmean {result['mean_error']:.0f} %, clean {result['clean_error']:.0f} %", fontsize=9
+        )
         axis.grid(False)
         axis.locator_params(nbins=5, integer=True)
         axis.set_ylabel("cycles per image" if i % columns == 0 else "")
@@ -80,14 +84,22 @@ def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, title in zip(axes[0], ("A", "B", "amplitude A\nphase B", "amplitude B\nphase A"), strict=True):
         axis.set_title(title, fontsize=9)
-    beside = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (-4, -4), "ha": "right", "va": "top"}
+    beside = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "xytext": (-4, -4),
+        "ha": "right",
+        "va": "top",
+    }
     for line, swap in zip(axes, examples, strict=False):
         if len(names) > 1:
             line[0].annotate("\n".join(names), (0, 0), fontsize=7.5, fontweight="bold", **beside)
         donors = [(None, None), (None, None), swap.classes, swap.classes[::-1]]  # of amplitude, of phase
         for place, (axis, image) in enumerate(zip(line, array(swap.pictures), strict=True)):
             picture(axis, image)
-            axis.set_xlabel("\n".join(_said(*swap.answers[name][place], *donors[place]) for name in names), fontsize=7.5)
+            axis.set_xlabel(
+                "\n".join(_said(*swap.answers[name][place], *donors[place]) for name in names), fontsize=7.5
+            )
     return figure
 
 
@@ -97,7 +109,9 @@ def _said(named: str, sure: float, amplitude_of: str | None, phase_of: str | Non
 
 @styled
 def corruption_errors(
-    rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]] = (), baseline: str = "the baseline"
+    rows: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]] = (),
+    baseline: str = "the baseline",
 ) -> Figure:
     """Errors of the arms of a study by corruption, and beside them the differences from a baseline, with their intervals.
 
@@ -108,7 +122,9 @@ def corruption_errors(
     arms = {r["arm"]: None for r in [*rows, *differences]}
     lines, quantities = lines_of(arms), {r["quantity"] for r in rows} | {r["quantity"] for r in differences}
     grouped = {group: [q for q in names if q in quantities] for group, names in GROUPS.items()}
-    rest = dict.fromkeys(r["quantity"] for r in [*rows, *differences] if not any(r["quantity"] in g for g in grouped.values()))
+    rest = dict.fromkeys(
+        r["quantity"] for r in [*rows, *differences] if not any(r["quantity"] in g for g in grouped.values())
+    )
     labels = [label for group, names in grouped.items() if names for label in (group, *names)] + list(rest)
     place = {label: y for y, label in enumerate(labels)}
     panels, height = 1 + bool(differences), 0.1 + 0.07 * len(arms)
@@ -123,7 +139,9 @@ def corruption_errors(
             axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=4.5, mec="white", mew=0.4)
     axes[0, 0].set(xlabel="error (%)", ylim=(len(labels) - 0.5, -0.7))
     axes[0, 0].set_xlim(0, None)
-    axes[0, 0].set_yticks(range(len(labels)), [label if label in grouped else _pretty(label) for label in labels], fontsize=9)
+    axes[0, 0].set_yticks(
+        range(len(labels)), [label if label in grouped else _pretty(label) for label in labels], fontsize=9
+    )
     for tick, label in zip(axes[0, 0].get_yticklabels(), labels, strict=True):
         tick.set_fontweight("bold" if label in grouped else "normal")
     if differences:

@@ -19,7 +19,9 @@ def pictures(rows: Mapping[str, Any], size: float = 0.8) -> Figure:
     """
     arrays = {name: array(images) for name, images in rows.items()}
     lines, columns = max(len(arrays), 1), max((len(a) for a in arrays.values()), default=1)
-    figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=(size * columns + 1.3, size * lines + 0.2))
+    figure, axes = plt.subplots(
+        lines, columns, squeeze=False, figsize=(size * columns + 1.3, size * lines + 0.2)
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for line, (name, images) in zip(axes, arrays.items(), strict=False):
@@ -36,7 +38,12 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
     columns = min(3, len(classes))
     lines = -(-len(classes) // columns)
     figure, axes = plt.subplots(
-        lines, columns, squeeze=False, sharex=True, sharey=True, figsize=(1.55 * columns + 1, 1.75 * lines + 0.4)
+        lines,
+        columns,
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        figsize=(1.55 * columns + 1, 1.75 * lines + 0.4),
     )
     height, width = power.shape[-2:]
     extent = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
@@ -88,7 +95,15 @@ def centroids(values: Mapping[str, Any], labels: Any, classes: Sequence[str]) ->
     figure, axes = plt.subplots(len(values), squeeze=False, sharex=True, sharey=True, figsize=size)
     for axis, (name, centroid) in zip(axes[:, 0], values.items(), strict=True):
         names = np.asarray(classes)[labels]
-        sns.boxenplot(x=array(centroid), y=names, order=list(classes), ax=axis, color="#4c86b0", width=0.75, flier_kws={"s": 3})
+        sns.boxenplot(
+            x=array(centroid),
+            y=names,
+            order=list(classes),
+            ax=axis,
+            color="#4c86b0",
+            width=0.75,
+            flier_kws={"s": 3},
+        )
         axis.set(title=name, xlabel="", ylabel="")
         axis.grid(axis="y", visible=False)
     axes[-1, 0].set_xlabel("spectral centroid (cycles per pixel)")

@@ -14,7 +14,9 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)
 
 
 @styled
-def panels(images: Mapping[str, Any], *, signed: Sequence[str] = (), columns: int = 3, size: float = 1.75) -> Figure:
+def panels(
+    images: Mapping[str, Any], *, signed: Sequence[str] = (), columns: int = 3, size: float = 1.75
+) -> Figure:
     """Pictures (C, H, W) or (H, W) with their titles, values outside of [0, 1] cut off, each ``size`` inches wide.
 
     Args:
@@ -42,7 +44,11 @@ def bands(image: Any, phi: Any, residual: Any, dt: float, *, most: int = 7) -> F
 def _grid(images: Mapping[str, np.ndarray], signed: set[str], columns: int, size: float) -> Figure:
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
-    flat = {title: images[title].mean(0) if images[title].ndim > 2 else images[title] for title in images if title in signed}
+    flat = {
+        title: images[title].mean(0) if images[title].ndim > 2 else images[title]
+        for title in images
+        if title in signed
+    }
     sizes = np.concatenate([np.abs(image).ravel() for image in flat.values()] or [np.zeros(1)])
     limit = np.quantile(sizes, 0.995) or sizes.max() or 1  # a few strong pixels would leave all others pale
     shape = (size * columns + 0.9 * bool(flat), (size + 0.25) * lines)
@@ -70,7 +76,9 @@ def profile(before: Any, after: Mapping[str, Any], weight: float | None = None) 
             the taut string less the middle of its tube, ``weight`` wide on either side. Values change only where it touches.
     """
     before, lines = array(before), _dashed(after)
-    figure, axes = plt.subplots(1 + (weight is not None), squeeze=False, sharex=True, figsize=(5.4, 2.6 if weight is None else 4.4))
+    figure, axes = plt.subplots(
+        1 + (weight is not None), squeeze=False, sharex=True, figsize=(5.4, 2.6 if weight is None else 4.4)
+    )
     axes[0, 0].plot(before, color=GREY, lw=0.8)
     axes[0, 0].set_ylabel("value")
     if weight is not None:
@@ -115,7 +123,9 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, case in zip(axes[:, 0], cases, strict=True):
         axis.set(title=case, xscale="log", yscale="log", xlabel="seconds", ylabel="energy above minimum")
         for name, line in lines.items():
-            drawn = [(r["seconds"], r["suboptimality"]) for r in rows if (r["case"], r["solver"]) == (case, name)]
+            drawn = [
+                (r["seconds"], r["suboptimality"]) for r in rows if (r["case"], r["solver"]) == (case, name)
+            ]
             drawn.sort(key=lambda point: -point[1])  # from coarse to fine
             if drawn:
                 axis.plot(*zip(*drawn, strict=True), **line)
@@ -133,13 +143,22 @@ def _label(axis: plt.Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> 
     heights = [height := max((np.log(ends[name][0]) - low) / (high - low), height + room) for name in order]
     over = max(0, max(heights, default=0) - 1)
     for name, height in zip(order, heights, strict=True):
-        axis.plot([1.02, 1.09], [height - over] * 2, transform=axis.transAxes, clip_on=False, markevery=[1], **ends[name][1])
+        axis.plot(
+            [1.02, 1.09],
+            [height - over] * 2,
+            transform=axis.transAxes,
+            clip_on=False,
+            markevery=[1],
+            **ends[name][1],
+        )
         place = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
         axis.annotate(name, (1.115, height - over), **place)
 
 
 @styled
-def weights(weights: Any, curves: Mapping[str, Any], *, label: str, best: Literal["lowest", "highest"] = "lowest") -> Figure:
+def weights(
+    weights: Any, curves: Mapping[str, Any], *, label: str, best: Literal["lowest", "highest"] = "lowest"
+) -> Figure:
     """A quality of denoised images over the weight, its axis logarithmic: a line for each name, a ring at its best weight."""
     weights, lines = array(weights), _dashed(curves)
     figure, axis = plt.subplots(figsize=(5.4, 3.4))
@@ -151,7 +170,9 @@ def weights(weights: Any, curves: Mapping[str, Any], *, label: str, best: Litera
         axis.plot(weights[at], values[at], "o", ms=11, mfc="none", mec=line["color"], mew=1.5)
         shown[f"{name}: {best} at {weights[at]:.3g}"] = line
     axis.set(xscale="log", xlabel="weight", ylabel=label)
-    ticks = [w for k, w in enumerate(weights) if k == 0 or np.log2(w / weights[k - 1]) > 0.3]  # closer ones would overlap
+    ticks = [
+        w for k, w in enumerate(weights) if k == 0 or np.log2(w / weights[k - 1]) > 0.3
+    ]  # closer ones would overlap
     axis.set_xticks(ticks, [f"{w:.3g}" for w in ticks])
     axis.minorticks_off()
     if shown:
@@ -174,7 +195,12 @@ def disc_flow(times: Any, measured: Mapping[str, Any], exact: Any) -> Figure:
 
 @styled
 def spectrum(
-    times: Any, spectra: Mapping[str, Any], marks: Mapping[str, float] | None = None, *, log: bool = False, label: str = "Σ|φ|"
+    times: Any,
+    spectra: Mapping[str, Any],
+    marks: Mapping[str, float] | None = None,
+    *,
+    log: bool = False,
+    label: str = "Σ|φ|",
 ) -> Figure:
     """Spectra of `tv.transform` over the time of the flow, a line for each name; dotted: where a peak is expected.
 
@@ -196,7 +222,12 @@ def spectrum(
         axis.set(xlim=(0, None), ylim=(0, None))
     for what, time in (marks or {}).items():
         axis.axvline(time, color=GREY, lw=1, ls=":")
-        place = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points", "xytext": (3, -3), "va": "top"}
+        place = {
+            "xycoords": axis.get_xaxis_transform(),
+            "textcoords": "offset points",
+            "xytext": (3, -3),
+            "va": "top",
+        }
         axis.annotate(what, (time, 1), rotation=90, fontsize=8, color=GREY, **place)
     legend(figure, lines)
     return figure
@@ -215,7 +246,13 @@ def invariances(rows: Sequence[Mapping[str, Any]], tol: float | None = None) -> 
     for y, row in enumerate(rows):
         line = {**groups[row.get("group", "")], "lw": 0, "ms": 7}
         nothing = row["departure"] == 0
-        axis.plot(edge if nothing else row["departure"], y, **line, mfc="white" if nothing else line["color"], clip_on=False)
+        axis.plot(
+            edge if nothing else row["departure"],
+            y,
+            **line,
+            mfc="white" if nothing else line["color"],
+            clip_on=False,
+        )
     if tol is not None:
         axis.axvline(tol, color=GREY, lw=1, ls=":")
     axis.set(xscale="log", xlabel="departure, relative", ylim=(max(len(rows), 1) - 0.5, -0.5))
@@ -228,7 +265,10 @@ def invariances(rows: Sequence[Mapping[str, Any]], tol: float | None = None) -> 
 
 def _dashed(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The line of each name, dashes included, where lines lie on one another."""
-    return {name: {**line, "ls": DASHES[i % len(DASHES)]} for i, (name, line) in enumerate(lines_of(results).items())}
+    return {
+        name: {**line, "ls": DASHES[i % len(DASHES)]}
+        for i, (name, line) in enumerate(lines_of(results).items())
+    }
 
 
 def _every(i: int, count: int) -> tuple[int, int]:

@@ -67,10 +67,14 @@ class GaussianLowPass(Filter):
         return _from_bytes(self._published_blur(_to_bytes(images)), images)
 
     def _published_blur(self, images: np.ndarray) -> np.ndarray:
-        if self.as_published == "cifar10":  # one sigma for all axes of an (H, W, 3) picture: the colours blur into one another
+        if (
+            self.as_published == "cifar10"
+        ):  # one sigma for all axes of an (H, W, 3) picture: the colours blur into one another
             return gaussian_filter(images, (0, self.sigma, self.sigma, self.sigma), mode="wrap")
         if images.shape[-1] != 1:
-            raise UserError("as_published=fashion-mnist is a program for grey images; colour has as_published=cifar10")
+            raise UserError(
+                "as_published=fashion-mnist is a program for grey images; colour has as_published=cifar10"
+            )
         return gaussian_filter(images, (0, self.sigma, self.sigma, 0), mode="reflect")
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from specfreq.measures.answers import Images
 
 VERSION = 2  # of what they compute: raised whenever all would give other numbers than before
-_NEWER = {"out-of-distribution": 1}  # by how much that of one measure is ahead: tnr95 at 95 % or more, not at the nearest
+_NEWER = {
+    "out-of-distribution": 1
+}  # by how much that of one measure is ahead: tnr95 at 95 % or more, not at the nearest
 
 
 def _measure(place: str) -> Deferred:
@@ -79,7 +81,13 @@ def normal_form(spec: str) -> str:
 
 
 def compute(
-    spec: str, model: "nn.Module", images: "Images", *, precision: str = "float32", batch: int | None = None, **options: Any
+    spec: str,
+    model: "nn.Module",
+    images: "Images",
+    *,
+    precision: str = "float32",
+    batch: int | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Judge a classifier (images in [0, 1] -> logits) on an image set, in memory or streamed, by the measure so described.
 
@@ -106,7 +114,9 @@ def compute(
 
 def _resolved(spec: str, **options: Any) -> tuple[str, dict[str, Any]]:
     name, given = parse(spec)
-    return resolve("measure", _MEASURES, canonical(name, given | {k: _written(v) for k, v in options.items()}))
+    return resolve(
+        "measure", _MEASURES, canonical(name, given | {k: _written(v) for k, v in options.items()})
+    )
 
 
 def _written(value: Any) -> Any:

@@ -9,7 +9,9 @@ from specfreq.measures import answers
 from specfreq.measures.answers import Images
 
 
-def accuracy(model: nn.Module, images: Images, *, precision: str = "float32", batch: int = 500) -> dict[str, Any]:
+def accuracy(
+    model: nn.Module, images: Images, *, precision: str = "float32", batch: int = 500
+) -> dict[str, Any]:
     r"""Top-1 accuracy, :math:`\frac{100}{N}\sum_i [\arg\max f(x_i) = y_i]`, in %.
 
     Returns:
@@ -21,7 +23,9 @@ def accuracy(model: nn.Module, images: Images, *, precision: str = "float32", ba
     """
     classes = len(images.classes)
     given = answers.logits(model, images, precision, batch).argmax(1)
-    confusion = torch.bincount(images.labels * classes + given, minlength=classes**2).reshape(classes, classes)
+    confusion = torch.bincount(images.labels * classes + given, minlength=classes**2).reshape(
+        classes, classes
+    )
     counts, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
     return {
         "accuracy": 100 * sum(right) / sum(counts),

@@ -20,10 +20,19 @@ from specfreq.core.spec import Levels, matching, parts
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
 
-ATTACKS = ("fgsm", "pgd", "apgd-ce", "apgd-t", "square")  # the cheap ones first: what one has fooled, the next need not
+ATTACKS = (
+    "fgsm",
+    "pgd",
+    "apgd-ce",
+    "apgd-t",
+    "square",
+)  # the cheap ones first: what one has fooled, the next need not
 NOISE = 10  # draws of random corners of the ball
 FAR = 64.0  # eps, in 255ths, where no network is right any more, if its gradients can be followed
-SOME, MORE = 1.0, 2.0  # % of the images: more than chance would explain; more than a stronger attack may still find
+SOME, MORE = (
+    1.0,
+    2.0,
+)  # % of the images: more than chance would explain; more than a stronger attack may still find
 
 Attack = Callable[[Model, Tensor, Tensor, float, Tensor], Attacked]  # model, images, labels, eps, seeds
 
@@ -125,14 +134,18 @@ def adversarial(
         columns[:] = found
         return torch.stack(list(found.values()), 1)
 
-    with progress_bar("attacks", len(images) * (1 + len(radii) + len({*names} - {"fgsm", "pgd"})), "img", line=1) as bar:
+    with progress_bar(
+        "attacks", len(images) * (1 + len(radii) + len({*names} - {"fgsm", "pgd"})), "img", line=1
+    ) as bar:
         table = inference.evaluate(model, images, answer, precision=precision, batch=batch).double()
     mean = dict(zip(columns, table.mean(0).tolist(), strict=True))
     share = {what: 100 * value for what, value in mean.items()}
     after = [share[f"after {name}"] for name in names]
     alone = {"fgsm": share["fgsm"], "pgd": share[f"at {eps}"]}
     flat = share["flat"] / mean["clean"] if mean["clean"] else None
-    lost = dict(zip(names, (b - a for b, a in zip([share["clean"], *after], after, strict=False)), strict=True))
+    lost = dict(
+        zip(names, (b - a for b, a in zip([share["clean"], *after], after, strict=False)), strict=True)
+    )
     reasons = {
         "gradient": (flat or 0) > SOME,
         "noise": share["noise"] < alone["pgd"] - SOME,
@@ -163,7 +176,16 @@ def adversarial(
 class _Suite:
     """All that is tried on one batch of images (B, C, H, W); what is asked about an image depends on it alone."""
 
-    def __init__(self, model: nn.Module, images: Images, x: Tensor, y: Tensor, seed: int, tried: Mapping[str, Attack], bar: tqdm):
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        x: Tensor,
+        y: Tensor,
+        seed: int,
+        tried: Mapping[str, Attack],
+        bar: tqdm,
+    ):
         self.ask = lambda x: answers.fitting(model(x), images)
         self.x, self.y, self.seed, self.tried, self.bar = x, y, seed, tried, bar
         self.content = content((255 * x).round())
@@ -173,7 +195,9 @@ class _Suite:
     def run(self, names: Sequence[str], eps: float, radii: Sequence[float], half: int) -> dict[str, Tensor]:
         """What holds of each image (B,): it is answered rightly, clean and after each attack; and so on."""
         found = {"clean": self.right, "clean loss": self.loss.clone(), "noise": self._under_noise(eps)}
-        found["flat"] = self.right & (climb(self.ask, self.x, self.y, cross_entropy)[2] == 0).flatten(1).all(1)
+        found["flat"] = self.right & (climb(self.ask, self.x, self.y, cross_entropy)[2] == 0).flatten(1).all(
+            1
+        )
         found["fgsm"], _ = self._left("fgsm", eps, self.right, counts="fgsm" in names)
         held, found["late"] = self.right, torch.zeros_like(self.right)
         for radius in radii:
@@ -210,7 +234,9 @@ class _Suite:
     def _under_noise(self, eps: float) -> Tensor:
         held = self.right
         for draw in range(NOISE):
-            corner = self.x + eps / 255 * (uniform(self._seeds("noise") + draw, *self.x.shape[1:]) - 0.5).sign()
+            corner = (
+                self.x + eps / 255 * (uniform(self._seeds("noise") + draw, *self.x.shape[1:]) - 0.5).sign()
+            )
             held = held & self._judged(corner.clamp(0, 1), self.y)[1]
         return held
 

@@ -32,7 +32,9 @@ def fitting(logits: Tensor, images: Images) -> Tensor:
         UserError: there are more or fewer than the set has classes.
     """
     if logits.shape[1] != len(images.classes):
-        raise UserError(f"the classifier knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}")
+        raise UserError(
+            f"the classifier knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}"
+        )
     return logits
 
 
@@ -59,7 +61,9 @@ def finite(answers: Tensor, images: Images) -> None:
     if len(answers) == len(images):
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         which = f" (image {', '.join(map(str, bad[:NAMED]))}{more})"
-    raise UserError(f"the classifier answers images of {images.name} with NaN or infinity{which}; nothing can be measured")
+    raise UserError(
+        f"the classifier answers images of {images.name} with NaN or infinity{which}; nothing can be measured"
+    )
 
 
 def logits(model: nn.Module, images: Images, precision: str, batch: int) -> Tensor:
@@ -86,7 +90,12 @@ def accuracies(answers: Tensor, labels: Tensor) -> list[Any]:
 def level(model: nn.Module, images: Images, kind: Level, batch: int) -> Tensor:
     """Mean of each channel over a set, or 0: float32 (C, 1, 1) on the model's device."""
     if kind == "set":
-        mean = inference.evaluate(model, images, lambda x: x.mean((-2, -1)), batch=batch).double().mean(0).float()
+        mean = (
+            inference.evaluate(model, images, lambda x: x.mean((-2, -1)), batch=batch)
+            .double()
+            .mean(0)
+            .float()
+        )
     else:
         mean = torch.zeros(images.shape[0])
     return mean.reshape(-1, 1, 1).to(devices.device_of(model))

@@ -58,7 +58,10 @@ def band_accuracy(
     grey = answers.level(model, images, level, batch)
 
     def answer(x: Tensor) -> Tensor:
-        given = [[answers.checked(model(half), images).argmax(1) for half in pair] for pair in answers.halves(x, radii, grey)]
+        given = [
+            [answers.checked(model(half), images).argmax(1) for half in pair]
+            for pair in answers.halves(x, radii, grey)
+        ]
         return torch.stack([torch.stack(pair, 1) for pair in given], 1)
 
     given = inference.evaluate(model, images, answer, precision=precision, batch=batch)

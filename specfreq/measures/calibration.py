@@ -84,7 +84,10 @@ def calibration(
         "confidence": mean,
         "overconfidence": mean - accuracy,
         **{f"fixed_{k}": v for k, v in _errors(fixed, fixed.count > 0).items()},
-        **{f"adaptive_{k}": v for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()},
+        **{
+            f"adaptive_{k}": v
+            for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()
+        },
         "images": len(images),
         **_listed("fixed", fixed),
         **_listed("adaptive", adaptive),
@@ -92,29 +95,43 @@ def calibration(
     }
 
 
-def refuse(images: Images, *, corruptions: str | None, severities: tuple[int, ...], seed: int, **_: Any) -> None:
+def refuse(
+    images: Images, *, corruptions: str | None, severities: tuple[int, ...], seed: int, **_: Any
+) -> None:
     """Refuse options that do not go together, and images that cannot be corrupted."""
     if corruptions is not None:
         refuse_images(images.shape)
     elif (severities, seed) != (EVERY, 0):
-        raise UserError("calibration: severities and seed are those of corruptions; say which, such as corruptions=common")
+        raise UserError(
+            "calibration: severities and seed are those of corruptions; say which, such as corruptions=common"
+        )
 
 
 def _corrupted(
-    model: nn.Module, images: Images, names: list[str], severities: tuple[int, ...], seed: int, precision: str, batch: int
+    model: nn.Module,
+    images: Images,
+    names: list[str],
+    severities: tuple[int, ...],
+    seed: int,
+    precision: str,
+    batch: int,
 ) -> tuple[Tensor, Tensor]:
     """Confidence and rightness of the answers to all views of the images, float64 (images x corruptions x severities,)."""
 
     def one(x: Tensor) -> Tensor:
         confidence, given = answers.checked(model(x), images).double().softmax(1).max(1)
-        return torch.stack([1 - confidence, given], 1)  # the doubt: float32 cannot tell confidences near 1 apart
+        return torch.stack(
+            [1 - confidence, given], 1
+        )  # the doubt: float32 cannot tell confidences near 1 apart
 
     def answer(x: Tensor) -> Tensor:
         views = [one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities]
         bar.update(len(x) * len(views))
         return torch.stack(views, 1)
 
-    with progress_bar("corruptions", len(images) * len(names) * len(severities), "img", line=1, unit_scale=True) as bar:
+    with progress_bar(
+        "corruptions", len(images) * len(names) * len(severities), "img", line=1, unit_scale=True
+    ) as bar:
         doubt, given = inference.evaluate(model, images, answer, precision=precision, batch=batch).unbind(2)
     return 1 - doubt.double().flatten(), (given == images.labels[:, None]).double().flatten()
 
@@ -128,7 +145,9 @@ class _Bins(NamedTuple):
 
     @classmethod
     def of(cls, places: Tensor, confidence: Tensor, right: Tensor, bins: int) -> "_Bins":
-        count, *sums = (torch.bincount(places, weights, bins) for weights in (torch.ones_like(right), right, confidence))
+        count, *sums = (
+            torch.bincount(places, weights, bins) for weights in (torch.ones_like(right), right, confidence)
+        )
         return cls(count, *(s / count for s in sums))
 
 
@@ -143,13 +162,23 @@ def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
 
 def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
     """The three errors over some of the bins, in %; None over none of them."""
-    share, gap = (bins.count / bins.count.sum())[counted], 100 * (bins.accuracy - bins.confidence).abs()[counted]
+    share, gap = (
+        (bins.count / bins.count.sum())[counted],
+        100 * (bins.accuracy - bins.confidence).abs()[counted],
+    )
     if not len(gap):
         return dict.fromkeys(("error", "rms", "max"))
-    return {"error": float((share * gap).sum()), "rms": float((share * gap**2).sum().sqrt()), "max": float(gap.max())}
+    return {
+        "error": float((share * gap).sum()),
+        "rms": float((share * gap**2).sum().sqrt()),
+        "max": float(gap.max()),
+    }
 
 
 def _listed(kind: str, bins: _Bins) -> dict[str, list[Any]]:
     shown = {"accuracy": bins.accuracy, "confidence": bins.confidence}
-    lists = {f"{kind}_{k}": [None if math.isnan(v) else 100 * v for v in values.tolist()] for k, values in shown.items()}
+    lists = {
+        f"{kind}_{k}": [None if math.isnan(v) else 100 * v for v in values.tolist()]
+        for k, values in shown.items()
+    }
     return {**lists, f"{kind}_count": bins.count.long().tolist()}

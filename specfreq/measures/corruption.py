@@ -93,7 +93,11 @@ def corruption(
     else:
         chosen = recipe or recipe_for(*images.shape[1:]).name
         made = f"regenerated, {chosen}, frost {frost}" if "frost" in names else f"regenerated, {chosen}"
-        options = {"seed": seed, "recipe": chosen, "frost": root() / PHOTOGRAPHS if frost == "photographs" else None}
+        options = {
+            "seed": seed,
+            "recipe": chosen,
+            "frost": root() / PHOTOGRAPHS if frost == "photographs" else None,
+        }
         views = [_view(name, severity, options) for name in names for severity in severities]
         wrong, *flat = _errors(model, clean, [lambda x: x, *views], precision, batch)
         error = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
@@ -132,7 +136,9 @@ def refuse(
     """Refuse options that do not go together, images that cannot be corrupted, and what is missing in the data folder."""
     if source == "official":
         if (recipe, frost, seed) != (None, "computed", 0):
-            raise UserError("corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones")
+            raise UserError(
+                "corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones"
+            )
         for name, severity in itertools.product(_named(corruptions), severities):
             corrupted.source(images, name, severity)
         return
@@ -164,7 +170,13 @@ def _errors(
 
 
 def _official(
-    model: nn.Module, images: Images, names: Sequence[str], severities: Sequence[int], size: int | None, precision: str, batch: int
+    model: nn.Module,
+    images: Images,
+    names: Sequence[str],
+    severities: Sequence[int],
+    size: int | None,
+    precision: str,
+    batch: int,
 ) -> list[list[float]]:
     def one(name: str, severity: int) -> float:
         found = corrupted.source(images, name, severity)

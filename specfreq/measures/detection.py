@@ -88,7 +88,9 @@ def out_of_distribution(
     sets = [others.find(name, known, size=size, seed=seed) for name in written_parts(other)]
     asked = _question(model, known, score, options, fitted_on, layer, precision, batch)
 
-    def scores(given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def scores(
+        given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         def answer(x: Tensor) -> Tensor:
             logits, *more = asked.seen(view(x))
             return torch.cat([answers.fitting(logits, about), *more], 1)
@@ -151,7 +153,9 @@ def _settled(
         ("layer", layer, score == "mahalanobis"),
     ):
         if value is not None and not has:
-            raise UserError(f"out-of-distribution: {score} has no {name}; leave it out, or choose another score")
+            raise UserError(
+                f"out-of-distribution: {score} has no {name}; leave it out, or choose another score"
+            )
     return {
         "temperature": TEMPERATURES.get(score) if temperature is None else temperature,
         "eps": (EPS if eps is None else eps) if score == "odin" else None,
@@ -187,7 +191,9 @@ def _question(
         case "energy":
             return _Question(lambda x: (model(x),), lambda f: -EnergyBased.score(f, temperature))
         case "odin":
-            return _Question(_moved(model, options["eps"], temperature), lambda f: -MaxSoftmax.score(f, temperature))
+            return _Question(
+                _moved(model, options["eps"], temperature), lambda f: -MaxSoftmax.score(f, temperature)
+            )
     watched = heads.watched(model, known, layer, "mahalanobis")
     detector = _fitted(watched, model, known, fitted_on, precision, batch)
 
@@ -203,17 +209,23 @@ def _moved(model: nn.Module, eps: float, temperature: float) -> Callable[[Tensor
     from pytorch_ood.detector import odin_preprocessing
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction="sum")  # a mean would scale gradients with the batch, and round them
+        return F.cross_entropy(
+            logits, labels, reduction="sum"
+        )  # a mean would scale gradients with the batch, and round them
 
     def seen(x: Tensor) -> tuple[Tensor, ...]:
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone()
-            return model(x), model(odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature))
+            return model(x), model(
+                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)
+            )
 
     return seen
 
 
-def _fitted(watched: heads.Seen, model: nn.Module, known: Images, fitted_on: int | None, precision: str, batch: int) -> Any:
+def _fitted(
+    watched: heads.Seen, model: nn.Module, known: Images, fitted_on: int | None, precision: str, batch: int
+) -> Any:
     from pytorch_ood.detector import Mahalanobis
 
     try:
@@ -221,13 +233,19 @@ def _fitted(watched: heads.Seen, model: nn.Module, known: Images, fitted_on: int
     except UserError as error:
         raise UserError(f"mahalanobis needs the training images of {known.name}: {error}") from None
     if (training.shape, training.classes) != (known.shape, known.classes):
-        raise UserError(f"mahalanobis: training images of {known.name} have another shape or other classes than those measured")
+        raise UserError(
+            f"mahalanobis: training images of {known.name} have another shape or other classes than those measured"
+        )
     training = answers.balanced(training, fitted_on)
-    features = inference.evaluate(model, training, lambda x: watched(x)[0], precision=precision, batch=batch).double()
+    features = inference.evaluate(
+        model, training, lambda x: watched(x)[0], precision=precision, batch=batch
+    ).double()
     count, width = features.shape
     _, labels = training.labels.unique(return_inverse=True)  # a small subset may lack classes
     if count - len(labels.unique()) < width:
-        raise UserError(f"mahalanobis: {count} training images are too few for a covariance of {width} features; raise fitted_on")
+        raise UserError(
+            f"mahalanobis: {count} training images are too few for a covariance of {width} features; raise fitted_on"
+        )
     with _float64():
         return Mahalanobis(None).fit_features(features, labels)
 

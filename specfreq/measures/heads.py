@@ -10,7 +10,9 @@ from specfreq.core.errors import UserError, unknown
 from specfreq.measures import inference
 from specfreq.measures.answers import Images
 
-Seen = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (B, C, H, W) in [0, 1] -> features (B, D), logits (B, classes)
+Seen = Callable[
+    [Tensor], tuple[Tensor, Tensor]
+]  # images (B, C, H, W) in [0, 1] -> features (B, D), logits (B, classes)
 
 
 def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> Seen:
@@ -46,13 +48,19 @@ def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> S
 
     def find(x: Tensor) -> Tensor:
         outputs: dict[nn.Module, Tensor] = {}
-        handles = [m.register_forward_hook(lambda m, _, out: outputs.update({m: out})) for m in linear.values()]
+        handles = [
+            m.register_forward_hook(lambda m, _, out: outputs.update({m: out})) for m in linear.values()
+        ]
         try:
             logits = model(x)
         finally:
             for handle in handles:
                 handle.remove()
-        last.extend(m for m, out in outputs.items() if out.shape == logits.shape and torch.equal(out.to(logits), logits))
+        last.extend(
+            m
+            for m, out in outputs.items()
+            if out.shape == logits.shape and torch.equal(out.to(logits), logits)
+        )
         return logits
 
     def ask(answer: Callable[[Tensor], Tensor]) -> Tensor:
@@ -62,12 +70,16 @@ def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> S
         ask(find)
         if not last:
             hint = f"write layer=NAME for one of {_list(linear)}" if linear else "it has no linear layer"
-            raise UserError(f"{what} needs the linear layer that gives the logits, and none of this network does; {hint}")
+            raise UserError(
+                f"{what} needs the linear layer that gives the logits, and none of this network does; {hint}"
+            )
         chosen, layer = last[-1], next(name for name, module in linear.items() if module is last[-1])
     features = ask(lambda x: seen(x)[0])
     if features.ndim != 2:
         shape = "x".join(map(str, features.shape[1:]))
-        raise UserError(f"{what}: layer={layer} sees {shape} numbers for each image, not one row; choose another layer")
+        raise UserError(
+            f"{what}: layer={layer} sees {shape} numbers for each image, not one row; choose another layer"
+        )
     return seen
 
 

@@ -66,7 +66,9 @@ def fourier_heatmap(
     images = answers.balanced(images, size)
     channels, height, width = images.shape
     strength = _norm(norm, height, width)
-    place = torch.arange(height * width).view(height, width)  # of a frequency in the shifted grid: its number for the draws
+    place = torch.arange(height * width).view(
+        height, width
+    )  # of a frequency in the shifted grid: its number for the draws
     rows, columns = (_chosen(n, step, extent, as_published) for n in (height, width))
     mirrored, shown = fourier.mirror(place), torch.zeros(height, width, dtype=torch.bool)
     shown[rows[:, None], columns] = True
@@ -77,7 +79,9 @@ def fourier_heatmap(
         draws = Draws(content((255 * x.double()).round_()), seed_of(seed, "fourier-heatmap"))
         words = draws.bits(-(-height * width * channels // 64))
         x, together = x.contiguous(memory_format=torch.channels_last), max(1, batch // len(x))
-        space = torch.empty((together * len(x), *x.shape[1:]), device=x.device, memory_format=torch.channels_last)
+        space = torch.empty(
+            (together * len(x), *x.shape[1:]), device=x.device, memory_format=torch.channels_last
+        )
         given = [answers.checked(model(x), images).argmax(1)]
         for some in distinct.to(x.device).split(together):
             disturbed = space[: len(some) * len(x)]
@@ -152,7 +156,9 @@ def _bands(error: Tensor, shown: Tensor) -> dict[str, float | None]:
     """Means over the bands of the planted sets, the last one with the corners of the map."""
     height, width = error.shape
     ky, kx = (torch.arange(n) - n // 2 for n in (height, width))
-    squared = (ky * width)[:, None] ** 2 + (kx * height) ** 2  # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
+    squared = (ky * width)[:, None] ** 2 + (
+        kx * height
+    ) ** 2  # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
     means = {}
     for band, edges in BANDS.items():
         low, high = (int(edge * 8) ** 2 * (height * width) ** 2 for edge in edges)

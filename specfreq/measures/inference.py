@@ -32,7 +32,9 @@ def evaluate(
         parts = images.batches(torch.arange(len(images)).split(batch), "centre")
     else:
         parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
-    modes = {module: module.training for module in model.modules()}  # a part may be in another mode than the whole
+    modes = {
+        module: module.training for module in model.modules()
+    }  # a part may be in another mode than the whole
     model.eval()
     try:
         with torch.inference_mode(), exact(device), autocast(device, precision):

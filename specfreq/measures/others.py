@@ -104,7 +104,9 @@ def find(name: str, known: Images, *, size: int | None, seed: int) -> Other:
     """
     start, shape = seed_of(seed, "other images", name), known.shape
     if name == SCRAMBLED:
-        return Other(name, known, lambda x: scrambled(x, start), known.classes, "computed of the known images", None)
+        return Other(
+            name, known, lambda x: scrambled(x, start), known.classes, "computed of the known images", None
+        )
     if name in NOISE:
 
         def noise(keys: Tensor) -> Tensor:
@@ -149,7 +151,9 @@ def _bytes(images: Tensor) -> Tensor:
     return (255 * images).round().float() / 255
 
 
-def _fitting(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[Callable[[Tensor], Tensor], str]:
+def _fitting(
+    name: str, shape: tuple[int, ...], wanted: tuple[int, ...]
+) -> tuple[Callable[[Tensor], Tensor], str]:
     """How images of one shape (C, H, W) are brought to another, and what to call it."""
     (channels, height, width), (_, tall, wide) = shape, wanted
     if height < tall or width < wide or (channels != wanted[0] and {channels, wanted[0]} != {1, 3}):

@@ -102,7 +102,11 @@ def curve(counts: Thresholds) -> dict[str, list[float]]:
     """At most `POINTS` points of the curves from (0, 0) on, evenly along TPR + FPR: lists fpr, tpr and ccr, in %."""
     n, m = int(counts.known[-1]), int(counts.other[-1])
     along = (counts.known.double() / n + counts.other.double() / m).contiguous()
-    places = torch.searchsorted(along, torch.linspace(0, 2, POINTS, dtype=torch.float64)).clamp_max(len(along) - 1).unique()
+    places = (
+        torch.searchsorted(along, torch.linspace(0, 2, POINTS, dtype=torch.float64))
+        .clamp_max(len(along) - 1)
+        .unique()
+    )
     shares = {"fpr": (counts.other, m), "tpr": (counts.known, n), "ccr": (counts.right, n)}
     return {name: (100 * count[places].double() / total).tolist() for name, (count, total) in shares.items()}
 
@@ -117,7 +121,9 @@ def histograms(scores: Sequence[Tensor]) -> tuple[list[float], list[list[int]]]:
     # of a score that never changes, one that lies in the middle of a bin and not on an edge of two
     low, high = ends if ends[0] < ends[1] else (ends[0] - 0.5, ends[1] + 0.5 + 1 / BINS)
     edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64)
-    return edges.tolist(), [torch.bucketize(part, edges[1:-1], right=True).bincount(minlength=BINS).tolist() for part in scores]
+    return edges.tolist(), [
+        torch.bucketize(part, edges[1:-1], right=True).bincount(minlength=BINS).tolist() for part in scores
+    ]
 
 
 def means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -79,15 +79,24 @@ def amplitude_phase_swap(
         found, theirs_sure = None, None
         a, d = (ranks[donors] for donors in pairs(known.labels[ranks], seed))
         with_phase = with_amplitude = ask.mixed(_Donors(known, a), _Donors(known, d))
-        hits = {"phase": with_phase.named == known.labels[d], "amplitude": with_phase.named == known.labels[a]}
+        hits = {
+            "phase": with_phase.named == known.labels[d],
+            "amplitude": with_phase.named == known.labels[a],
+        }
         hits["neither"], trusted = ~(hits["phase"] | hits["amplitude"]), right[a] & right[d]
     else:
         found = others.find(other, known, size=size, seed=seed)
         theirs_sure = _percent(ask.whole(found.given, found.view).sure)
         order = torch.randperm(len(found), generator=keyed(seed, "swap", other))
-        own, theirs = _Donors(known, ranks), _Donors(found.given, order[torch.arange(len(known)) % len(order)], found.view)
+        own, theirs = (
+            _Donors(known, ranks),
+            _Donors(found.given, order[torch.arange(len(known)) % len(order)], found.view),
+        )
         with_phase, with_amplitude = ask.mixed(theirs, own), ask.mixed(own, theirs)
-        hits = {"phase": with_phase.named == known.labels[ranks], "amplitude": with_amplitude.named == known.labels[ranks]}
+        hits = {
+            "phase": with_phase.named == known.labels[ranks],
+            "amplitude": with_amplitude.named == known.labels[ranks],
+        }
         trusted = right[ranks]
     return {
         "neither": None,
@@ -157,7 +166,12 @@ class Swap(NamedTuple):
 
 
 def examples(
-    classifiers: Mapping[str, nn.Module], images: ImageSet, count: int, *, channels: bool = False, seed: int = 0
+    classifiers: Mapping[str, nn.Module],
+    images: ImageSet,
+    count: int,
+    *,
+    channels: bool = False,
+    seed: int = 0,
 ) -> list[Swap]:
     """Pairs to look at: `count` of the pairs among those images that all the classifiers know as they are.
 
@@ -168,12 +182,16 @@ def examples(
     Raises:
         UserError: there are fewer such pairs.
     """
-    asked = {name: _Asked(model, images, channels, False, "float32", 100) for name, model in classifiers.items()}
+    asked = {
+        name: _Asked(model, images, channels, False, "float32", 100) for name, model in classifiers.items()
+    }
     right = [ask.whole(images).named == images.labels for ask in asked.values()]
     kept = torch.nonzero(torch.stack(right).all(0))[:, 0]
     a, d = (kept[donors] for donors in pairs(images.labels[kept], seed))
     if len(a) < count:
-        raise UserError(f"of {images.name}, {len(a)} pairs are of images that all the classifiers know, fewer than {count}")
+        raise UserError(
+            f"of {images.name}, {len(a)} pairs are of images that all the classifiers know, fewer than {count}"
+        )
     swaps = []
     for chosen in torch.randperm(len(a), generator=keyed(seed, "examples"))[:count].tolist():
         both = torch.stack([a[chosen], d[chosen]])
@@ -183,7 +201,9 @@ def examples(
         for name, ask in asked.items():
             named, sure = ask.whole(pictures)
             answers_of[name] = [(images.classes[int(n)], float(s)) for n, s in zip(named, sure, strict=True)]
-        swaps.append(Swap(pictures, tuple(images.classes[c] for c in images.labels[both].tolist()), answers_of))
+        swaps.append(
+            Swap(pictures, tuple(images.classes[c] for c in images.labels[both].tolist()), answers_of)
+        )
     return swaps
 
 
@@ -224,11 +244,16 @@ class _Asked(NamedTuple):
             sure, named = answers.checked(self.model(view(x)), self.known).float().softmax(1).max(1)
             return torch.stack([named, 100 * sure], 1)
 
-        named, sure = inference.evaluate(self.model, given, answer, precision=self.precision, batch=self.batch).T
+        named, sure = inference.evaluate(
+            self.model, given, answer, precision=self.precision, batch=self.batch
+        ).T
         return _Answers(named.long(), sure.double())
 
     def whole(
-        self, given: Images | Tensor, view: Callable[[Tensor], Tensor] = lambda x: x, keys: list[Tensor] | None = None
+        self,
+        given: Images | Tensor,
+        view: Callable[[Tensor], Tensor] = lambda x: x,
+        keys: list[Tensor] | None = None,
     ) -> _Answers:
         """What it says of images as they are; ``keys`` collects what tells them apart by content, int64."""
 
@@ -264,4 +289,8 @@ def _percent(values: Tensor) -> float | None:
     """The mean of percentages, or the share of what is true; None of nothing."""
     if not len(values):
         return None
-    return 100 * int(values.sum()) / len(values) if values.dtype == torch.bool else math.fsum(values.tolist()) / len(values)
+    return (
+        100 * int(values.sum()) / len(values)
+        if values.dtype == torch.bool
+        else math.fsum(values.tolist()) / len(values)
+    )

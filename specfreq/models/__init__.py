@@ -57,7 +57,9 @@ def check(spec: str, image_shape: tuple[int, int, int] | None = None) -> None:
     name, _ = _resolve(spec)
     smallest = _MODELS[name][1]
     if image_shape is not None and min(image_shape[-2:]) < smallest:
-        raise UserError(f"{name} needs images of at least {smallest}x{smallest}, not {image_shape[-2]}x{image_shape[-1]}")
+        raise UserError(
+            f"{name} needs images of at least {smallest}x{smallest}, not {image_shape[-2]}x{image_shape[-1]}"
+        )
 
 
 def normal_form(spec: str) -> str:
@@ -84,6 +86,10 @@ def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> "Network
         raise UserError(f"a classifier needs at least 2 classes and 1 channel, not {classes} and {channels}")
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # torch's initialisers draw from the global stream: lend them a seeded one
-        torch.default_generator.manual_seed(seed)  # of the CPU only: the devices' streams, not saved here, stay as they are
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch's initialisers draw from the global stream: lend them a seeded one
+        torch.default_generator.manual_seed(
+            seed
+        )  # of the CPU only: the devices' streams, not saved here, stay as they are
         return _OPTIONS[name](classes, channels, **values)

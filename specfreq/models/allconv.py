@@ -32,7 +32,12 @@ class AllConv(Network):
     """
 
     def __init__(
-        self, classes: int, channels: int = 3, dropout: Probability = 0.5, as_published: bool = False, norm: Norm = "batch"
+        self,
+        classes: int,
+        channels: int = 3,
+        dropout: Probability = 0.5,
+        as_published: bool = False,
+        norm: Norm = "batch",
     ):
         super().__init__()
         self.rim = 2 if as_published else 0
@@ -50,7 +55,11 @@ class AllConv(Network):
         draw(self)
 
     def _step(self, convolution: nn.Conv2d, norm: Norm) -> list[nn.Module]:
-        return [convolution, normalisation(convolution.out_channels, norm), SigmoidGELU() if self.rim else nn.GELU()]
+        return [
+            convolution,
+            normalisation(convolution.out_channels, norm),
+            SigmoidGELU() if self.rim else nn.GELU(),
+        ]
 
     def features(self, images: Tensor) -> Tensor:
         x = self.layers(images)

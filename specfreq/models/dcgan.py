@@ -16,7 +16,9 @@ def stages(side: int) -> int:
         UserError: the side is none of 8, 16, 32, 64, 128.
     """
     if side not in (8, 16, 32, 64, 128):
-        raise UserError(f"DCGAN makes images of 8, 16, 32, 64 or 128 pixels, not {side}; take others, such as folder:PATH?size=64")
+        raise UserError(
+            f"DCGAN makes images of 8, 16, 32, 64 or 128 pixels, not {side}; take others, such as folder:PATH?size=64"
+        )
     return side.bit_length() - 3
 
 
@@ -37,10 +39,19 @@ class Generator(nn.Sequential):
 
     def __init__(self, latent: int, channels: int, width: int, side: int):
         widths = [width * 2**i for i in reversed(range(stages(side)))]
-        layers: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, widths[0], 4, bias=False)]
+        layers: list[nn.Module] = [
+            nn.Unflatten(1, (latent, 1, 1)),
+            nn.ConvTranspose2d(latent, widths[0], 4, bias=False),
+        ]
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)]
-        super().__init__(*layers, nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
+            layers += [
+                nn.BatchNorm2d(inputs),
+                nn.ReLU(),
+                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False),
+            ]
+        super().__init__(
+            *layers, nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()
+        )
 
 
 class Discriminator(nn.Sequential):
@@ -64,7 +75,9 @@ def draw(net: nn.Module, random: Random) -> nn.Module:
     """Draw weights as the source does: convolutions from N(0, .02²), scales of batch normalisation from N(1, .02²), no biases."""
     for m in net.modules():
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-            m.weight.copy_(float(isinstance(m, nn.BatchNorm2d)) + 0.02 * torch.randn(m.weight.shape, generator=random))
+            m.weight.copy_(
+                float(isinstance(m, nn.BatchNorm2d)) + 0.02 * torch.randn(m.weight.shape, generator=random)
+            )
             if m.bias is not None:
                 m.bias.zero_()
     return net

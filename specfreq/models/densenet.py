@@ -23,7 +23,11 @@ class Transition(nn.Module):
 
     def __init__(self, channels: int, norm: Norm):
         super().__init__()
-        self.norm, self.conv, self.pool = normalisation(channels, norm), conv(channels, channels, 1), nn.AvgPool2d(2)
+        self.norm, self.conv, self.pool = (
+            normalisation(channels, norm),
+            conv(channels, channels, 1),
+            nn.AvgPool2d(2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.conv(F.relu(self.norm(x), inplace=True)))

@@ -37,7 +37,9 @@ def normalisation(channels: int, norm: Norm) -> nn.Module:
     return nn.GroupNorm(channels // max(d for d in range(1, 9) if channels % d == 0), channels)
 
 
-def stages(block: Callable[[int, int, int], nn.Module], inputs: int, widths: tuple[int, ...], depth: int) -> nn.Sequential:
+def stages(
+    block: Callable[[int, int, int], nn.Module], inputs: int, widths: tuple[int, ...], depth: int
+) -> nn.Sequential:
     """For each width ``depth`` blocks (inputs, outputs, stride); each stage after the first halves the image."""
     blocks = []
     for stage, width in enumerate(widths):

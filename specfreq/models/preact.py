@@ -32,7 +32,16 @@ class PreActBlock(nn.Module):
 class PreActResNet(Network):
     """A bare 3x3 stem, stages of blocks, normalisation and ReLU, global average, one linear layer."""
 
-    def __init__(self, stem: int, widths: tuple[int, ...], depth: int, classes: int, channels: int, dropout: float, norm: Norm):
+    def __init__(
+        self,
+        stem: int,
+        widths: tuple[int, ...],
+        depth: int,
+        classes: int,
+        channels: int,
+        dropout: float,
+        norm: Norm,
+    ):
         super().__init__()
         self.stem = conv(channels, stem)
         self.blocks = stages(partial(PreActBlock, dropout=dropout, norm=norm), stem, widths, depth)
@@ -64,5 +73,15 @@ class WideResNet(PreActResNet):
     Source: Zagoruyko & Komodakis, BMVC 2016, table 4: WRN-40-2 2.2 M, WRN-28-10 36.5 M parameters.
     """
 
-    def __init__(self, depth: int, width: int, classes: int, channels: int = 3, dropout: Probability = 0, norm: Norm = "batch"):
-        super().__init__(16, (16 * width, 32 * width, 64 * width), (depth - 4) // 6, classes, channels, dropout, norm)
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        classes: int,
+        channels: int = 3,
+        dropout: Probability = 0,
+        norm: Norm = "batch",
+    ):
+        super().__init__(
+            16, (16 * width, 32 * width, 64 * width), (depth - 4) // 6, classes, channels, dropout, norm
+        )

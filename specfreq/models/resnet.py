@@ -29,7 +29,10 @@ class Block(nn.Module):
         if self.shortcut is not None:
             x = self.shortcut(x)
         elif self.stride != 1 or self.extra:
-            x = F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
+            x = F.pad(
+                x[..., :: self.stride, :: self.stride],
+                (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2),
+            )
         return F.relu(x + y, inplace=True)
 
 
@@ -113,8 +116,12 @@ class ResNeXt29(ResNet):
     linear layer. AugMix and APR train 4 x 32d (the default; they write "32x4"): 6.78 M, with normalisation 6.81 M.
     """
 
-    def __init__(self, classes: int, channels: int = 3, cardinality: Count = 4, width: Count = 32, norm: Norm = "batch"):
+    def __init__(
+        self, classes: int, channels: int = 3, cardinality: Count = 4, width: Count = 32, norm: Norm = "batch"
+    ):
         def block(inputs: int, outputs: int, stride: int) -> Bottleneck:
-            return Bottleneck(inputs, outputs, stride, outputs // 256 * width * cardinality, cardinality, norm)
+            return Bottleneck(
+                inputs, outputs, stride, outputs // 256 * width * cardinality, cardinality, norm
+            )
 
         super().__init__(64, (256, 512, 1024), 3, block, classes, channels, norm)

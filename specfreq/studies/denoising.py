@@ -32,7 +32,9 @@ def picture(name: str = "astronaut", side: int = 128) -> Tensor:
     whole = torch.from_numpy(np.ascontiguousarray(embedded.photograph(name))).permute(2, 0, 1)
     edge = min(whole.shape[1:])
     if not 2 <= side <= edge:
-        raise UserError(f"the square of {name} has {edge} pixels on a side; take from 2 to {edge}, not {side}")
+        raise UserError(
+            f"the square of {name} has {edge} pixels on a side; take from 2 to {edge}, not {side}"
+        )
     top, left = ((n - edge) // 2 for n in whole.shape[1:])
     square = whole[None, :, top : top + edge, left : left + edge].float() / 255
     return F.interpolate(square, size=(side, side), mode="bilinear", antialias=True)[0].clamp(0, 1)
@@ -61,14 +63,20 @@ class Weights(NamedTuple):
 
     def discrepancy(self, sigma: float) -> Tensor:
         """The largest weight that takes away no more than the noise, which takes its standard deviation (Morozov)."""
-        return torch.stack([self.weights[max(int((column <= sigma).sum()) - 1, 0)] for column in self.removed.T])
+        return torch.stack(
+            [self.weights[max(int((column <= sigma).sum()) - 1, 0)] for column in self.removed.T]
+        )
 
 
 def by_weight(clean: Tensor, given: Tensor, weights: Sequence[float]) -> Weights:
     """Denoise images (N, C, H, W) by each weight, and compare with the clean ones."""
     found = [tv.denoise(given, weight).image for weight in weights]
     removed = [(given - u).double().square().mean((-3, -2, -1)).sqrt() for u in found]
-    return Weights(torch.tensor(weights, dtype=torch.float64), torch.stack([psnr(u, clean) for u in found]), torch.stack(removed))
+    return Weights(
+        torch.tensor(weights, dtype=torch.float64),
+        torch.stack([psnr(u, clean) for u in found]),
+        torch.stack(removed),
+    )
 
 
 def by_blur(clean: Tensor, given: Tensor, sigmas: Sequence[float]) -> Tensor:
@@ -149,13 +157,21 @@ def disc_flow(side: int, radius: float, dt: float, steps: int) -> DiscFlow:
 
 
 def rows(
-    images: ImageSet, *, sigma: float, weight: float, weights: Sequence[float], blurs: Sequence[float], seed: int
+    images: ImageSet,
+    *,
+    sigma: float,
+    weight: float,
+    weights: Sequence[float],
+    blurs: Sequence[float],
+    seed: int,
 ) -> list[dict[str, Any]]:
     """What the record of the study holds of an image set: a row for each arm and quantity, intervals over images."""
     clean = images.images.float() / 255
     given = noisy(clean, sigma, seed)
     found, blur = by_weight(clean, given, weights), by_blur(clean, given, blurs)
-    chosen = found.psnr[[found.weights.tolist().index(w) for w in found.discrepancy(sigma).tolist()], torch.arange(len(clean))]
+    chosen = found.psnr[
+        [found.weights.tolist().index(w) for w in found.discrepancy(sigma).tolist()], torch.arange(len(clean))
+    ]
     best = {
         "noisy": psnr(given, clean),
         "gaussian-blur": blur.amax(0),
@@ -163,7 +179,9 @@ def rows(
         "total-variation:by-discrepancy": chosen,
     }
     out = [comparison.of_images(images.name, arm, "PSNR", values) for arm, values in best.items()]
-    out += [comparison.of_images(images.name, arm, "iterations", n) for arm, n in solvers(clean, weight).items()]
+    out += [
+        comparison.of_images(images.name, arm, "iterations", n) for arm, n in solvers(clean, weight).items()
+    ]
     for solver, quantities in faithfulness(clean, weight).items():
         series = {"ours": "corrected", PROGRAM: "as published"}.get(solver, solver)
         out += [

@@ -39,7 +39,10 @@ class Spectra:
     @property
     def slopes(self) -> np.ndarray:
         """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings from 1 on."""
-        lines = [np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1) for p in self.profiles.values()]
+        lines = [
+            np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1)
+            for p in self.profiles.values()
+        ]
         return np.array([line[0] for line in lines])
 
     @property
@@ -97,7 +100,13 @@ def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> d
     """What is published of a set's spectra: profiles by class, and the distribution of centroids and score over images."""
 
     def distribution(values: Tensor) -> dict[str, float]:
-        marks = {"smallest": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "largest": 1.0}
+        marks = {
+            "smallest": 0.0,
+            "lower_quartile": 0.25,
+            "median": 0.5,
+            "upper_quartile": 0.75,
+            "largest": 1.0,
+        }
         return {"mean": float(values.mean()), **{k: float(values.quantile(q)) for k, q in marks.items()}}
 
     return {
@@ -130,7 +139,9 @@ def published_profiles(names: Sequence[str]) -> dict[str, Any]:
         }
         profiles |= lines
         sides |= dict.fromkeys(lines, r["shape"][-1])
-    note = " · ".join(f"{n}: {r['images']} images, data {r['provenance']['data'][:8]}" for n, r in _published(names).items())
+    note = " · ".join(
+        f"{n}: {r['images']} images, data {r['provenance']['data'][:8]}" for n, r in _published(names).items()
+    )
     return {"profiles": profiles, "sides": sides, "note": note}
 
 

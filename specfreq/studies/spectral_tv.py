@@ -126,7 +126,9 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
         size, length = (t.square().sum((0, -3, -2, -1)).sqrt() for t in (found - expected, expected - level))
         return size / length.clamp_min(1e-12)
 
-    def departure(name: str, group: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], level: Tensor) -> Departure:
+    def departure(
+        name: str, group: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], level: Tensor
+    ) -> Departure:
         return Departure(name, group, away(found[0], expected[0], level), away(found[1], expected[1]))
 
     plain, out = both(images), []
@@ -146,7 +148,9 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
 def starts(images: Tensor, steps: int, dt: float, tol: float = 1e-4) -> dict[str, Tensor]:
     """Mean iterations of each step of the flow (steps,), started from the step before or from nothing."""
     return {
-        name: torch.stack([s.iterations.double().mean() for s in islice(tv.evolve(images, dt, tol, warm=warm), steps)])
+        name: torch.stack(
+            [s.iterations.double().mean() for s in islice(tv.evolve(images, dt, tol, warm=warm), steps)]
+        )
         for name, warm in (("warm", True), ("cold", False))
     }
 
@@ -154,11 +158,19 @@ def starts(images: Tensor, steps: int, dt: float, tol: float = 1e-4) -> dict[str
 def dots(changes: Sequence[Departure]) -> list[dict[str, Any]]:
     """Mean departures of flow and bands, for `figures.invariances`."""
     parts = [(c.name, c.group, what, getattr(c, what)) for what in ("flow", "bands") for c in changes]
-    return [{"name": f"{name}, {what}", "group": group, "departure": float(d.mean())} for name, group, what, d in parts]
+    return [
+        {"name": f"{name}, {what}", "group": group, "departure": float(d.mean())}
+        for name, group, what, d in parts
+    ]
 
 
 def content(
-    images: ImageSet, summary: Scales, changes: Sequence[Departure], discs: Sequence[float], bands: int, dt: float
+    images: ImageSet,
+    summary: Scales,
+    changes: Sequence[Departure],
+    discs: Sequence[float],
+    bands: int,
+    dt: float,
 ) -> dict[str, Any]:
     """What the record of the study holds: spectra of classes, and rows of departures from theory (%)."""
     found = [disc_peak(64, radius, tv.disc_extinction(radius, 1.0, 64) / 25) for radius in discs]
@@ -166,14 +178,24 @@ def content(
     parts = tv.transform(x, bands, dt)
     rest = (parts.phi.sum(0) + parts.residual - x).abs().amax((-3, -2, -1))
     rows = [
-        comparison.of_images("discs", "disc", "departure of the peak", [100 * abs(p.time / p.theory - 1) for p in found]),
+        comparison.of_images(
+            "discs", "disc", "departure of the peak", [100 * abs(p.time / p.theory - 1) for p in found]
+        ),
         comparison.of_images("discs", "disc", "outside the peak", [100 * (1 - p.share) for p in found]),
         comparison.of_images(images.name, "bands and residual", "departure of the bands", 100 * rest),
     ]
     for change in changes:
-        rows.append(comparison.of_images(images.name, change.name, "departure of the flow", 100 * change.flow))
-        rows.append(comparison.of_images(images.name, change.name, "departure of the bands", 100 * change.bands))
-    return {"arms": rows, "times": summary.times.tolist(), "spectra": {k: v.tolist() for k, v in summary.spectra.items()}}
+        rows.append(
+            comparison.of_images(images.name, change.name, "departure of the flow", 100 * change.flow)
+        )
+        rows.append(
+            comparison.of_images(images.name, change.name, "departure of the bands", 100 * change.bands)
+        )
+    return {
+        "arms": rows,
+        "times": summary.times.tolist(),
+        "spectra": {k: v.tolist() for k, v in summary.spectra.items()},
+    }
 
 
 def published_spectra(study: str = "spectral-tv") -> dict[str, Any]:

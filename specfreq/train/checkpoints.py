@@ -71,7 +71,9 @@ class Checkpoints:
                     failure = failure or error
                     continue
                 if failure is not None:
-                    log.warning("specfreq: %s; going on from the one before it", str(failure).partition(";")[0])
+                    log.warning(
+                        "specfreq: %s; going on from the one before it", str(failure).partition(";")[0]
+                    )
                 self._began -= found["seconds"]
                 return tensors, found["meta"]
         if failure is not None:

@@ -32,8 +32,13 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
     pixels = images.index_select(0, index).flatten(2)
     if border in ("zero", "grey"):
         value = 0 if border == "zero" else 128 if images.dtype == torch.uint8 else 128 / 255
-        pixels, place = F.pad(pixels, (0, 1), value=value), torch.where(inside, place, height * width)  # the last is that pixel
-    return pixels.gather(2, place.flatten(1)[:, None].expand(-1, pixels.shape[1], -1)).view(len(index), *images.shape[1:])
+        pixels, place = (
+            F.pad(pixels, (0, 1), value=value),
+            torch.where(inside, place, height * width),
+        )  # the last is that pixel
+    return pixels.gather(2, place.flatten(1)[:, None].expand(-1, pixels.shape[1], -1)).view(
+        len(index), *images.shape[1:]
+    )
 
 
 class Feed:
@@ -66,8 +71,12 @@ class Feed:
     def _joined(self) -> Tensor | None:
         """What the augmentation keeps of each image, on the device."""
         companions = self.augmentation.companions
-        if companions is not None and (isinstance(self.images, Stream) or len(companions) != len(self.images)):
-            raise UserError(f"the augmentation was fitted on {len(companions)} other images; fit it on those to train on")
+        if companions is not None and (
+            isinstance(self.images, Stream) or len(companions) != len(self.images)
+        ):
+            raise UserError(
+                f"the augmentation was fitted on {len(companions)} other images; fit it on those to train on"
+            )
         return companions if companions is None else companions.to(self.device)
 
     def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
@@ -77,7 +86,12 @@ class Feed:
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
         flips = torch.rand(count, generator=table) < 0.5 * self.flip
         rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"))
-        return order, moves.to(self.device), flips.to(self.device), {k: v.to(self.device) for k, v in rows.items()}
+        return (
+            order,
+            moves.to(self.device),
+            flips.to(self.device),
+            {k: v.to(self.device) for k, v in rows.items()},
+        )
 
     def order(self, epoch: int) -> Tensor:
         """A permutation of the images, which depends on (seed, epoch)."""
@@ -107,7 +121,9 @@ class Feed:
         if self.augmentation.donors:
             donors = self.plain(epoch, [rows["donor"][part].flatten() for part in parts])
         elif self.companions is not None:
-            border = "reflect" if self.border == "reflect" else "zero"  # nothing, where an image is mirrored what belongs to it
+            border = (
+                "reflect" if self.border == "reflect" else "zero"
+            )  # nothing, where an image is mirrored what belongs to it
             donors = (shifted(self.companions, part, *moves[:, part], flips[part], border) for part in parts)
         for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
             yield self.augmentation.views(images, _of(rows, part), donor)

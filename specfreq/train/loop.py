@@ -91,12 +91,16 @@ def fit(
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)
     if team.told(state.position()) != state.position():
-        raise UserError("the first process goes on from a checkpoint that this one does not see; let all machines share the runs")
+        raise UserError(
+            "the first process goes on from a checkpoint that this one does not see; let all machines share the runs"
+        )
     eager, optimizer = team.setup(model, state.optimizer)
     forward = eager
     if recipe.compile:
         torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
-        forward = torch.compile(eager, dynamic=False)  # else the kernels depend on which size of batch came first
+        forward = torch.compile(
+            eager, dynamic=False
+        )  # else the kernels depend on which size of batch came first
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
     window = round(1 / (1 - recipe.ema))
     if recipe.ema and 10 * window > recipe.epochs * steps:
@@ -133,7 +137,9 @@ def fit(
         (clean,) = feed.plain(epoch, [index])
         model.eval()
         with autocast(device, recipe.precision):
-            fell = attacks.pgd(model, clean, labels[index], recipe.eps / 255, seeds[index], steps=10).step >= 0
+            fell = (
+                attacks.pgd(model, clean, labels[index], recipe.eps / 255, seeds[index], steps=10).step >= 0
+            )
         model.train()
         return 100 - 100 * float(fell.double().mean())
 
@@ -145,7 +151,9 @@ def fit(
         for index, views in zip(mine, feed.views(epoch, mine), strict=True):
             if seeds is not None:
                 with torch.enable_grad():
-                    views = _attacked(views, seeds[index], recipe, lambda x, y=labels[index]: answer(x, y, frozen)[0])
+                    views = _attacked(
+                        views, seeds[index], recipe, lambda x, y=labels[index]: answer(x, y, frozen)[0]
+                    )
             yield torch.cat(views)
 
     def finite(epoch: int) -> Tensor:
@@ -157,7 +165,9 @@ def fit(
             raise Diverged(f"the loss is {losses[step]} in {where}; lower lr")
         return losses
 
-    streams = range(torch.cuda.device_count()) if device.type == "cuda" else []  # a seed sets those of all GPUs
+    streams = (
+        range(torch.cuda.device_count()) if device.type == "cuda" else []
+    )  # a seed sets those of all GPUs
     with bar, exact(device), torch.random.fork_rng(devices=streams):
         for epoch in range(len(state.history), recipe.epochs):
             batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
@@ -170,7 +180,9 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = rate(epoch, step)
                 y = labels[index]
-                torch.manual_seed(seed_of(recipe.seed, epoch, step, team.rank))  # dropout draws from the global stream
+                torch.manual_seed(
+                    seed_of(recipe.seed, epoch, step, team.rank)
+                )  # dropout draws from the global stream
                 if recipe.adversary == "fgsm":
                     model.train(recipe.attack_mode == "train")
                     views = _attacked(views, seeds[index], recipe, lambda found, y=y: answer(found, y)[0])
@@ -215,7 +227,9 @@ def _attacked(
     starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
     slopes = torch.autograd.grad(loss(starts), starts)
     moved = zip(starts, slopes, views, strict=True)
-    return tuple(climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved)
+    return tuple(
+        climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved
+    )
 
 
 def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
@@ -233,9 +247,15 @@ def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
             checked(part, hint="; attacked images stay in [0, 1], so leave out the filter")
     side = min(images.shape[-2:])
     if not streamed and recipe.shift >= side:
-        raise UserError(f"shift={recipe.shift} moves images of {side} pixels out of sight; take a smaller one")
+        raise UserError(
+            f"shift={recipe.shift} moves images of {side} pixels out of sight; take a smaller one"
+        )
     smallest = len(images) // math.ceil(len(images) / recipe.batch)
     if smallest < 2 * processes:
-        raise UserError(f"batches of {smallest} images are too small for {processes} process(es); take a larger batch or set")
+        raise UserError(
+            f"batches of {smallest} images are too small for {processes} process(es); take a larger batch or set"
+        )
     if recipe.compile and next(filter(shutil.which, ("c++", "g++", "clang++")), None) is None:
-        raise UserError("compile=True needs a C++ compiler on the PATH, such as g++; install one, or leave it out")
+        raise UserError(
+            "compile=True needs a C++ compiler on the PATH, such as g++; install one, or leave it out"
+        )

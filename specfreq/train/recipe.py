@@ -15,7 +15,9 @@ class Recipe(BaseModel):
 
     epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
     batch: int = Field(128, ge=2, le=10**6, description="images per step, over all processes")
-    optimizer: Literal["sgd", "adam"] = Field("sgd", description="sgd with momentum, or adam with PyTorch's betas")
+    optimizer: Literal["sgd", "adam"] = Field(
+        "sgd", description="sgd with momentum, or adam with PyTorch's betas"
+    )
     lr: Positive = Field(0.1, description="highest learning rate of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; 0 for none")
     nesterov: bool = Field(True, description="sgd: Nesterov's momentum, not the classical one")
@@ -23,30 +25,45 @@ class Recipe(BaseModel):
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = Field(
         "one-cycle", description="one-cycle: linear up to the peak, then linear down; step: see milestones"
     )
-    peak: float = Field(0.2, ge=0, lt=1, description="one-cycle: where the highest rate is, as a share of the training")
+    peak: float = Field(
+        0.2, ge=0, lt=1, description="one-cycle: where the highest rate is, as a share of the training"
+    )
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.25, 0.5, 0.75), description="step: where, as shares of the training"
     )
     decay: float = Field(0.1, gt=0, lt=1, description="step: the factor at each milestone")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes")
-    ema: float = Field(0.0, ge=0, lt=1, description="end with the exponential average of the weights, of this decay per step")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes"
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="end with the exponential average of the weights, of this decay per step"
+    )
     crop: Literal["shift", "random-resized"] = Field(
-        "shift", description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet"
+        "shift",
+        description="shift: see there; random-resized: for sets that are streamed from disk, as on ImageNet",
     )
     shift: int = Field(4, ge=0, description="random crop: largest shift, pixels")
-    border: Literal["zero", "grey", "edge", "reflect"] = Field("zero", description="what a shifted image shows beyond its border")
+    border: Literal["zero", "grey", "edge", "reflect"] = Field(
+        "zero", description="what a shifted image shows beyond its border"
+    )
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
     adversary: Literal["none", "fgsm"] = Field(
-        "none", description="fgsm: train on attacked images, a random start and one signed step of the gradient"
+        "none",
+        description="fgsm: train on attacked images, a random start and one signed step of the gradient",
     )
     eps: Levels = Field(8.0, description="fgsm: largest change of a value, in 255ths")
     alpha: Levels = Field(10.0, description="fgsm: length of the step, in 255ths")
     attack_mode: Literal["eval", "train"] = Field(
-        "eval", description="fgsm: the network's mode while it is attacked; train: by batch statistics, and the running ones move"
+        "eval",
+        description="fgsm: the network's mode while it is attacked; train: by batch statistics, and the running ones move",
     )
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
-    compile: bool = Field(False, description="torch.compile the network: minutes at first, faster steps, other rounding")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast of the forward pass"
+    )
+    compile: bool = Field(
+        False, description="torch.compile the network: minutes at first, faster steps, other rounding"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
 
     @field_validator("milestones", mode="before")
@@ -57,7 +74,13 @@ class Recipe(BaseModel):
 
     def effective(self) -> dict[str, Any]:
         """What is not as by default, of all that has an effect: trainings with equal ones are one training."""
-        idle = {"momentum", "nesterov"} if self.optimizer == "adam" else {"nesterov"} if not self.momentum else set()
+        idle = (
+            {"momentum", "nesterov"}
+            if self.optimizer == "adam"
+            else {"nesterov"}
+            if not self.momentum
+            else set()
+        )
         idle |= {"milestones", "decay"} if self.schedule != "step" else set()
         idle |= {"peak"} if self.schedule != "one-cycle" else set()
         idle |= {"eps", "alpha", "attack_mode"} if self.adversary == "none" else set()

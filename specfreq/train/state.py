@@ -32,11 +32,17 @@ class State:
         self.averaged = [p.detach() for p in self.parameters.values()]  # in place
         self.averages: list[Tensor] = []
         if recipe.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay)
+            self.optimizer = torch.optim.Adam(
+                self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay
+            )
         else:
             nesterov = recipe.nesterov and recipe.momentum > 0
             self.optimizer = torch.optim.SGD(
-                self.parameters.values(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+                self.parameters.values(),
+                recipe.lr,
+                recipe.momentum,
+                weight_decay=recipe.weight_decay,
+                nesterov=nesterov,
             )
         self.history: list[Row] = []
         self._begin_epoch()
@@ -67,13 +73,19 @@ class State:
         return [len(self.history), len(self.losses)]
 
     def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> None:
-        self.history.append({"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more})
+        self.history.append(
+            {"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more}
+        )
         self._begin_epoch()
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         for name, parameter in self.parameters.items():
-            tensors |= {f"optimizer/{key}/{name}": v for key, v in self.optimizer.state[parameter].items() if v is not None}
+            tensors |= {
+                f"optimizer/{key}/{name}": v
+                for key, v in self.optimizer.state[parameter].items()
+                if v is not None
+            }
         tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
         tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
         return tensors, {
@@ -84,7 +96,9 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
         made_by, fields = meta["recipe"]
-        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        same = (
+            type(self.recipe)(**fields) == self.recipe
+        )  # fields newer than the checkpoint have their defaults
         if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
@@ -98,7 +112,11 @@ class State:
             key, _, name = place.partition("/")
             parameter = self.parameters[name]
             # as the optimizer made it: buffers like the parameter, counts of steps where they were
-            held = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape and key != "step" else tensor
+            held = (
+                torch.empty_like(parameter).copy_(tensor)
+                if tensor.shape == parameter.shape and key != "step"
+                else tensor
+            )
             self.optimizer.state[parameter][key] = held
         self.history, self.sizes = meta["history"], meta["sizes"]
         self.correct = tensors["correct"].to(self.correct.device)

@@ -30,7 +30,9 @@ class Team:
     def __init__(self, device: torch.device):
         self.device = device
 
-    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """What is to be called and stepped in place of these two."""
         return model, optimizer
 
@@ -52,7 +54,9 @@ class _Several(Team):
         super().__init__(fabric.device)
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
 
-    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         return self.fabric.setup(model, optimizer)
 
     def backward(self, loss: Tensor, share: float) -> None:
@@ -83,7 +87,9 @@ def join(device: str | None = None) -> Team:
         return Team(checked_device(device))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind not in ("cuda", "cpu"):
-        raise UserError(f"device {device!r} would be shared by all processes; say cuda or cpu, each takes its own")
+        raise UserError(
+            f"device {device!r} would be shared by all processes; say cuda or cpu, each takes its own"
+        )
     return _several(kind)
 
 
@@ -91,7 +97,9 @@ def _told(name: str, otherwise: int) -> int:
     """A number of the environment; a variable that is empty says nothing."""
     text = os.environ.get(name) or str(otherwise)
     if not text.strip().isdecimal() or int(text) < 1:
-        raise UserError(f"{name}={text!r} is no number of processes; unset it, or start several with torchrun")
+        raise UserError(
+            f"{name}={text!r} is no number of processes; unset it, or start several with torchrun"
+        )
     return int(text)
 
 
@@ -103,12 +111,16 @@ def _several(kind: str) -> Team:
     except ImportError:
         raise UserError("several processes need Lightning; pip install 'specfreq[scale]'") from None
     if not os.environ.get("LOCAL_WORLD_SIZE"):
-        raise UserError("WORLD_SIZE is set and LOCAL_WORLD_SIZE is not; start several processes with torchrun")
+        raise UserError(
+            "WORLD_SIZE is set and LOCAL_WORLD_SIZE is not; start several processes with torchrun"
+        )
     for part in ("fabric", "pytorch"):  # what it tells about itself, it tells through both
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     here = _told("LOCAL_WORLD_SIZE", 1)
     nodes = _told("WORLD_SIZE", 1) // here
-    patient = DDPStrategy(timeout=datetime.timedelta(days=7))  # the others wait while the first waits for a lock, or measures
+    patient = DDPStrategy(
+        timeout=datetime.timedelta(days=7)
+    )  # the others wait while the first waits for a lock, or measures
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, strategy=patient)
     fabric.launch()
     atexit.register(torch.distributed.destroy_process_group)
@@ -117,4 +129,8 @@ def _several(kind: str) -> Team:
 
 def synchronised(model: nn.Module, team: Team) -> nn.Module:
     """The model with batch statistics over all processes, where torch can do that: on GPUs."""
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if team.size > 1 and team.device.type == "cuda" else model
+    return (
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if team.size > 1 and team.device.type == "cuda"
+        else model
+    )

@@ -18,7 +18,18 @@ from specfreq.tv.exact import disc_extinction, taut_string
 from specfreq.tv.operators import adjoint, gradient, total_variation
 from specfreq.tv.published import QUIRKS
 from specfreq.tv.rof import Denoised, Solution, denoise, solve
-from specfreq.tv.spectral import Transform, amplify, band_pass, band_stop, combine, evolve, flow, high_pass, low_pass, transform
+from specfreq.tv.spectral import (
+    Transform,
+    amplify,
+    band_pass,
+    band_stop,
+    combine,
+    evolve,
+    flow,
+    high_pass,
+    low_pass,
+    transform,
+)
 from specfreq.tv.steps import ALGORITHMS
 
 __all__ = [

@@ -43,7 +43,17 @@ class Chip(Plain):
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
         images = len(self.f)
         energies = self.weight.new_empty(4, images)
-        state = self.f, self.shift, self.mean, self.flat, self.weight, self.fitted.byte(), self.new, self.p, self.image
+        state = (
+            self.f,
+            self.shift,
+            self.mean,
+            self.flat,
+            self.weight,
+            self.fitted.byte(),
+            self.new,
+            self.p,
+            self.image,
+        )
         self._launch(_certify, *state, energies, images, *self._sizes())
         return energies
 
@@ -51,7 +61,9 @@ class Chip(Plain):
         warps = max(1, min(16, _room(self.f)[3] // 256))
         try:
             kernel[(len(self.f),)](*arguments, num_warps=warps, enable_fp_fusion=False)
-        except Exception as error:  # of any kind: no C compiler, what the compiler refuses, too few registers, no driver
+        except (
+            Exception
+        ) as error:  # of any kind: no C compiler, what the compiler refuses, too few registers, no driver
             raise Unusable(f"{type(error).__name__}: {error}") from error
 
     def _sizes(self) -> tuple[int, ...]:
@@ -197,7 +209,9 @@ def _certify(
     w, level = tl.load(weight + k), tl.load(flat + k)
     best = given - w * _transposed(p1, p2, row, column)
     point = tl.load(new + at, mine, 0.0)
-    found = tl.where(tl.load(fitted + k) != 0, best.to(point.dtype), point + tl.load(shift + k * C + channel, mine, 0.0))
+    found = tl.where(
+        tl.load(fitted + k) != 0, best.to(point.dtype), point + tl.load(shift + k * C + channel, mine, 0.0)
+    )
     average = tl.load(mean + k * C + channel, mine, 0.0)
     u, half = found.to(tl.float64), 0.5 / w
     d1, d2 = _differences(u, row, column, H, W, H2, W2)
@@ -209,6 +223,8 @@ def _certify(
     better = level <= primal
     tl.store(image + at, tl.where(better, average, found), mine)
     tl.store(energies + k, tl.where(better, level, primal))
-    tl.store(energies + images + k, tl.where(better, half * _sum(tl.where(mine, rest * rest, 0)), slack + misfit))
+    tl.store(
+        energies + images + k, tl.where(better, half * _sum(tl.where(mine, rest * rest, 0)), slack + misfit)
+    )
     tl.store(energies + 2 * images + k, slack)
     tl.store(energies + 3 * images + k, misfit)

@@ -41,7 +41,9 @@ def convergence(
     Raises:
         TypeError, ValueError: as `denoise`.
     """
-    images, weight, start = prepared(f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine)
+    images, weight, start = prepared(
+        f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine
+    )
     if not images.numel():
         raise ValueError(f"convergence needs at least one image; got shape {tuple(f.shape)}")
     history: list[list[tuple]] = []

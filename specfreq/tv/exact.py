@@ -29,14 +29,23 @@ def taut_string(f: Tensor | np.ndarray, weight: float | Tensor | np.ndarray) -> 
     Source: Davies and Kovac, Annals of Statistics 2001.
     """
     values, weights = (np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t) for t in (f, weight))
-    if values.ndim < 1 or not values.shape[-1] or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise ValueError(f"expected finite real sequences (..., n); got {values.dtype} values of shape {values.shape}")
+    if (
+        values.ndim < 1
+        or not values.shape[-1]
+        or values.dtype.kind not in "biuf"
+        or not np.isfinite(values).all()
+    ):
+        raise ValueError(
+            f"expected finite real sequences (..., n); got {values.dtype} values of shape {values.shape}"
+        )
     if weights.dtype.kind not in "iuf" or not (np.isfinite(weights) & (weights > 0)).all():
         raise ValueError("weight must be positive and finite")
     try:
         weights = np.broadcast_to(weights, values.shape[:-1]).ravel()
     except ValueError:
-        raise ValueError(f"weight must be a number or broadcast to {values.shape[:-1]}; got {weights.shape}") from None
+        raise ValueError(
+            f"weight must be a number or broadcast to {values.shape[:-1]}; got {weights.shape}"
+        ) from None
     values = values.astype(np.float64)
     rows = zip(values.reshape(-1, values.shape[-1]), weights, strict=True)
     u = np.array([_slopes(row, float(width)) for row, width in rows]).reshape(values.shape)
@@ -61,7 +70,9 @@ def disc_extinction(radius: float, height: float = 1.0, size: int | None = None)
     Source: Bellettini, Caselles and Novaga, JDE 2002, for the plane; in a square the ground rises by as much as the disc loses.
     """
     if not (0 < radius < math.inf and 0 < height < math.inf) or (size is not None and not 2 * radius < size):
-        raise ValueError(f"need a disc of positive radius and height, with 2 radius < size; got {radius}, {height}, {size}")
+        raise ValueError(
+            f"need a disc of positive radius and height, with 2 radius < size; got {radius}, {height}, {size}"
+        )
     perimeter, area = 2 * math.pi * radius, math.pi * radius**2
     ground = 0 if size is None else perimeter / (size**2 - area)
     return height / (perimeter / area + ground)
@@ -86,7 +97,9 @@ def _slopes(f: np.ndarray, weight: float) -> np.ndarray:
             floor.pop()
         ceiling.append(above)
         floor.append(below)
-        while slope(floor[0], floor[1]) > slope(ceiling[0], ceiling[1]):  # they cross: the one that is older is a bend
+        while slope(floor[0], floor[1]) > slope(
+            ceiling[0], ceiling[1]
+        ):  # they cross: the one that is older is a bend
             older, newer, end = (floor, ceiling, above) if ceiling[1][0] == i else (ceiling, floor, below)
             older.popleft()
             u[knot[0] : older[0][0]] = slope(knot, older[0])

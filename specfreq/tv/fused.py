@@ -31,8 +31,17 @@ class Fused:
         batch, channels, height, width = f.shape
         pixels = height * width
         self.shape, self.fitted, self.momentum = f.shape[1:], fitted.numpy(), momentum
-        self.width, self.active, self.weight, self.flat = width, np.arange(batch), weight.numpy(), flat.numpy()
-        self.f, self.shift, self.mean = f.reshape(batch, channels, pixels).numpy(), shift.numpy(), mean.numpy()
+        self.width, self.active, self.weight, self.flat = (
+            width,
+            np.arange(batch),
+            weight.numpy(),
+            flat.numpy(),
+        )
+        self.f, self.shift, self.mean = (
+            f.reshape(batch, channels, pixels).numpy(),
+            shift.numpy(),
+            mean.numpy(),
+        )
         self.g, self.x, self.new, self.image = (np.empty_like(self.f) for _ in range(4))
         self.y, self.p = (np.zeros((batch, channels, 2, width + pixels), self.f.dtype) for _ in range(2))
         self.y[..., width:] = self.p[..., width:] = dual.reshape(batch, channels, 2, pixels).numpy()
@@ -51,7 +60,9 @@ class Fused:
         for k, line in enumerate(lines):
             for row, value in zip(table[k], line, strict=True):
                 row[self.active] = value
-        self._share(kernels.advance, table, count, self.momentum, self.g, self.x, self.y, self.p, self.new, self.width)
+        self._share(
+            kernels.advance, table, count, self.momentum, self.g, self.x, self.y, self.p, self.new, self.width
+        )
 
     def certify(self) -> Tensor:
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""

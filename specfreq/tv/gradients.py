@@ -17,7 +17,9 @@ from specfreq.tv.operators import adjoint, gradient, inner, total
 from specfreq.tv.steps import NORM
 
 ACCURACY = 1e-6  # of the solution of the linear system, in double precision
-SOFT = 1e-6  # least |q| - 1: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
+SOFT = (
+    1e-6  # least |q| - 1: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
+)
 MOST = 10_000  # iterations: what the bound on the error of conjugate gradients asks for at this accuracy and softness
 STEEP = 1e100  # most of |s K u|, so that its square is finite
 ROUNDING = 1e-14  # of the upstream gradient: a right hand side below it is zero

@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 
 STRIP = 1024  # pixels in a strip, about: few enough for the first cache, enough to make a loop worthwhile
-_compiled = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # no fast-math
+_compiled = njit(
+    error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)  # no fast-math
 
 
 def entry(function):
@@ -113,11 +115,22 @@ def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
     channels, pixels = g.shape
     one = g.dtype.type(1)
     inside = one - (4 + channels) * np.finfo(g.dtype).eps
-    a, b, c, sigma, theta, rho, beta = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
+    a, b, c, sigma, theta, rho, beta = (
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        numbers[4],
+        numbers[5],
+        numbers[6],
+    )
     strip = d.size
     for low in range(0, pixels, strip):
         high = min(low + strip, pixels)
-        first, last = max(low - width, 0), high if high == pixels else high - width  # the dual step needs the row below
+        first, last = (
+            max(low - width, 0),
+            high if high == pixels else high - width,
+        )  # the dual step needs the row below
         n = last - first
         _fill(s[:n], 0)
         for channel in range(channels):
@@ -138,7 +151,11 @@ def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
         _shrinkage(s[:n])
         for channel in range(channels):
             for axis in range(2):
-                qa, ya, pa = q[channel, axis, :n], y[channel, axis, width + first :], p[channel, axis, width + first :]
+                qa, ya, pa = (
+                    q[channel, axis, :n],
+                    y[channel, axis, width + first :],
+                    p[channel, axis, width + first :],
+                )
                 if momentum:
                     _extrapolate(ya, pa, qa, s, beta, inside)
                 else:
@@ -212,7 +229,9 @@ def _energies(image, f, v, p, u, weight, sums, width):
             _differences(right, here[1:], here)
             for k in range(width - 1, n, width):
                 right[k] = 0
-            _add_products(squares, products, below, right, p[channel, 0, width + low :], p[channel, 1, width + low :])
+            _add_products(
+                squares, products, below, right, p[channel, 0, width + low :], p[channel, 1, width + low :]
+            )
             _add_distances(sums[0], sums[2], here[:n], f[channel, low:], v[channel, low:], scale)
         _add_lengths(sums[0], sums[1], squares, products)
     return _total(sums[0]), _total(sums[1]), _total(sums[2])
@@ -239,7 +258,21 @@ def advance(active, table, count, momentum, g, x, y, p, new, width):
     for k in active:
         for iteration in range(count):
             numbers = table[min(iteration, len(table) - 1), :, k]
-            _iterate(g[k], x[k], ahead, y[k], p[k], new[k], q, s, d, numbers, momentum, iteration == count - 1, width)
+            _iterate(
+                g[k],
+                x[k],
+                ahead,
+                y[k],
+                p[k],
+                new[k],
+                q,
+                s,
+                d,
+                numbers,
+                momentum,
+                iteration == count - 1,
+                width,
+            )
 
 
 @entry

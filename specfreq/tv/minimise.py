@@ -19,7 +19,13 @@ _named: set[str] = set()  # why, once said
 
 
 def minimise(
-    f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: str, engine: str, history: list | None = None
+    f: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    tol: float,
+    algorithm: str,
+    engine: str,
+    history: list | None = None,
 ) -> tuple[Tensor, ...]:
     """Images (B, C, H, W), fields (B, C, 2, H, W), primal energies, gaps, iterations (B,). A gap that stalls is left above tol.
 
@@ -32,7 +38,9 @@ def minimise(
     except Unusable as error:
         cause = " ".join(str(error).split())[:300]
         if engine != "auto":
-            raise ValueError(f"engine {engine!r} does not work here ({cause}): take engine='plain' or 'auto'") from error
+            raise ValueError(
+                f"engine {engine!r} does not work here ({cause}): take engine='plain' or 'auto'"
+            ) from error
         _unusable.add(_kind(found.__module__, f, algorithm))
         _warn(found.__module__, cause)
     if history is not None:
@@ -48,7 +56,9 @@ def _descend(
     f, weight, given = _scaled(f, -exponent), weight / unit, weight
     low, high = f.amin((-2, -1)), f.amax((-2, -1))
     shift, spread = low + (high - low) / 2, (high - low).amax(-1).double()  # small numbers are finer
-    most = spread * f[0].numel() * f[0, 0].numel()  # more than enough for the mean, of which more is proven by a shorter field
+    most = (
+        spread * f[0].numel() * f[0, 0].numel()
+    )  # more than enough for the mean, of which more is proven by a shorter field
     weight = torch.where(spread > 0, weight.minimum(most).maximum(spread * LEAST), 1.0)
     shorter = (weight / (given / unit)).clamp_max(1)
     centred = f.double() - shift[..., None, None]
@@ -71,7 +81,10 @@ def _descend(
             scale = unit[active] * shorter[active]
             history.append((iteration, active, energy * scale, above * scale))
         relative = above / energy.masked_fill(energy == 0, 1)
-        done, best = ~(relative > tol), torch.minimum(best, relative)  # what is no number is done, and refused
+        done, best = (
+            ~(relative > tol),
+            torch.minimum(best, relative),
+        )  # what is no number is done, and refused
         if iteration >= 2 * mark:
             done, before, mark = done | steps.stalled(best, before), best, iteration
         if done.any():
@@ -96,7 +109,9 @@ def _descend(
     if (shorter < 1).any():
         dual = (dual * shorter[:, None, None, None, None]).to(f)
     result = _scaled(image, exponent)
-    if exponent.min() < math.log2(torch.finfo(f.dtype).tiny) + 60:  # results that may not be normal numbers are looked at again
+    if (
+        exponent.min() < math.log2(torch.finfo(f.dtype).tiny) + 60
+    ):  # results that may not be normal numbers are looked at again
         primal, *parts = certificate(_scaled(result, -exponent), f, dual, weight)
         gap = sum(parts)
     return result, dual, primal * unit * shorter, gap * unit * shorter, iterations
@@ -177,4 +192,8 @@ def _warn(module: str, cause: str) -> None:
     if cause not in _named:
         _named.add(cause)
         name = module.rpartition(".")[2]
-        log.warning("specfreq: total variation is computed by engine 'plain', as %r does not work here: %s", name, cause)
+        log.warning(
+            "specfreq: total variation is computed by engine 'plain', as %r does not work here: %s",
+            name,
+            cause,
+        )

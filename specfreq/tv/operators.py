@@ -29,7 +29,9 @@ def inner(p: Tensor, q: Tensor) -> Tensor:
     products = p * q
     both = products[..., 0, :, :] + products[..., 1, :, :]
     result = both[..., 0, :, :]
-    for channel in range(1, both.shape[-3]):  # one by one: an order of summation of our own, symmetric in the directions
+    for channel in range(
+        1, both.shape[-3]
+    ):  # one by one: an order of summation of our own, symmetric in the directions
         result = result + both[..., channel, :, :]
     return result
 
@@ -51,7 +53,9 @@ def total(values: Tensor, axes: int = 3) -> Tensor:
     values = values.double().flatten(-axes)
     while (n := values.shape[-1]) > 1:
         half = (n + 1) // 2
-        values = torch.cat([values[..., : n - half] + values[..., half:], values[..., n - half : half]], dim=-1)
+        values = torch.cat(
+            [values[..., : n - half] + values[..., half:], values[..., n - half : half]], dim=-1
+        )
     return values.squeeze(-1)
 
 
@@ -77,7 +81,9 @@ def flattening(f: Tensor) -> Tensor:
     values = np.concatenate([values, values[..., ::-1]], -1)  # mirrored, an image is periodic
     values = np.concatenate([values, values[..., ::-1, :]], -2)
     height, width = f.shape[-2:]
-    down, right = (2 - 2 * np.cos(math.pi / n * np.arange(m)) for n, m in ((height, 2 * height), (width, width + 1)))
+    down, right = (
+        2 - 2 * np.cos(math.pi / n * np.arange(m)) for n, m in ((height, 2 * height), (width, width + 1))
+    )
     eigenvalues = down[:, None] + right
     eigenvalues[0, 0] = math.inf
     potential = np.fft.irfft2(np.fft.rfft2(values) / eigenvalues, s=values.shape[-2:])[..., :height, :width]

@@ -35,19 +35,29 @@ class Plain:
         fitted: Tensor,
         momentum: bool,
     ):
-        self.f, self.shift, self.mean, self.flat, self.weight = f, shift[..., None, None], mean[..., None, None], flat, weight
+        self.f, self.shift, self.mean, self.flat, self.weight = (
+            f,
+            shift[..., None, None],
+            mean[..., None, None],
+            flat,
+            weight,
+        )
         self.g, self.y, self.p, self.fitted, self.momentum = f - self.shift, dual, dual, fitted, momentum
         self.x = self.new = self._best(self.g).to(f)
 
     def take(self, done: Tensor) -> tuple[Tensor, Tensor]:
         """Images and dual fields of those of the active images that are done; go on with the others alone."""
         taken = self.image[done], self.p[done]
-        self.__dict__.update({name: value[~done] for name, value in self.__dict__.items() if isinstance(value, Tensor)})
+        self.__dict__.update(
+            {name: value[~done] for name, value in self.__dict__.items() if isinstance(value, Tensor)}
+        )
         return taken
 
     def advance(self, lines: list[tuple], count: int) -> None:
         """`count` iterations (see `steps`) with these step sizes, one line of them for each or one for all."""
-        inside = 1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps  # keeps rounded vectors in the unit ball
+        inside = (
+            1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps
+        )  # keeps rounded vectors in the unit ball
         for k in range(count):
             if k < len(lines):
                 a, b, c, sigma, theta, rho, beta = (self._scalar(number) for number in lines[k])
@@ -66,7 +76,9 @@ class Plain:
         """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
         self.image = self.new + self.shift
         if self.fitted.any():
-            self.image = torch.where(self.fitted[:, None, None, None], self._best(self.f).to(self.f), self.image)
+            self.image = torch.where(
+                self.fitted[:, None, None, None], self._best(self.f).to(self.f), self.image
+            )
         primal, slack, misfit = certificate(self.image, self.f, self.p, self.weight)
         gap = slack + misfit
         if (flat := self.flat <= primal).any():

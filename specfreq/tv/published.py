@@ -24,7 +24,9 @@ MOST, STILL = 5000, 1e-5
 STEP, CONVEXITY = 0.08, 0.35
 
 
-def minimise(f: Tensor, weight: float, start: Tensor, quirks: Collection[str] = QUIRKS) -> tuple[Tensor, Tensor, int, Tensor]:
+def minimise(
+    f: Tensor, weight: float, start: Tensor, quirks: Collection[str] = QUIRKS
+) -> tuple[Tensor, Tensor, int, Tensor]:
     """Images, relative gaps to the problem of `tv.denoise`, iterations, accumulated dual fields; images (B, C, H, W) in [0, 1].
 
     `weight` is that for [0, 1], half of that for [-1, 1]. Each channel by itself.
@@ -65,6 +67,8 @@ def _gap(u: Tensor, f: Tensor, p: Tensor, weight: float) -> Tensor:
     p = torch.stack([pad(p[..., 0, :-1, :], (0, 0, 0, 1)), pad(p[..., 1, :, :-1], (0, 1))], dim=-3).double()
     p = shrink(p.unsqueeze(2)).flatten(0, 1)
     flat = (t.flatten(0, 1).unsqueeze(1) for t in (u, f))
-    primal, slack, misfit = certificate(*flat, p, torch.full((len(p),), weight, dtype=torch.float64, device=p.device))
+    primal, slack, misfit = certificate(
+        *flat, p, torch.full((len(p),), weight, dtype=torch.float64, device=p.device)
+    )
     primal, gap = (total(energy.view(u.shape[:2]), 1) for energy in (primal, slack + misfit))
     return gap / primal.masked_fill(primal == 0, 1)

@@ -87,7 +87,13 @@ def denoise(
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
     and 2; Beck and Teboulle, IEEE TIP 2009.
     """
-    options = {"channels": channels, "algorithm": algorithm, "start": start, "engine": engine, "as_published": as_published}
+    options = {
+        "channels": channels,
+        "algorithm": algorithm,
+        "start": start,
+        "engine": engine,
+        "as_published": as_published,
+    }
     return Denoised(*solve(f, weight, tol, **options)[:3])
 
 
@@ -104,18 +110,31 @@ def solve(
     as_published: bool | Collection[str] = False,
 ) -> Solution:
     """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p within the gap."""
-    images, weight, start = prepared(f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine)
+    images, weight, start = prepared(
+        f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine
+    )
     if as_published is not False:
-        return _published(f, images, weight, start, published.QUIRKS if as_published is True else as_published)
+        return _published(
+            f, images, weight, start, published.QUIRKS if as_published is True else as_published
+        )
     if not images.numel():
         none = torch.zeros(images.shape[:-3], dtype=torch.float64, device=f.device)
         return Solution(f.clone(), none, none.long(), start if f.ndim > 2 else start[0])
-    image, gap, iterations, dual = _Minimiser.apply(images, weight, start, tol, channels == "joint", algorithm, engine)
+    image, gap, iterations, dual = _Minimiser.apply(
+        images, weight, start, tol, channels == "joint", algorithm, engine
+    )
     return Solution(image.reshape(f.shape), gap, iterations, dual if f.ndim > 2 else dual[0])
 
 
 def prepared(
-    f: Tensor, weight: float | Tensor, tol: float, *, channels: str, algorithm: str, start: Tensor | None, engine: str
+    f: Tensor,
+    weight: float | Tensor,
+    tol: float,
+    *,
+    channels: str,
+    algorithm: str,
+    start: Tensor | None,
+    engine: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images (..., C, H, W), their weights (...) and the fields (..., C, 2, H, W) to start from, or an error."""
     weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
@@ -124,7 +143,9 @@ def prepared(
     if start is None:
         start = f.new_zeros(shape)
     elif not isinstance(start, Tensor) or not start.is_floating_point():
-        raise ValueError(f"start must be dual fields, a tensor of floats; got {getattr(start, 'dtype', type(start).__name__)}")
+        raise ValueError(
+            f"start must be dual fields, a tensor of floats; got {getattr(start, 'dtype', type(start).__name__)}"
+        )
     elif start.numel() != math.prod(shape) or start.shape[-3:] != shape[-3:] or not start.isfinite().all():
         raise ValueError(f"start must be finite dual fields of shape {shape}; got {tuple(start.shape)}")
     weight = weight.to(f.device, torch.float64).expand(images.shape[:-3])
@@ -142,7 +163,9 @@ def check(
 ) -> Tensor:
     """The weight as a tensor, or an error that says what is wrong."""
     if not isinstance(f, Tensor) or f.dtype not in FINEST:
-        what = f"{f.dtype} values (of uint8 images take x / 255)" if isinstance(f, Tensor) else type(f).__name__
+        what = (
+            f"{f.dtype} values (of uint8 images take x / 255)" if isinstance(f, Tensor) else type(f).__name__
+        )
         raise TypeError(f"expected a float32 or float64 tensor (..., C, H, W); got {what}")
     if f.ndim < 2 or 0 in f.shape[-2:]:
         raise ValueError(f"expected a tensor (..., C, H, W); got shape {tuple(f.shape)}")
@@ -157,14 +180,20 @@ def check(
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     if not FINEST[f.dtype] <= tol < 1:
         hint = "; float64 images reach 1e-12" if f.dtype == torch.float32 else ""
-        raise ValueError(f"tol must be at least {FINEST[f.dtype]:g} for {f.dtype}, and below 1; got {tol}{hint}")
+        raise ValueError(
+            f"tol must be at least {FINEST[f.dtype]:g} for {f.dtype}, and below 1; got {tol}{hint}"
+        )
     weight = torch.as_tensor(weight, dtype=torch.float64) if not isinstance(weight, Tensor) else weight
     if weight.is_complex() or not (weight.isfinite() & (weight > 0)).all():
-        raise ValueError(f"weight must be positive and finite; got {weight.tolist() if weight.numel() < 10 else 'others as well'}")
+        raise ValueError(
+            f"weight must be positive and finite; got {weight.tolist() if weight.numel() < 10 else 'others as well'}"
+        )
     try:
         weight.expand(f.shape[:-3])
     except RuntimeError:
-        raise ValueError(f"weight must be a number or broadcast to {tuple(f.shape[:-3])}; got {tuple(weight.shape)}") from None
+        raise ValueError(
+            f"weight must be a number or broadcast to {tuple(f.shape[:-3])}; got {tuple(weight.shape)}"
+        ) from None
     return weight
 
 
@@ -173,13 +202,18 @@ def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor, quirks:
     if weight.unique().numel() > 1 or not f.numel():
         raise ValueError("as_published takes one or more images, and one weight for all")
     if isinstance(quirks, str) or not {*quirks} <= {*published.QUIRKS}:
-        raise ValueError(f"as_published must be True, False or some of {', '.join(published.QUIRKS)}, in a list; got {quirks!r}")
+        raise ValueError(
+            f"as_published must be True, False or some of {', '.join(published.QUIRKS)}, in a list; got {quirks!r}"
+        )
     shape = (-1, *images.shape[-3:])
     weight, start = weight.flatten()[0].item(), start.reshape(-1, *start.shape[-4:])
     image, gap, iterations, dual = published.minimise(images.detach().reshape(shape), weight, start, quirks)
     gap = gap.reshape(images.shape[:-3])
     return Solution(
-        image.reshape(f.shape), gap, torch.full_like(gap, iterations).long(), dual.reshape(*f.shape[:-2], 2, *f.shape[-2:])
+        image.reshape(f.shape),
+        gap,
+        torch.full_like(gap, iterations).long(),
+        dual.reshape(*f.shape[:-2], 2, *f.shape[-2:]),
     )
 
 
@@ -187,7 +221,16 @@ class _Minimiser(torch.autograd.Function):
     """(images (..., C, H, W), weight (...)) -> image, gap, iterations, dual fields."""
 
     @staticmethod
-    def forward(ctx, images: Tensor, weight: Tensor, start: Tensor, tol: float, joint: bool, algorithm: str, engine: str):
+    def forward(
+        ctx,
+        images: Tensor,
+        weight: Tensor,
+        start: Tensor,
+        tol: float,
+        joint: bool,
+        algorithm: str,
+        engine: str,
+    ):
         image, dual, gap, iterations = certified(images, weight, start, tol, joint, algorithm, engine)
         ctx.joint = joint
         ctx.save_for_backward(images, image, dual, weight)
@@ -201,7 +244,15 @@ class _Minimiser(torch.autograd.Function):
         f, weights = _groups(images, weight, ctx.joint)
         upstream, image = (t.reshape(f.shape) for t in (upstream, image))
         along, slope = pull_back(upstream, image, dual.reshape(*f.shape[:2], 2, *f.shape[2:]), weights)
-        return along.reshape(images.shape), slope.reshape(*weight.shape, -1).sum(-1), None, None, None, None, None
+        return (
+            along.reshape(images.shape),
+            slope.reshape(*weight.shape, -1).sum(-1),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def certified(
@@ -219,7 +270,11 @@ def certified(
     The history is that of `run`, without what is done again in float64.
     """
     image, dual, primal, gap, iterations = run(images, weight, start, tol, joint, algorithm, engine, history)
-    image, dual, gap = image.view(images.shape), dual.view(start.shape), relative(primal, gap, images.shape[:-3])
+    image, dual, gap = (
+        image.view(images.shape),
+        dual.view(start.shape),
+        relative(primal, gap, images.shape[:-3]),
+    )
     iterations = iterations.view(*gap.shape, -1).amax(-1)
     stalled = ~(gap <= tol)
     if stalled.any() and images.dtype != torch.float64:
@@ -227,7 +282,9 @@ def certified(
         image[stalled], dual[stalled], gap[stalled], more = _finished(*begun, tol, joint, algorithm, engine)
         iterations[stalled] += more
     if not (gap <= tol).all():
-        worst = [f"{n}: {gap.flatten()[n]:.1e}" for n in (~(gap.flatten() <= tol)).nonzero().flatten()[:5].tolist()]
+        worst = [
+            f"{n}: {gap.flatten()[n]:.1e}" for n in (~(gap.flatten() <= tol)).nonzero().flatten()[:5].tolist()
+        ]
         raise ValueError(
             f"tol={tol:g} is beyond {images.dtype} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
             "take a larger tol, or float64"
@@ -296,4 +353,6 @@ def _groups(images: Tensor, weight: Tensor, joint: bool) -> tuple[Tensor, Tensor
     """What is minimised by itself: images (B, C, H, W) if joint, channels (B, 1, H, W) otherwise; and the weights (B,)."""
     if not joint:
         images, weight = images[..., None, :, :], weight[..., None].expand(images.shape[:-2])
-    return images.detach().reshape(-1, *images.shape[-3:]).contiguous(), weight.detach().reshape(-1).contiguous()
+    return images.detach().reshape(-1, *images.shape[-3:]).contiguous(), weight.detach().reshape(
+        -1
+    ).contiguous()

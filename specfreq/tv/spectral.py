@@ -55,7 +55,13 @@ def evolve(
 
     Source: Gilboa, SIIMS 2014.
     """
-    options = {"warm": warm, "channels": channels, "algorithm": algorithm, "engine": engine, "as_published": as_published}
+    options = {
+        "warm": warm,
+        "channels": channels,
+        "algorithm": algorithm,
+        "engine": engine,
+        "as_published": as_published,
+    }
     for step, mean in _march(f, dt, tol, **options):
         yield step._replace(image=step.image + mean)
 
@@ -128,8 +134,12 @@ def combine(parts: Transform, gain: Tensor | Callable[[Tensor], Tensor], residua
         gain = gain(torch.arange(1, bands + 1, dtype=torch.float64, device=parts.phi.device))
     gain = torch.as_tensor(gain).to(parts.phi)
     if gain.ndim == 0 or len(gain) != bands or gain.ndim > parts.phi.ndim:
-        raise ValueError(f"need a gain for each of the {bands} bands, (bands,) or (bands, ...); got shape {tuple(gain.shape)}")
-    return (gain.reshape(*gain.shape, *[1] * (parts.phi.ndim - gain.ndim)) * parts.phi).sum(0) + residual * parts.residual
+        raise ValueError(
+            f"need a gain for each of the {bands} bands, (bands,) or (bands, ...); got shape {tuple(gain.shape)}"
+        )
+    return (gain.reshape(*gain.shape, *[1] * (parts.phi.ndim - gain.ndim)) * parts.phi).sum(
+        0
+    ) + residual * parts.residual
 
 
 def high_pass(parts: Transform, cut: int) -> Tensor:
@@ -191,13 +201,19 @@ def _memory(device: torch.device) -> float:
         return math.inf
 
 
-def _march(f: Tensor, dt: float, tol: float, *, warm: bool = True, **options) -> Iterator[tuple[Solution, Tensor]]:
+def _march(
+    f: Tensor, dt: float, tol: float, *, warm: bool = True, **options
+) -> Iterator[tuple[Solution, Tensor]]:
     """The steps of the flow of f less its means, and the means: small numbers are finer, and late images are all but flat."""
     if not 0 < dt < math.inf:
         raise ValueError(f"dt must be a positive number; got {dt}")
     as_published = options.pop("as_published", False)
     check(f, dt, tol, **options)
-    mean = f.new_zeros(()) if as_published is not False else (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
+    mean = (
+        f.new_zeros(())
+        if as_published is not False
+        else (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
+    )
     u, dual = f - mean, None
     while True:
         step = solve(u, dt, tol, start=dual, as_published=as_published, **options)

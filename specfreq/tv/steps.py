@@ -18,7 +18,9 @@ WARM = 2  # τ of a warm start in units of that of a cold one
 PARTS = 60  # ratio of the two parts of the gap at which τ is best, within a factor of ten, on photographs and along their flow
 GRID = 64  # changes of τ are multiples of 1 / GRID, so that the last bits of the parts, which depend on the engine, do not matter
 CONVEXITY = 0.7  # share of 1/weight, the strong convexity of the data term, that algorithm 2 is told of, as by its authors
-PATIENCE = 2048  # iterations before a gap can count as stalled; 8 for each pixel of the longer side, if that is more
+PATIENCE = (
+    2048  # iterations before a gap can count as stalled; 8 for each pixel of the longer side, if that is more
+)
 
 
 def first_steps(algorithm, weight, spread, tol, warm):

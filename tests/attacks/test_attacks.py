@@ -120,7 +120,9 @@ def test_no_change_allowed_is_no_change(curved, name):
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce", "apgd-t", "square"])
 def test_another_seed_is_another_attempt(curved, name):
     net, x, y, seeds = curved
-    assert not torch.equal(EVERY[name](net, x, y, EPS, seeds).images, EVERY[name](net, x, y, EPS, seeds + 10**9).images)
+    assert not torch.equal(
+        EVERY[name](net, x, y, EPS, seeds).images, EVERY[name](net, x, y, EPS, seeds + 10**9).images
+    )
 
 
 def test_restarts_only_add():
@@ -173,7 +175,9 @@ def test_lengths_are_halved_for_the_images_that_swing_about_and_for_no_others():
     def valley(x):
         seen.append(x.detach().clone())
         steep, narrow = x[:, 0, 0, 0], -1e3 * (x[:, 0, 0, 0] - 0.5) ** 2
-        return torch.stack([10 - torch.where(swings[: len(x)], narrow, steep), torch.zeros(len(x), dtype=x.dtype)], 1)
+        return torch.stack(
+            [10 - torch.where(swings[: len(x)], narrow, steep), torch.zeros(len(x), dtype=x.dtype)], 1
+        )
 
     swings = torch.tensor([True, False])
     x = torch.full((2, 1, 1, 1), 0.5, dtype=torch.float64)
@@ -252,7 +256,10 @@ def test_auto_pgd_goes_where_the_papers_algorithm_goes():
 
 def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
     """In the middle of the box all that is ever shown is a corner; the first has stripes from top to bottom."""
-    shown, weight = [], torch.randn(3, 10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    shown, weight = (
+        [],
+        torch.randn(3, 10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64),
+    )
 
     def never_wrong(images):
         shown.append(images.clone())
@@ -269,7 +276,16 @@ def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
         changed = (corners[query] - corners[best]).abs().amax(0).nonzero()
         sides.append(int((changed.amax(0) - changed.amin(0)).max()) + 1 if len(changed) else 0)
         best = query if margins[query] > margins[best] else best
-    published = {1: 9, 5: 6, 20: 4, 50: 3, 100: 2, 200: 2, 400: 1, 1000: 1}  # sides of squares of 80, 40, 20, ... %
+    published = {
+        1: 9,
+        5: 6,
+        20: 4,
+        50: 3,
+        100: 2,
+        200: 2,
+        400: 1,
+        1000: 1,
+    }  # sides of squares of 80, 40, 20, ... %
     for (first, _), (last, side) in zip([(0, 0), *published.items()], published.items(), strict=False):
         assert max(sides[first:last]) <= side, (first, last)
     assert max(sides[20:50]) == 3 and margins[best] > 0.9 * 2 * weight.abs().sum()
@@ -286,10 +302,15 @@ def test_squares_shrink_after_shares_of_the_queries_or_after_fixed_ones(schedule
 
     clean = torch.full((1, 1, 40, 40), 0.5, dtype=torch.float64)
     attacks.square(unmoved, clean, torch.tensor([0]), 0.1, torch.tensor([3]), queries=400, schedule=schedule)
-    changed = (torch.cat(shown)[1:] != shown[0]).any(-1).flatten(1).sum(1)  # rows; of one channel half of the columns
+    changed = (
+        (torch.cat(shown)[1:] != shown[0]).any(-1).flatten(1).sum(1)
+    )  # rows; of one channel half of the columns
     sides = [round((0.8 / 2**k * 1600) ** 0.5) for k in range(len(halved) + 1)]
     for side, first, last in zip(sides, [0, *halved], [*halved, None], strict=True):
-        assert set(changed[first:last].tolist()) <= ({0, side} if last else set(range(side + 1))), (first, last)
+        assert set(changed[first:last].tolist()) <= ({0, side} if last else set(range(side + 1))), (
+            first,
+            last,
+        )
         assert side in changed[first:last]
 
 
@@ -326,4 +347,6 @@ def test_one_broken_answer_leaves_the_others_alone():
 
 def test_a_place_outside_the_ball_goes_to_its_border_and_into_the_box():
     clean = torch.tensor([0.0, 0.5, 1.0, 1.2])
-    assert base.inside(torch.tensor([-1.0, 0.9, 0.97, 1.15]), clean, 0.1).tolist() == pytest.approx([0, 0.6, 0.97, 1])
+    assert base.inside(torch.tensor([-1.0, 0.9, 0.97, 1.15]), clean, 0.1).tolist() == pytest.approx(
+        [0, 0.6, 0.97, 1]
+    )

@@ -29,7 +29,9 @@ def by_numpy(images, rows, channels):
     out = x.double().numpy()
     for i, branch in enumerate(rows["branch"].tolist()):
         if branch:
-            a, p = (np.fft.fftn(v[i].double().numpy(), axes=dims) for v in ((x, y) if branch == 1 else (y, x)))
+            a, p = (
+                np.fft.fftn(v[i].double().numpy(), axes=dims) for v in ((x, y) if branch == 1 else (y, x))
+            )
             out[i] = np.fft.ifftn(np.abs(a) * np.exp(1j * np.angle(p)), axes=dims).real
     return out
 
@@ -50,7 +52,9 @@ def test_wrapping_is_a_cast_to_bytes(images):
     values = by_numpy(images, APRSingle().draw(len(images), generator()), channels=True)
     values = np.concatenate([values.ravel(), [-0.5, -1, -1.5, -256, 255.9, 256, 511.99, 0, 255]])
     expected = values.astype(np.int64).astype(np.uint8)
-    assert torch.equal(from_levels(torch.from_numpy(values), "wrap"), torch.from_numpy(expected).float() / 255)
+    assert torch.equal(
+        from_levels(torch.from_numpy(values), "wrap"), torch.from_numpy(expected).float() / 255
+    )
     assert expected[-9:].tolist() == [0, 255, 255, 0, 255, 0, 255, 0, 255]
 
 
@@ -60,7 +64,9 @@ def test_wrapped_images_are_those_of_the_original(images):
     rows = apr.draw(len(images), generator())
     out, values = apr.before(images, rows) * 255, by_numpy(images, rows, channels=True)
     expected = torch.from_numpy(values.astype(np.int64).astype(np.uint8)).float()
-    safe = torch.from_numpy(np.abs(values - np.rint(values)) > 1e-9) | (rows["branch"] == 0)[:, None, None, None]
+    safe = (
+        torch.from_numpy(np.abs(values - np.rint(values)) > 1e-9) | (rows["branch"] == 0)[:, None, None, None]
+    )
     assert_close(out[safe], expected[safe], rtol=0, atol=1e-3)
     assert safe.double().mean() > 0.8 and ((values < 0) | (values >= 256)).any()
 
@@ -111,7 +117,9 @@ def test_floats_are_rounded_to_bytes(images):
     assert torch.equal(apr.before((images / 255 + off).clamp(0, 1), rows), expected)
 
 
-@pytest.mark.parametrize("spec", ["apr-s", "apr-s:channels=1,overflow=wrap", "hybrid-augment:mode=s", "vipaug"])
+@pytest.mark.parametrize(
+    "spec", ["apr-s", "apr-s:channels=1,overflow=wrap", "hybrid-augment:mode=s", "vipaug"]
+)
 def test_what_a_gpu_does_equals_what_a_processor_does(images, spec, monkeypatch):
     single = augment.build(spec)
     rows = single.draw(len(images), generator())
@@ -129,7 +137,8 @@ def test_both_are_one_after_the_other(images):
     assert all(map(torch.equal, both.views(early, rows, donors), pair.views(early, rows, donors)))
     logits, labels = tuple(torch.randn(2, 80, 4, generator=generator())), torch.arange(80) % 4
     assert_close(
-        both.loss(logits, labels, F.cross_entropy), F.cross_entropy(logits[0], labels) + F.cross_entropy(logits[1], labels)
+        both.loss(logits, labels, F.cross_entropy),
+        F.cross_entropy(logits[0], labels) + F.cross_entropy(logits[1], labels),
     )
 
 
@@ -144,7 +153,9 @@ def test_pairs_can_be_cut_off(images):
 @pytest.mark.parametrize("channels", [False, True])
 def test_pairs_can_be_normalised_first(images, channels):
     """NumPy's transforms of (x - mean) / std, as the original's ImageNet program sees images, brought back."""
-    x = torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320  # no frequency is empty
+    x = (
+        torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320
+    )  # no frequency is empty
     apr = APRPair(p=1, normalised=True, channels=channels).fit(x)
     mean, std = (v.double().numpy()[:, None, None] for v in moments(x))
     dims = (-3, -2, -1) if channels else (-2, -1)
@@ -152,6 +163,8 @@ def test_pairs_can_be_normalised_first(images, channels):
     expected = np.fft.ifftn(np.abs(donor) * np.exp(1j * np.angle(own)), axes=dims).real * std + mean
     out = apr.transform(x, apr.draw(80, generator()), x.flip(0))
     assert_close(out, torch.from_numpy(expected), rtol=0, atol=1e-6)
-    assert not torch.allclose(out, APRPair(p=1, channels=channels).transform(x, apr.draw(80, generator()), x.flip(0)))
+    assert not torch.allclose(
+        out, APRPair(p=1, channels=channels).transform(x, apr.draw(80, generator()), x.flip(0))
+    )
     with pytest.raises(ValueError, match=r"call fit\(images\) first"):
         APRPair(normalised=True)(x)

@@ -14,7 +14,12 @@ from specfreq.train.feed import Feed
 PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
 SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa", "tv"]
 ALL = PAIRS + SINGLE
-OTHERS = ["apr-sp:overflow=wrap,channels=1", "augmix:consistency=0", "hybrid-augment:mode=p,plus=0", "vipaug:fractal=1,channels=0"]
+OTHERS = [
+    "apr-sp:overflow=wrap,channels=1",
+    "augmix:consistency=0",
+    "hybrid-augment:mode=p,plus=0",
+    "vipaug:fractal=1,channels=0",
+]
 
 
 def generator(seed=0):
@@ -90,7 +95,10 @@ def test_alone_it_is_a_transform(images, spec):
 def test_it_works_on_pictures_in_a_pipeline_of_torchvision(spec, mode):
     pipeline = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), augment.build(spec)])
     out = pipeline(Image.radial_gradient("L").resize((20, 31)).convert(mode))
-    assert out.shape == (len(mode.replace("L", "1")) if mode == "RGB" else 1, 31, 20) and out.dtype == torch.float32
+    assert (
+        out.shape == (len(mode.replace("L", "1")) if mode == "RGB" else 1, 31, 20)
+        and out.dtype == torch.float32
+    )
 
 
 @pytest.mark.parametrize("spec", ALL)
@@ -183,7 +191,9 @@ def test_an_experiment_refuses_a_filter_whose_output_is_no_picture(tmp_path, mon
 
 
 @pytest.mark.parametrize("spec", PAIRS)
-@pytest.mark.parametrize("other", [lambda x: x[..., :-1], lambda x: x[:, :1], lambda x: x[..., :1], lambda x: x[:30]])
+@pytest.mark.parametrize(
+    "other", [lambda x: x[..., :-1], lambda x: x[:, :1], lambda x: x[..., :1], lambda x: x[:30]]
+)
 def test_donors_of_another_shape_are_refused(images, spec, other):
     augmentation, x = augment.build(spec), images / 255
     donors = x if "hybrid" not in spec else x.repeat(2, 1, 1, 1)
@@ -203,7 +213,9 @@ def test_grey_images_have_one_channel_to_transform(images, spec):
 def test_a_network_can_be_trained_with_it(spec, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
     run = experiment.run(
-        experiment.Experiment(data="digits", train_size=40, test_size=20, model="resnet8", augment=spec, epochs=1, batch=20),
+        experiment.Experiment(
+            data="digits", train_size=40, test_size=20, model="resnet8", augment=spec, epochs=1, batch=20
+        ),
         ["accuracy"],
     )
     assert 0 <= run.results["accuracy"]["accuracy"] <= 100

@@ -81,7 +81,9 @@ def test_without_consistency_the_network_sees_one_mixture_alone(images):
     assert_close(mix.loss((logits,), labels, F.cross_entropy), F.cross_entropy(logits, labels))
 
 
-@pytest.mark.parametrize("spec", ["width=0", "depth=-1", "alpha=0", "alpha=nan", "severity=10", "severity=0", "consistency=-1"])
+@pytest.mark.parametrize(
+    "spec", ["width=0", "depth=-1", "alpha=0", "alpha=nan", "severity=10", "severity=0", "consistency=-1"]
+)
 def test_impossible_mixtures_are_refused(spec):
     with pytest.raises(ValueError, match=spec.split("=")[0]):
         augment.build(f"augmix:{spec}")

@@ -63,7 +63,9 @@ def test_hybrids_within_an_image_are_of_two_distortions(images, plus):
         else:
             base = blur(a)
             if plus:
-                inner = {k.removeprefix("low_"): v[i : i + 1] for k, v in rows.items() if k.startswith("low_")}
+                inner = {
+                    k.removeprefix("low_"): v[i : i + 1] for k, v in rows.items() if k.startswith("low_")
+                }
                 base = APRSingle(overflow="none").before(base, inner).double()
             expected = (base + b - blur(b))[0]
         assert_close(out[i].double(), expected.double(), rtol=0, atol=3e-6)
@@ -95,7 +97,9 @@ def test_the_low_band_is_cut_to_bytes_as_published_and_rounded_as_corrected(imag
         return operations.apply(torch.from_numpy(levels)[None], *chosen)[0].numpy()
 
     checked = 0
-    for i, (branch, again) in enumerate(zip(rows["branch"].tolist(), rows["low_branch"].tolist(), strict=True)):
+    for i, (branch, again) in enumerate(
+        zip(rows["branch"].tolist(), rows["low_branch"].tolist(), strict=True)
+    ):
         if not branch:
             continue
         x = distorted(images[i].numpy(), "", 0)

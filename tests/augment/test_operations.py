@@ -22,7 +22,12 @@ def pictures():
     """Photographs, coloured noise of an odd height, dim grey noise that is wider than high, a single grey level."""
     noise = torch.randint(0, 256, (30, 3, 33, 20), generator=generator(), dtype=torch.uint8)
     grey = torch.randint(100, 140, (30, 1, 9, 16), generator=generator(), dtype=torch.uint8)
-    return [data.load("photos", "train", size=100).images, noise, grey, torch.full((3, 1, 40, 40), 77, dtype=torch.uint8)]
+    return [
+        data.load("photos", "train", size=100).images,
+        noise,
+        grey,
+        torch.full((3, 1, 40, 40), 77, dtype=torch.uint8),
+    ]
 
 
 def picture(image):
@@ -77,7 +82,9 @@ def test_each_picture_has_an_operation_of_its_own(pictures):
     operation, level = operations.draw((len(images),), 3, generator())
     operation[::7] = -1
     out = operations.apply(images, operation, level)
-    alone = [operations.apply(*(t[i : i + 1] for t in (images, operation, level))) for i in range(len(images))]
+    alone = [
+        operations.apply(*(t[i : i + 1] for t in (images, operation, level))) for i in range(len(images))
+    ]
     assert torch.equal(out, torch.cat(alone))
     assert torch.equal(out[::7], images[::7]) and not torch.equal(out, images)
 

@@ -46,7 +46,9 @@ def test_what_is_added_is_gain_minus_one_of_each_band_and_no_other(images, bands
     rows = amplified.draw(6, generator(1))
     added = (amplified.transform(x, rows) - x).double()
     phi = tv.transform(x.double(), 4, 1 / 14, 1e-7, channels="joint" if joint else "separate").phi
-    expected = sum((rows["gain"][:, k].double() - 1).view(-1, 1, 1, 1) * phi[band - 1] for k, band in enumerate(bands))
+    expected = sum(
+        (rows["gain"][:, k].double() - 1).view(-1, 1, 1, 1) * phi[band - 1] for k, band in enumerate(bands)
+    )
     assert (added - expected).norm() < 0.02 * expected.norm()
 
 
@@ -115,7 +117,9 @@ def test_a_mirrored_border_has_mirrored_bands(images):
 
 def test_kept_bands_are_those_computed_on_the_fly_to_the_bit(images):
     def views(spec):
-        return next(Feed(images, spec, seed=3, shift=0, border="zero", flip=False).views(0, [torch.arange(12)]))
+        return next(
+            Feed(images, spec, seed=3, shift=0, border="zero", flip=False).views(0, [torch.arange(12)])
+        )
 
     fresh, read, alone = TVBands().fit(images), TVBands().fit(images), TVBands()
     assert alone.companions is None and torch.equal(fresh.companions, read.companions)
@@ -130,7 +134,9 @@ def test_other_bands_and_other_images_have_files_of_their_own(images, other, run
     TVBands().fit(images.flip(0))
     TVBands().fit(images / 255)
     assert len(list(runs.glob("bands/*"))) == 4
-    TVBands(low=1, high=9, gains="integers", per="batch", clip=True, loss="sum").fit(images)  # what changes no band
+    TVBands(low=1, high=9, gains="integers", per="batch", clip=True, loss="sum").fit(
+        images
+    )  # what changes no band
     assert len(list(runs.glob("bands/*"))) == 4
 
 
@@ -147,7 +153,9 @@ def test_a_killed_computation_goes_on_where_it_was(images, monkeypatch, runs):
     expected, computed = TVBands().fit(images).companions, []
     for file in parts(runs)[5:]:
         file.unlink()
-    parts(runs)[0].with_name(".00005.safetensors.0a1b2c3d.specfreq-part").touch()  # what a killed process leaves
+    parts(runs)[0].with_name(
+        ".00005.safetensors.0a1b2c3d.specfreq-part"
+    ).touch()  # what a killed process leaves
     work = TVBands._computed
     monkeypatch.setattr(TVBands, "_computed", lambda self, x: computed.append(len(x)) or work(self, x))
     assert torch.equal(TVBands().fit(images).companions, expected)
@@ -179,7 +187,9 @@ def test_a_set_other_than_the_one_it_was_fitted_on_is_refused(images):
 
 
 def test_images_that_have_no_bands_are_refused(images):
-    with pytest.raises(UserError, match="have no bands of total variation: the images hold values that are not finite"):
+    with pytest.raises(
+        UserError, match="have no bands of total variation: the images hold values that are not finite"
+    ):
         TVBands().fit((images / 255).masked_fill(images == images.max(), torch.nan))
     with pytest.raises(UserError, match=r"cuts images off.*leave out the filter"):
         TVBands(clip=True).fit(images / 255 - 0.5)
@@ -238,9 +248,17 @@ def test_gains_of_one_train_as_images_shown_twice(images):
 
     def weights(augmentation):
         torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.LazyLinear(3))
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.LazyLinear(3)
+        )
         model(images[:2] / 255)
-        train.fit(model, images, torch.arange(12) % 3, train.Recipe(epochs=2, batch=4, shift=1), augmentation=augmentation)
+        train.fit(
+            model,
+            images,
+            torch.arange(12) % 3,
+            train.Recipe(epochs=2, batch=4, shift=1),
+            augmentation=augmentation,
+        )
         return torch.cat([t.flatten().double() for t in model.state_dict().values()])
 
     assert torch.equal(weights(TVBands(low=1, high=1).fit(images)), weights(Twice()))
@@ -250,7 +268,15 @@ def test_gains_of_one_train_as_images_shown_twice(images):
 def test_two_runs_with_the_same_images_compute_their_bands_once(runs, monkeypatch):
     calls, work = [], TVBands._computed
     monkeypatch.setattr(TVBands, "_computed", lambda self, x: calls.append(len(x)) or work(self, x))
-    fields = {"data": "digits", "train_size": 20, "test_size": 10, "model": "resnet8", "epochs": 1, "batch": 10, "shift": 1}
+    fields = {
+        "data": "digits",
+        "train_size": 20,
+        "test_size": 10,
+        "model": "resnet8",
+        "epochs": 1,
+        "batch": 10,
+        "shift": 1,
+    }
     for more in ({"augment": "tv"}, {"augment": "tv", "seed": 1}, {"augment": "tv:gains=integers,per=batch"}):
         experiment.run(experiment.Experiment(**fields, **more))
     assert calls == [20]

@@ -25,7 +25,9 @@ def by_loops(amplitude, corners):
     mask, (down, across) = np.zeros(amplitude.shape, bool), (n // 2 for n in amplitude.shape)
     for i in range(down):
         for j in range(across):
-            block = [(amplitude[2 * i + k, 2 * j + m], 2 * i + k, 2 * j + m) for k in range(2) for m in range(2)]
+            block = [
+                (amplitude[2 * i + k, 2 * j + m], 2 * i + k, 2 * j + m) for k in range(2) for m in range(2)
+            ]
             block.sort(reverse=True)
             edge = (i < 5 or i > 9) and (j < 5 or j > 9)
             for _, y, x in block[: 2 if corners and edge else 1]:
@@ -91,19 +93,32 @@ def test_without_noise_and_fractals_it_is_apr(images):
     single = VIPSingle(0, 0, 0, True, 3.0, True, "none")
     rows = single.draw(60, generator())
     assert rows["noisy"].any() and not rows["noisy"].all()
-    assert_close(single.before(images, rows), APRSingle(channels=True, overflow="none").before(images, rows), rtol=0, atol=3e-6)
+    assert_close(
+        single.before(images, rows),
+        APRSingle(channels=True, overflow="none").before(images, rows),
+        rtol=0,
+        atol=3e-6,
+    )
 
 
 @pytest.mark.parametrize("channels", [False, True])
 def test_noise_has_one_variance_at_vital_frequencies_and_another_elsewhere(images, channels):
     """The formula in NumPy with the same numbers; the imaginary part is dropped, as the program's cast does."""
-    single, dims = VIPSingle(0, 0.04, 0.25, True, 3.0, channels, "none"), (-3, -2, -1) if channels else (-2, -1)
+    single, dims = (
+        VIPSingle(0, 0.04, 0.25, True, 3.0, channels, "none"),
+        (-3, -2, -1) if channels else (-2, -1),
+    )
     a, p, seed = images[:30].double(), images[30:].double(), torch.arange(30)
     spectrum = np.fft.fftn(p.numpy(), axes=dims)
     mask = np.stack([[by_loops(plane, False) for plane in x] for x in np.abs(spectrum)])
     noise = np.where(mask, 0.2, 0.5) * normal(seed, 3, 10, 8).numpy()
     mixed = np.abs(np.fft.fftn(a.numpy(), axes=dims)) * np.exp(1j * (np.angle(spectrum) + noise))
-    assert_close(single._noisy_phase(a, p, seed), torch.from_numpy(np.fft.ifftn(mixed, axes=dims).real), rtol=0, atol=1e-4)
+    assert_close(
+        single._noisy_phase(a, p, seed),
+        torch.from_numpy(np.fft.ifftn(mixed, axes=dims).real),
+        rtol=0,
+        atol=1e-4,
+    )
 
 
 def test_fractals_replace_the_phase_that_is_not_vital(images):

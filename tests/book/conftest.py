@@ -14,7 +14,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 
 # What a reader would trip over, as data. Collected once per visit, so that every test is one plain assertion.
 FACTS = """async () => {
@@ -56,7 +62,9 @@ class Visit:
     page: str
     scheme: str
     width: int
-    troubles: list[str] = field(default_factory=list)  # console errors, failed requests, requests that would leave this machine
+    troubles: list[str] = field(
+        default_factory=list
+    )  # console errors, failed requests, requests that would leave this machine
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -90,7 +98,10 @@ def site(html: Path):
 def browser():
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
-        pytest.fail("the pages are tested in Chromium, and there is none on the PATH: apt-get install chromium", pytrace=False)
+        pytest.fail(
+            "the pages are tested in Chromium, and there is none on the PATH: apt-get install chromium",
+            pytrace=False,
+        )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=SWITCHES)
         yield chromium
@@ -109,7 +120,9 @@ def _offline(browser: Browser, site: str, troubles: list[str], **options: Any) -
             route.abort()
 
     context.route("**/*", guard)
-    context.on("console", lambda m: troubles.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+    context.on(
+        "console", lambda m: troubles.append(f"console: {m.text}") if m.type in ("error", "warning") else None
+    )
     context.on("weberror", lambda e: troubles.append(f"script: {e.error}"))
     context.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
     context.on("response", lambda r: troubles.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
@@ -123,7 +136,9 @@ def visit(browser: Browser, site: str):
     @functools.cache
     def look(page: str, scheme: str = "light", width: int = 1280) -> Visit:
         seen = Visit(page, scheme, width)
-        context = _offline(browser, site, seen.troubles, color_scheme=scheme, viewport={"width": width, "height": 900})
+        context = _offline(
+            browser, site, seen.troubles, color_scheme=scheme, viewport={"width": width, "height": 900}
+        )
         tab = context.new_page()
         tab.goto(f"{site}{page}.html", wait_until="networkidle")
         seen.facts = tab.evaluate(FACTS)

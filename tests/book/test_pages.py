@@ -106,7 +106,9 @@ def test_the_front_door_leads_to_the_introduction(newcomer, site):
 def test_search_finds_the_words_of_the_book_and_no_others(newcomer, site, word, found):
     tab, troubles = newcomer
     tab.goto(f"{site}search.html?q={word}")
-    tab.wait_for_function("document.querySelector('.search-summary')?.textContent.match(/finished|did not match/)")
+    tab.wait_for_function(
+        "document.querySelector('.search-summary')?.textContent.match(/finished|did not match/)"
+    )
     targets = tab.locator("ul.search li a").evaluate_all("links => links.map(link => link.href)")
     assert any(f"/{PAGES[0]}.html" in target for target in targets) == found
     assert troubles == []

@@ -32,7 +32,12 @@ def specfreq(capfd):
 @pytest.fixture
 def root(tmp_path, add_study, monkeypatch):
     """A compendium of one study, in place of the one this package lies in."""
-    add_study(tmp_path, "study", "print(epochs)", parameters="epochs: int = 2  # passes over the data\nsigmas: list[float] = [2]")
+    add_study(
+        tmp_path,
+        "study",
+        "print(epochs)",
+        parameters="epochs: int = 2  # passes over the data\nsigmas: list[float] = [2]",
+    )
     (tmp_path / "notebooks" / "profiles.yaml").write_text("laptop: {study: {epochs: 7}}")
     monkeypatch.setattr(places, "root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -91,14 +96,18 @@ def test_lists_helps_and_refusals_of_names_and_types_load_nothing_heavy(tmp_path
         assert (code, complaint) == (0, ""), line
     for line in refused:
         code, out, complaint, _ = told[line]
-        assert (code, out) == (2, "") and complaint.startswith("specfreq: ") and complaint.count("\n") == 1, line
+        assert (code, out) == (2, "") and complaint.startswith("specfreq: ") and complaint.count("\n") == 1, (
+            line
+        )
 
 
 def test_what_the_output_cannot_show_is_escaped(tmp_path, add_study):
     """Nothing is lost after the work is done: an encoding without a letter of a result, or of a place, stops nothing."""
     add_study(tmp_path, "study", "print(1)", parameters="epochs: int = 2  # \u2013 \u03c3")
     command = [sys.executable, "-m", "specfreq", "run", str(tmp_path / "notebooks" / "study.ipynb"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("epochs: int = 2\n      \\u2013 \\u03c3\n")
 
@@ -119,7 +128,8 @@ def test_every_public_name_is_found_without_loading_it_first():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish", "sweep"]
+    "command",
+    ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish", "sweep"],
 )
 def test_every_command_explains_itself(specfreq, command):
     code, out, err = specfreq(*command.split(), "--help")
@@ -166,12 +176,16 @@ def test_help_of_a_study_lists_its_parameters(specfreq, root):
     assert "sigmas: list[float] = [2]" in out
 
 
-@pytest.mark.parametrize("given", [["-p", "epochs", "5"], ["-p", "epochs=5"], ["--profile", "laptop", "-p", "epochs", "5"]])
+@pytest.mark.parametrize(
+    "given", [["-p", "epochs", "5"], ["-p", "epochs=5"], ["--profile", "laptop", "-p", "epochs", "5"]]
+)
 def test_run_passes_parameters_on_and_prints_what_it_wrote(specfreq, root, monkeypatch, given):
     asked = []
     monkeypatch.setattr(execution, "execute", lambda *args, **_: asked.append(args) or "written.ipynb")
     assert specfreq("run", "study", "-p", "sigmas", "-2,4", *given)[:2] == (0, "written.ipynb\n")
-    assert asked == [("study", None, "laptop" if "laptop" in given else "quick", {"sigmas": "-2,4", "epochs": "5"})]
+    assert asked == [
+        ("study", None, "laptop" if "laptop" in given else "quick", {"sigmas": "-2,4", "epochs": "5"})
+    ]
 
 
 def test_run_writes_an_executed_notebook(specfreq, root):
@@ -196,7 +210,10 @@ def test_book_says_how_far_it_is_and_prints_the_page_to_open(specfreq, root, mon
         return root / "index.html"
 
     monkeypatch.setattr(book, "build", build)
-    assert specfreq("book", "--profile", "laptop")[:2] == (0, f"studies of laptop\nopen {(root / 'index.html').as_uri()}\n")
+    assert specfreq("book", "--profile", "laptop")[:2] == (
+        0,
+        f"studies of laptop\nopen {(root / 'index.html').as_uri()}\n",
+    )
 
 
 # -- experiments ------------------------------------------------------------------------------------------------------
@@ -234,7 +251,9 @@ def test_an_impossible_experiment_is_refused(specfreq, runs, args, complaint):
 
 
 def test_a_profile_fills_in_what_the_command_line_leaves_out(specfreq, runs, root):
-    (root / "notebooks" / "profiles.yaml").write_text("mine: {train: {data: digits, train_size: 100, test_size: 50, epochs: 7}}")
+    (root / "notebooks" / "profiles.yaml").write_text(
+        "mine: {train: {data: digits, train_size: 100, test_size: 50, epochs: 7}}"
+    )
     key = specfreq("train", "--profile", "mine", "--epochs", "1")[1].split()[0]
     assert key == specfreq("train", *SMALL)[1].split()[0]
 
@@ -290,7 +309,16 @@ def test_a_run_is_published_with_all_that_it_rests_on(specfreq, runs, root):
     record = storage.read_json(root / "book" / "results" / "my-run.run.json")
     assert record["key"] == key and record["parameters"]["data"] == "digits" and len(record["history"]) == 1
     assert record["results"]["accuracy"]["images"] == 50
-    assert record["provenance"].keys() == {"specfreq", "commit", "torch", "device", "date", "seconds", "runs", "data"}
+    assert record["provenance"].keys() == {
+        "specfreq",
+        "commit",
+        "torch",
+        "device",
+        "date",
+        "seconds",
+        "runs",
+        "data",
+    }
     assert len(record["provenance"]["data"]["digits (train)"]) == 64
 
 
@@ -346,7 +374,17 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
 
 def test_an_interrupted_training_is_exit_code_130(runs):
     """A real signal, in the middle of a training that would take long."""
-    command = [sys.executable, "-m", "specfreq", "train", *SMALL, "--epochs", "5000", "--checkpoint-every", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "specfreq",
+        "train",
+        *SMALL,
+        "--epochs",
+        "5000",
+        "--checkpoint-every",
+        "0",
+    ]
     # also under `nohup make test &`
     heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)

@@ -57,7 +57,9 @@ def build(root, profile="quick"):
     """The page to open and the state of each study and of the pages, as they were reported."""
     lines = []
     page = book.build(profile, root=root, say=lines.append)
-    return page, {what: state.split(" in ")[0] for what, state in (line.split(maxsplit=1) for line in lines[1:])}
+    return page, {
+        what: state.split(" in ")[0] for what, state in (line.split(maxsplit=1) for line in lines[1:])
+    }
 
 
 def git(root, *args):
@@ -106,13 +108,17 @@ def test_a_study_is_run_again_when_and_only_when_what_it_depends_on_has_changed(
     (root / "book" / "claims.yaml").write_text("{a: 1}")  # what the tables of any study may read
     assert changed(start) == ["first", "second"]
     start = book.places("quick", root)
-    monkeypatch.setattr(book.importlib.metadata, "distributions", lambda: [SimpleNamespace(name="torch", version="0")])
+    monkeypatch.setattr(
+        book.importlib.metadata, "distributions", lambda: [SimpleNamespace(name="torch", version="0")]
+    )
     assert changed(start) == ["first", "second"]
 
 
 def test_a_failing_study_is_named_and_the_others_are_kept(root, add_study):
     add_study(root, "second", "1 / 0")
-    with pytest.raises(BookFailed, match=r"1 of 2 studies failed.*\n.*second failed in cell 3 .*ZeroDivisionError"):
+    with pytest.raises(
+        BookFailed, match=r"1 of 2 studies failed.*\n.*second failed in cell 3 .*ZeroDivisionError"
+    ):
         build(root)
     assert [path.name.split("-")[0] for path in (root / "_build" / "executed").iterdir()] == ["first"]
     assert not (root / "_build" / "html").exists()

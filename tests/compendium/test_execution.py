@@ -24,7 +24,11 @@ def profiles(root, text):
 
 
 def text_of(path):
-    return "".join(output.get("text", "") for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", []))
+    return "".join(
+        output.get("text", "")
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    )
 
 
 # -- parameters and profiles ------------------------------------------------------------------------------------------
@@ -135,8 +139,12 @@ def test_a_study_that_waited_for_another_keeps_no_trace_of_it(root, tmp_path, ad
 
 def test_parameters_reach_the_notebook_with_their_types(root, tmp_path, add_study):
     name = "a \"b\" 'c' \\n"
-    add_study(root, "study", "print([shape, name])", parameters="shape: tuple[int, ...] = (1,)\nname: str = ''")
-    out = execution.execute("study", tmp_path / "out.ipynb", overrides={"shape": "3,4", "name": name}, root=root)
+    add_study(
+        root, "study", "print([shape, name])", parameters="shape: tuple[int, ...] = (1,)\nname: str = ''"
+    )
+    out = execution.execute(
+        "study", tmp_path / "out.ipynb", overrides={"shape": "3,4", "name": name}, root=root
+    )
     assert text_of(out) == f"{[(3, 4), name]}\n"
 
 
@@ -146,7 +154,10 @@ def test_a_notebook_without_cell_ids_gives_the_same_bytes_too(root, tmp_path):
     for cell in old["cells"]:
         del cell["id"]
     path.write_text(json.dumps({**old, "nbformat_minor": 4}))
-    outputs = [execution.execute("study", tmp_path / f"{i}.ipynb", overrides={"epochs": 3}, root=root) for i in range(2)]
+    outputs = [
+        execution.execute("study", tmp_path / f"{i}.ipynb", overrides={"epochs": 3}, root=root)
+        for i in range(2)
+    ]
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
@@ -159,7 +170,9 @@ def test_many_runs_of_one_notebook_at_once_do_not_meet(root, tmp_path):
     assert [text_of(path) for path in outputs] == [f"{i} quick\n" for i in range(4)]
 
 
-def test_the_kernel_is_this_interpreter_even_if_the_machine_has_another_of_that_name(root, tmp_path, add_study, monkeypatch):
+def test_the_kernel_is_this_interpreter_even_if_the_machine_has_another_of_that_name(
+    root, tmp_path, add_study, monkeypatch
+):
     foreign = tmp_path / "jupyter" / "kernels" / "python3"
     foreign.mkdir(parents=True)
     spec = {"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}
@@ -178,7 +191,9 @@ def test_the_users_environment_does_not_leak_in(root, tmp_path, add_study, monke
     monkeypatch.setenv("SPECFREQ_RUNS", "here")
     monkeypatch.chdir(tmp_path)
     add_study(
-        root, "study", "import os\nprint('epochs_of_mine' in dir(), os.environ['MPLBACKEND'][:6], os.environ['SPECFREQ_RUNS'])"
+        root,
+        "study",
+        "import os\nprint('epochs_of_mine' in dir(), os.environ['MPLBACKEND'][:6], os.environ['SPECFREQ_RUNS'])",
     )
     out = execution.execute("study", tmp_path / "out.ipynb", root=root)
     assert text_of(out) == f"False module {tmp_path / 'here'}\n"
@@ -191,7 +206,9 @@ def test_a_cell_that_raises_is_named_and_nothing_is_half_written(root, tmp_path,
     add_study(root, "study", "print('so far')", "1 / 0", "print('never')")
     place = tmp_path / "place"
     place.mkdir()
-    with pytest.raises(StudyFailed, match=r"study failed in cell 4 \(In \[4\]\): ZeroDivisionError: division by zero") as failure:
+    with pytest.raises(
+        StudyFailed, match=r"study failed in cell 4 \(In \[4\]\): ZeroDivisionError: division by zero"
+    ) as failure:
         execution.execute("study", place / "out.ipynb", overrides={"epochs": 3}, root=root)
     assert list(place.iterdir()) == []
     report = root / "_build" / "reports" / "study.ipynb"
@@ -226,13 +243,17 @@ def test_a_failure_is_told_even_if_its_report_cannot_be_kept(root, tmp_path, add
     (root / "_build").mkdir()
     (root / "_build" / "reports").write_text("a file, as little to be written into as a read-only folder")
     add_study(root, "study", "raise ValueError('mine')")
-    with pytest.raises(StudyFailed, match=r"ValueError: mine; the notebook up to there is not kept: cannot write .*reports"):
+    with pytest.raises(
+        StudyFailed, match=r"ValueError: mine; the notebook up to there is not kept: cannot write .*reports"
+    ):
         execution.execute("study", tmp_path / "out.ipynb", root=root)
 
 
 def test_a_compendium_that_cannot_be_written_is_refused_in_one_line(root):
     (root / "_build").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write .*study\.quick\.ipynb: .*; choose a place that can be written"):
+    with pytest.raises(
+        UserError, match=r"cannot write .*study\.quick\.ipynb: .*; choose a place that can be written"
+    ):
         execution.execute("study", root=root)
 
 
@@ -240,7 +261,9 @@ def test_a_kernel_that_cannot_start_says_why(root, tmp_path):
     broken = tmp_path / "ipykernel_launcher.py"
     broken.write_text("raise SystemExit('no luck today')")
     with pytest.raises(StudyFailed, match=r"study: its kernel did not start: .*no luck today"):
-        execution.execute("study", tmp_path / "out.ipynb", root=root, environment={"PYTHONPATH": str(tmp_path)})
+        execution.execute(
+            "study", tmp_path / "out.ipynb", root=root, environment={"PYTHONPATH": str(tmp_path)}
+        )
 
 
 def test_a_kernel_starts_without_a_home_and_with_a_long_path_of_temporary_files(root, tmp_path, monkeypatch):
@@ -261,7 +284,9 @@ def test_a_kernel_starts_without_a_home_and_with_a_long_path_of_temporary_files(
     ]
 
 
-@pytest.mark.parametrize("place", ["file/out.ipynb", "missing/out.ipynb", "folder.ipynb", "out.txt", "root/notebooks/study.ipynb"])
+@pytest.mark.parametrize(
+    "place", ["file/out.ipynb", "missing/out.ipynb", "folder.ipynb", "out.txt", "root/notebooks/study.ipynb"]
+)
 def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(root, tmp_path, add_study, place):
     ran = tmp_path / "ran"
     source = add_study(root, "study", f"open({str(ran)!r}, 'w')").read_bytes()

@@ -82,7 +82,15 @@ def test_text_of_another_type_is_refused_with_its_name_and_type(declared, name, 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", "3"), ("epochs", 3.0), ("epochs", True), ("lr", "1"), ("flip", 1), ("data", 3), ("sigmas", "2,4")],
+    [
+        ("epochs", "3"),
+        ("epochs", 3.0),
+        ("epochs", True),
+        ("lr", "1"),
+        ("flip", 1),
+        ("data", 3),
+        ("sigmas", "2,4"),
+    ],
 )
 def test_a_value_that_has_a_type_is_not_converted(declared, name, value):
     with pytest.raises(UserError, match=f"{name}="):

@@ -50,7 +50,9 @@ def root(tmp_path_factory, add_study):
 def swept(root):
     """A sweep by two workers, one of whose three cells fails: its rows and what was said. Not to be changed."""
     said = []
-    rows = sweep.sweep("study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, workers=2, root=root, say=said.append)
+    rows = sweep.sweep(
+        "study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, workers=2, root=root, say=said.append
+    )
     return rows, said
 
 
@@ -105,11 +107,16 @@ def test_a_quotation_that_is_not_json_is_refused():
 
 
 def cells(root, tmp_path, **grid):
-    return sweep._cells(root / "notebooks" / "study.ipynb", grid, "quick", {}, tmp_path, root, book.keys(root))
+    return sweep._cells(
+        root / "notebooks" / "study.ipynb", grid, "quick", {}, tmp_path, root, book.keys(root)
+    )
 
 
 def test_a_list_parameter_takes_a_list_per_cell_and_a_single_value_is_a_list_of_one(root, tmp_path):
-    assert [c.parameters["sigmas"] for c in cells(root, tmp_path, sigmas=sweep.values("[2,4],12"))] == [[2, 4], [12]]
+    assert [c.parameters["sigmas"] for c in cells(root, tmp_path, sigmas=sweep.values("[2,4],12"))] == [
+        [2, 4],
+        [12],
+    ]
 
 
 def test_the_grid_is_the_product_in_order_and_repetitions_count_once(root, tmp_path):
@@ -138,7 +145,9 @@ def test_names_of_cells_are_readable_safe_and_short(root, tmp_path):
         ({"name": ["x"]}, "parameter 'name' is both fixed and in the grid"),
     ],
 )
-def test_an_impossible_grid_is_refused_before_anything_runs_or_is_written(root, tmp_path, no_cluster, grid, complaint):
+def test_an_impossible_grid_is_refused_before_anything_runs_or_is_written(
+    root, tmp_path, no_cluster, grid, complaint
+):
     with pytest.raises(UserError, match=complaint):
         sweep.sweep("study", grid, overrides={"name": "a"}, root=root, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -168,7 +177,9 @@ def test_a_failed_cell_is_reported_with_its_parameters_its_place_and_what_ran_of
     rows, said = swept
     (failed,) = (row for row in rows if row["state"] == "failed")
     (line,) = (line for line in said if "failed" in line)
-    assert line.startswith("sigmas=2.0,4.0, seed=2: failed: study failed in cell 5 (In [5]): ValueError: no luck; ")
+    assert line.startswith(
+        "sigmas=2.0,4.0, seed=2: failed: study failed in cell 5 (In [5]): ValueError: no luck; "
+    )
     assert line.endswith(str(failed["notebook"])) and "no luck" in failed["error"]
     assert "no luck" in failed["notebook"].read_text()
 
@@ -182,20 +193,33 @@ def test_a_cell_has_the_bytes_of_one_that_was_executed_alone(swept, root, tmp_pa
 def test_one_worker_of_a_scheduler_by_address_gives_the_bytes_of_two_here_and_others_are_refused(
     swept, root, tmp_path, monkeypatch
 ):
-    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as other:
-        options = {"overrides": {"sigmas": "2,4"}, "root": root, "dask": other.scheduler_address, "say": lambda line: None}
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as other:
+        options = {
+            "overrides": {"sigmas": "2,4"},
+            "root": root,
+            "dask": other.scheduler_address,
+            "say": lambda line: None,
+        }
         with monkeypatch.context() as patch:
             patch.setattr(book.platform, "python_version", lambda: "2.7")
-            with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:\d+ has Python 3[\d.]+, here it is 2\.7"):
+            with pytest.raises(
+                UserError, match=r"tcp://127\.0\.0\.1:\d+ has Python 3[\d.]+, here it is 2\.7"
+            ):
                 sweep.sweep("study", {"seed": [0]}, output=tmp_path / "refused", **options)
         rows = sweep.sweep("study", {"seed": [0, 1]}, output=tmp_path / "out", **options)
     assert not list((tmp_path / "refused").glob("*.ipynb"))
     assert results(rows) == [(0, "done", 6), (1, "done", 7)]
-    assert [row["notebook"].read_bytes() for row in rows] == [swept[0][i]["notebook"].read_bytes() for i in (0, 1)]
+    assert [row["notebook"].read_bytes() for row in rows] == [
+        swept[0][i]["notebook"].read_bytes() for i in (0, 1)
+    ]
 
 
 def test_finished_cells_are_never_run_again_whatever_the_grid_calls_them(swept, root, no_cluster):
-    rows = sweep.sweep("study", {"seed": ["0", "1"], "sigmas": [[2.0, 4.0]]}, root=root, say=lambda line: None)
+    rows = sweep.sweep(
+        "study", {"seed": ["0", "1"], "sigmas": [[2.0, 4.0]]}, root=root, say=lambda line: None
+    )
     assert results(rows) == [(0, [2, 4], "kept", 6), (1, [2, 4], "kept", 7)]
     assert all(row["seconds"] > 0 for row in rows)
     assert [row["notebook"] for row in rows] == [swept[0][i]["notebook"] for i in (0, 1)]
@@ -209,7 +233,9 @@ def test_what_a_cell_depends_on_makes_another_cell(swept, root, no_cluster, monk
         monkeypatch.setattr(book.importlib.metadata, "distributions", list)
     overrides = {"name": "x"} if change == "parameter" else {}
     with pytest.raises(AssertionError, match="a cluster was started"):
-        sweep.sweep("study", {"sigmas": ["[2,4]"], "seed": [0]}, overrides=overrides, root=root, say=lambda line: None)
+        sweep.sweep(
+            "study", {"sigmas": ["[2,4]"], "seed": [0]}, overrides=overrides, root=root, say=lambda line: None
+        )
 
 
 def test_a_cell_whose_code_has_changed_since_the_sweep_began_is_not_run(root, tmp_path):
@@ -230,7 +256,10 @@ def test_a_lost_worker_costs_no_cell_and_leaves_no_kernel(tmp_path, add_study):
     folder = tmp_path / "pids"
     folder.mkdir()
     add_study(tmp_path, "study", *code, parameters="cell: str = ''\nfolder: str = ''")
-    grid, options = {"cell": ["always", "once", "never"]}, {"workers": 2, "retries": 1, "say": lambda line: None}
+    grid, options = (
+        {"cell": ["always", "once", "never"]},
+        {"workers": 2, "retries": 1, "say": lambda line: None},
+    )
     rows = sweep.sweep("study", grid, overrides={"folder": str(folder)}, root=tmp_path, **options)
     assert [row["state"] for row in rows] == ["failed", "done", "done"]
     assert rows[0]["error"] == "2 workers were lost, perhaps for want of memory"
@@ -243,7 +272,19 @@ def test_a_lost_worker_costs_no_cell_and_leaves_no_kernel(tmp_path, add_study):
 def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     code = "import os, time\nopen(os.path.join(folder, str(seed)), 'w').write(str(os.getpid()))\nwhile seed:\n    time.sleep(0.1)"
     notebook = add_study(tmp_path, "study", code, parameters="seed: int = 0\nfolder: str = ''")
-    args = ["sweep", str(notebook), "-p", f"folder={tmp_path}", "-p", "seed", "0,1", "--workers", "1", "-o", str(tmp_path / "out")]
+    args = [
+        "sweep",
+        str(notebook),
+        "-p",
+        f"folder={tmp_path}",
+        "-p",
+        "seed",
+        "0,1",
+        "--workers",
+        "1",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # also under `nohup make test &`
     heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
@@ -252,7 +293,9 @@ def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     try:
         until = time.monotonic() + 120
         while (
-            not ((tmp_path / "1").exists() and (tmp_path / "1").read_text()) and running.poll() is None and time.monotonic() < until
+            not ((tmp_path / "1").exists() and (tmp_path / "1").read_text())
+            and running.poll() is None
+            and time.monotonic() < until
         ):
             time.sleep(0.1)
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers too
@@ -266,7 +309,9 @@ def test_ctrl_c_ends_kernels_and_keeps_what_is_finished(tmp_path, add_study):
     assert len([p for p in (tmp_path / "out").glob("*.ipynb") if "failed" not in p.name]) == 1
 
 
-def test_a_script_without_a_main_guard_is_refused_and_one_with_it_or_no_script_is_not(root, tmp_path, monkeypatch):
+def test_a_script_without_a_main_guard_is_refused_and_one_with_it_or_no_script_is_not(
+    root, tmp_path, monkeypatch
+):
     call = "sweep.sweep('study', {'seed': [0]}, root=root, output=output, say=lambda line: None)"
     asked = []
     monkeypatch.setattr(cluster, "connect", lambda *args: asked.append(args) or 1 / 0)
@@ -289,7 +334,13 @@ def test_why_a_sweep_ended_is_told_even_if_its_results_cannot_be_written(root, t
     monkeypatch.setattr(cluster, "connect", lambda *args: 1 / 0)
     monkeypatch.setattr(sweep.sweep_tables, "seconds", lambda path: {})
     with pytest.raises(ZeroDivisionError):
-        sweep.sweep("study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, root=root, output=tmp_path, say=lambda line: None)
+        sweep.sweep(
+            "study",
+            {"sigmas": ["[2,4]"], "seed": [0, 1, 2]},
+            root=root,
+            output=tmp_path,
+            say=lambda line: None,
+        )
 
 
 # -- bad places -------------------------------------------------------------------------------------------------------
@@ -299,7 +350,9 @@ def test_a_scheduler_that_does_not_answer_is_refused(root, tmp_path, monkeypatch
     monkeypatch.setattr(cluster, "PATIENCE", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(UserError, match=f"no Dask scheduler answers at '{address}'"):
-            sweep.sweep("study", {"seed": [5]}, dask=address, root=root, output=tmp_path, say=lambda line: None)
+            sweep.sweep(
+                "study", {"seed": [5]}, dask=address, root=root, output=tmp_path, say=lambda line: None
+            )
 
 
 def test_without_dask_it_is_said_what_to_install(root, tmp_path, monkeypatch):
@@ -308,7 +361,9 @@ def test_without_dask_it_is_said_what_to_install(root, tmp_path, monkeypatch):
         sweep.sweep("study", {"seed": [5]}, root=root, output=tmp_path, say=lambda line: None)
 
 
-def test_two_sweeps_do_not_share_a_folder_and_one_that_cannot_be_written_is_refused(root, tmp_path, no_cluster):
+def test_two_sweeps_do_not_share_a_folder_and_one_that_cannot_be_written_is_refused(
+    root, tmp_path, no_cluster
+):
     (tmp_path / "file").write_text("")
     with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another sweep is at work in"):
         sweep.sweep("study", {"seed": [0]}, root=root, output=tmp_path)
@@ -316,13 +371,40 @@ def test_two_sweeps_do_not_share_a_folder_and_one_that_cannot_be_written_is_refu
         sweep.sweep("study", {"seed": [0]}, root=root, output=tmp_path / "file")
 
 
-def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(swept, root, monkeypatch, capsys):
+def test_the_command_prints_the_table_alone_and_ends_with_1_if_a_cell_failed(
+    swept, root, monkeypatch, capsys
+):
     rows, asked = swept[0], []
     monkeypatch.setattr(places, "root", lambda: root)
-    monkeypatch.setattr(sweep, "sweep", lambda *args, say, **options: asked.append((args, options)) or say("busy") or rows)
+    monkeypatch.setattr(
+        sweep, "sweep", lambda *args, say, **options: asked.append((args, options)) or say("busy") or rows
+    )
     with pytest.raises(SystemExit, match="1"):
-        cli.main(["sweep", "study", "-p", "seed=0,1", "-p", "sigmas", "[2,4],12", "-p", "seed=2", "--workers", "3", "-o", "out"])
-    given = {"profile": "quick", "dask": None, "workers": 3, "retries": 2, "output": Path("out"), "timeout": None}
+        cli.main(
+            [
+                "sweep",
+                "study",
+                "-p",
+                "seed=0,1",
+                "-p",
+                "sigmas",
+                "[2,4],12",
+                "-p",
+                "seed=2",
+                "--workers",
+                "3",
+                "-o",
+                "out",
+            ]
+        )
+    given = {
+        "profile": "quick",
+        "dask": None,
+        "workers": 3,
+        "retries": 2,
+        "output": Path("out"),
+        "timeout": None,
+    }
     assert asked == [(("study", {"seed": ["0", "1", "2"], "sigmas": ["[2,4]", "12"]}), given)]
     out, err = capsys.readouterr()
     assert out.split()[:4] == ["seed", "seconds", "state", "sum"] and out.count("\n") == 6

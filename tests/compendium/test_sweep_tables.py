@@ -44,8 +44,12 @@ def test_glued_numbers_and_words_are_found_with_their_types(glued):
 def test_a_value_called_like_a_parameter_or_a_column_of_ours_stays_beside_it():
     row = cell({"seed": 0, "state": "on"}) | {"values": {"seed": 7, "error": 8}}
     ours = {"seconds": 1.25, "state": "done"}
-    assert sweep_tables.table([row], timed=False) == [{"seed": 0, "state (parameter)": "on", "seed (glued)": 7, "error (glued)": 8}]
-    assert sweep_tables.table([row]) == [{"seed": 0, "state (parameter)": "on", **ours, "seed (glued)": 7, "error (glued)": 8}]
+    assert sweep_tables.table([row], timed=False) == [
+        {"seed": 0, "state (parameter)": "on", "seed (glued)": 7, "error (glued)": 8}
+    ]
+    assert sweep_tables.table([row]) == [
+        {"seed": 0, "state (parameter)": "on", **ours, "seed (glued)": 7, "error (glued)": 8}
+    ]
 
 
 def test_what_is_the_same_in_every_cell_is_said_once_and_a_failed_cell_does_not_count():
@@ -62,7 +66,10 @@ def test_what_is_the_same_in_every_cell_is_said_once_and_a_failed_cell_does_not_
 
 
 def test_a_single_cell_has_all_its_columns():
-    assert sweep_tables.as_text([cell({"seed": 0}, score=2)]) == "  seed  seconds  state  score\n     0      1.2   done      2"
+    assert (
+        sweep_tables.as_text([cell({"seed": 0}, score=2)])
+        == "  seed  seconds  state  score\n     0      1.2   done      2"
+    )
 
 
 @pytest.mark.parametrize("width", [30, 40, 80, None])
@@ -72,16 +79,24 @@ def test_no_line_is_wider_than_the_terminal_and_each_block_names_its_cells(width
     assert all(len(line) <= (width or 1000) for line in text.splitlines())
     blocks = text.split("\n\n")
     assert all(block.split()[0] == "seed" for block in blocks)
-    assert [word for block in blocks for word in block.splitlines()[0].split() if word.startswith("value")] == [
-        f"value-{i}" for i in range(9)
-    ]
+    assert [
+        word for block in blocks for word in block.splitlines()[0].split() if word.startswith("value")
+    ] == [f"value-{i}" for i in range(9)]
 
 
 def test_csv_keeps_all_digits_and_survives_commas_quotes_and_lines(tmp_path):
-    rows = [cell({"sizes": [2, 4], "name": 'a,"b"'}, third=1 / 3), cell({"sizes": [], "name": "c"}, "failed", None, "two\nlines")]
+    rows = [
+        cell({"sizes": [2, 4], "name": 'a,"b"'}, third=1 / 3),
+        cell({"sizes": [], "name": "c"}, "failed", None, "two\nlines"),
+    ]
     (tmp_path / "results.csv").write_text(sweep_tables.as_csv(rows))
     first, second = csv.DictReader(io.StringIO(sweep_tables.as_csv(rows)))
-    assert (first["sizes"], first["name"], float(first["third"]), first["notebook"]) == ("2,4", 'a,"b"', 1 / 3, "cell.ipynb")
+    assert (first["sizes"], first["name"], float(first["third"]), first["notebook"]) == (
+        "2,4",
+        'a,"b"',
+        1 / 3,
+        "cell.ipynb",
+    )
     assert (second["third"], second["error"], second["seconds"]) == ("", "two\nlines", "")
     assert sweep_tables.seconds(tmp_path / "results.csv") == {"cell.ipynb": 1.25}
 

@@ -10,7 +10,13 @@ from specfreq.core.randomness import GAMMA, Draws, content, mixed, open_unit
 
 def test_the_bits_are_those_of_splitmix64():
     """The first five outputs of the authors' program for the seed 1234567."""
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    known = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     outputs = mixed(1234567 + torch.arange(1, 6) * GAMMA)
     assert [bits % 2**64 for bits in outputs.tolist()] == known
 

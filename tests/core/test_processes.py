@@ -106,7 +106,9 @@ def test_a_killed_process_takes_its_groups_along_and_the_next_start_removes_its_
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(short, name):
     number = getattr(signal, name)
-    first, group = start(short, "main('time.sleep(1)')", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    first, group = start(
+        short, "main('time.sleep(1)')", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN)
+    )
     first.send_signal(number)
     assert first.wait(60) == 0
     first.communicate()
@@ -116,7 +118,9 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(short, name):
 def test_a_fork_of_the_process_does_not_pass_its_signals_on(short):
     """A loader of data ends its workers by TERM."""
     forked = "child = os.fork()\nif not child: time.sleep(600)\ntime.sleep(.5); os.kill(child, 15); print(os.waitpid(child, 0)[1])"
-    first, group = start(short, f"processes.GRACE = 0\nmain({forked + '; time.sleep(1)'!r})", preexec_fn=heard)
+    first, group = start(
+        short, f"processes.GRACE = 0\nmain({forked + '; time.sleep(1)'!r})", preexec_fn=heard
+    )
     out, _ = first.communicate(timeout=60)
     assert (first.returncode, out) == (0, f"{signal.SIGTERM}\n")
     assert gone(group)

@@ -10,7 +10,13 @@ def test_keys_make_streams():
         return torch.rand(4, generator=keyed(*key))
 
     assert torch.equal(draw(1, 2, "crop"), draw(1, 2, "crop"))
-    others = [draw(2, 2, "crop"), draw(1, 3, "crop"), draw(1, 2, "flip"), draw(12, "crop"), draw("1", 2, "crop")]
+    others = [
+        draw(2, 2, "crop"),
+        draw(1, 3, "crop"),
+        draw(1, 2, "flip"),
+        draw(12, "crop"),
+        draw("1", 2, "crop"),
+    ]
     assert not any(torch.equal(draw(1, 2, "crop"), o) for o in others)
 
 
@@ -33,7 +39,13 @@ def test_seeds_are_frozen():
 
 def test_numbers_from_a_seed_are_splitmix64():
     """The first outputs for the seed 1234567, as they are published with the algorithm; their upper 23 bits."""
-    outputs = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    outputs = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     expected = torch.tensor([((n >> 41) + 0.5) / 2**23 for n in outputs])
     assert torch.equal(uniform(torch.tensor([1234567]), 5)[0], expected)
 

@@ -16,11 +16,17 @@ REGISTRY = {"blur": Blur}
 
 
 def test_values_are_typed_by_the_constructor():
-    assert resolve("filter", REGISTRY, "blur:sigma=2,border=wrap") == ("blur", {"sigma": 2.0, "taps": 3, "border": "wrap"})
+    assert resolve("filter", REGISTRY, "blur:sigma=2,border=wrap") == (
+        "blur",
+        {"sigma": 2.0, "taps": 3, "border": "wrap"},
+    )
 
 
 def test_every_spelling_has_one_canonical_form():
-    forms = {canonical(*resolve("filter", REGISTRY, s)) for s in ("blur:sigma=2", "blur: sigma = 2.0", "blur:taps=3,sigma=2e0")}
+    forms = {
+        canonical(*resolve("filter", REGISTRY, s))
+        for s in ("blur:sigma=2", "blur: sigma = 2.0", "blur:taps=3,sigma=2e0")
+    }
     assert forms == {"blur:sigma=2,taps=3"}
     assert canonical(*resolve("filter", REGISTRY, forms.copy().pop())) in forms
 
@@ -57,7 +63,21 @@ def test_a_bare_name_has_no_parameters():
     assert parse(" none ") == ("none", {})
 
 
-LISTS = ["a", "a+b", "/data/c++/x", "x,y;z", '"', 'say "no"', "", " blank ", "\\", 'a\\"b', "é", "a\nb", '"a"+"b"']
+LISTS = [
+    "a",
+    "a+b",
+    "/data/c++/x",
+    "x,y;z",
+    '"',
+    'say "no"',
+    "",
+    " blank ",
+    "\\",
+    'a\\"b',
+    "é",
+    "a\nb",
+    '"a"+"b"',
+]
 
 
 @pytest.mark.parametrize("texts", [[t] for t in LISTS] + [LISTS])
@@ -68,7 +88,9 @@ def test_lists_of_any_texts_come_back_from_one_value(texts):
     assert parts(values["list"]) == texts
 
 
-@pytest.mark.parametrize("text", ["a", "folder:/data/x?size=32", "planted", "a=b", 'x"y', "gaussian-noise", "8.5", "1e-3"])
+@pytest.mark.parametrize(
+    "text", ["a", "folder:/data/x?size=32", "planted", "a=b", 'x"y', "gaussian-noise", "8.5", "1e-3"]
+)
 def test_what_needs_no_quotes_has_none(text):
     assert quoted(text) == text
     assert parse(f"n:k={text}") == ("n", {"k": text})
@@ -84,7 +106,9 @@ def test_hyphens_and_underscores_are_one_name_whichever_is_listed():
     assert matching("corruption", "gaussian-noise", ["fog", "gaussian_noise"]) == "gaussian_noise"
     assert matching("other", "gaussian_noise", ["fog", "gaussian-noise"]) == "gaussian-noise"
     assert matching("either", "a_b", ["a-b", "a_b"]) == "a_b"
-    with pytest.raises(UserError, match=r"unknown corruption 'gaussian.noise'; did you mean 'gaussian_noise'"):
+    with pytest.raises(
+        UserError, match=r"unknown corruption 'gaussian.noise'; did you mean 'gaussian_noise'"
+    ):
         matching("corruption", "gaussian.noise", ["fog", "gaussian_noise"])
 
 
@@ -104,7 +128,25 @@ def test_names_of_files_are_taken(name):
     assert file_name(name, "record") == name
 
 
-BAD = ["", ".", "..", "../x", "a/b", "a\\b", "/etc/x", ".x", "-x", "_x", "a b", "a:b", "x.", "a\0", "a\n", "x" * 121, "~"]
+BAD = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a\\b",
+    "/etc/x",
+    ".x",
+    "-x",
+    "_x",
+    "a b",
+    "a:b",
+    "x.",
+    "a\0",
+    "a\n",
+    "x" * 121,
+    "~",
+]
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -30,7 +30,10 @@ def test_tensors_and_their_meta_come_back_as_they_were(tmp_path):
 
 def test_equal_content_is_equal_bytes(tmp_path):
     shuffled = dict(reversed(TENSORS.items()))
-    written = {storage.write_tensors(tmp_path / f"{i}", t, {"n": 1}).read_bytes() for i, t in enumerate([TENSORS, shuffled] * 10)}
+    written = {
+        storage.write_tensors(tmp_path / f"{i}", t, {"n": 1}).read_bytes()
+        for i, t in enumerate([TENSORS, shuffled] * 10)
+    }
     assert len(written) == 1
 
 
@@ -128,7 +131,9 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [".x", "._x.json", ".DS_Store", "__MACOSX", "Thumbs.db", "thumbs.db", "desktop.ini", "x.json~"])
+@pytest.mark.parametrize(
+    "name", [".x", "._x.json", ".DS_Store", "__MACOSX", "Thumbs.db", "thumbs.db", "desktop.ini", "x.json~"]
+)
 def test_files_of_systems_and_editors_are_hidden(name):
     assert places.hidden(Path("deep") / name)
 
@@ -163,7 +168,11 @@ def test_tidying_removes_what_a_killed_write_left_and_nothing_else(tmp_path, mon
 def test_a_tilde_is_the_home_in_every_variable(variable, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(variable, "~/x")
-    found = {"SPECFREQ_RUNS": places.runs_dir, "SPECFREQ_DATA": data.root, "SPECFREQ_RECORDS": records.records_dir}[variable]
+    found = {
+        "SPECFREQ_RUNS": places.runs_dir,
+        "SPECFREQ_DATA": data.root,
+        "SPECFREQ_RECORDS": records.records_dir,
+    }[variable]
     assert found() == tmp_path / "x"
     monkeypatch.setenv(variable, "~nosuchuser/x")
     with pytest.raises(UserError, match=r"cannot find ~nosuchuser/x: .*write the path in full"):
@@ -206,7 +215,9 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
             read(tmp_path / "x")
 
 
-BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,9 @@ def test_what_holds_no_float_images_is_refused_with_the_cure(images, spec, spoil
 
 
 @pytest.mark.parametrize("spec", [*ALONE, *FILTERS])
-@pytest.mark.parametrize("picture", [Image.fromarray, np.asarray, lambda x: torch.from_numpy(x).movedim(2, 0)])
+@pytest.mark.parametrize(
+    "picture", [Image.fromarray, np.asarray, lambda x: torch.from_numpy(x).movedim(2, 0)]
+)
 def test_the_cure_cures(images, spec, picture):
     sample = picture((images[0] * 255).round().byte().permute(1, 2, 0).numpy()), 3
     x, label = v2.Compose([*FLOATS, made(spec)])(sample)

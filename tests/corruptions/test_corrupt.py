@@ -73,11 +73,15 @@ def test_keys_take_the_place_of_content(photos):
 def test_severities_and_corruptions_draw_apart(photos):
     """Noise of one severity is not that of another, scaled."""
     grey = torch.full((1, 3, 32, 32), 0.5)
-    noises = [corrupt(grey, "gaussian_noise", s).flatten() - 0.5 for s in (1, 5)] + [corrupt(grey, "speckle_noise", 5).flatten()]
+    noises = [corrupt(grey, "gaussian_noise", s).flatten() - 0.5 for s in (1, 5)] + [
+        corrupt(grey, "speckle_noise", 5).flatten()
+    ]
     assert (torch.corrcoef(torch.stack(noises)) - torch.eye(3)).abs().max() < 5 / 3072**0.5
 
 
-@pytest.mark.parametrize("name", sorted(set(corruptions.names()) - PER_VALUE - {"saturate", "frost", "spatter"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(corruptions.names()) - PER_VALUE - {"saturate", "frost", "spatter"})
+)
 def test_a_grey_image_is_a_channel_of_its_colour_twin(photos, name):
     grey = photos[:, 1:2]
     keys = torch.arange(len(grey))

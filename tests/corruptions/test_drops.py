@@ -66,14 +66,19 @@ def test_a_layer_in_a_batch_is_what_it_is_alone():
 
 
 def test_distance_is_the_shortest_way_by_steps_of_three_kinds():
-    edges = torch.rand(3, 15, 22, generator=torch.Generator().manual_seed(3)) < torch.tensor([0.1, 0.01, 0.0])[:, None, None]
+    edges = (
+        torch.rand(3, 15, 22, generator=torch.Generator().manual_seed(3))
+        < torch.tensor([0.1, 0.01, 0.0])[:, None, None]
+    )
     assert edges.sum((1, 2)).tolist()[2] == 0
     found = drops.distance(edges)
     for n, y, x in np.ndindex(*edges.shape):
         away = (edges[n].nonzero() - torch.tensor([y, x])).abs().sort(1).values.double()  # short, long
         short, long = away.unbind(1)
         knight = torch.where(
-            long > 2 * short, (long - 2 * short) + 2.1969 * short, 2.1969 * (long - short) + 1.4 * (2 * short - long)
+            long > 2 * short,
+            (long - 2 * short) + 2.1969 * short,
+            2.1969 * (long - short) + 1.4 * (2 * short - long),
         )
         expected = min([40.0, *knight.tolist()])
         assert abs(float(found[n, y, x]) - expected) < 1e-4

@@ -60,7 +60,8 @@ def test_an_image_gets_a_piece_of_a_photograph(tmp_path):
         fits = [
             g
             for g in (10, 60, 110, 160, 210)
-            if ((dimmed * image + added * g / 255).clamp(0, 1) - frosted).abs().max() < 2.1 / 255  # cut, and JPEG's own level
+            if ((dimmed * image + added * g / 255).clamp(0, 1) - frosted).abs().max()
+            < 2.1 / 255  # cut, and JPEG's own level
         ]
         assert len(fits) == 1
         seen.update(fits)
@@ -74,7 +75,9 @@ def test_pieces_are_rows_and_columns_of_the_reduced_picture(tmp_path):
     first = (pictures.levels[0, : 40 * 60].view(40, 60) * 255).round()
     rows, columns = torch.arange(40)[:, None], torch.arange(60)
     assert first.equal((5 * rows + 2 + 5 * columns + 2).float() % 256)
-    pieces = (weather.frost(torch.zeros(30, 3, 32, 32).double(), (0, 1), Draws(torch.arange(30)), pictures) * 255).round()
+    pieces = (
+        weather.frost(torch.zeros(30, 3, 32, 32).double(), (0, 1), Draws(torch.arange(30)), pictures) * 255
+    ).round()
     in_png = pieces[(pieces[:, 0, 1, 0] - pieces[:, 0, 0, 0]) % 256 == 5]
     assert len(in_png) > 5
     expected = (in_png[:, :1, :1, :1] + 5 * torch.arange(32)[:, None] + 5 * torch.arange(32)) % 256
@@ -105,7 +108,9 @@ def test_photographs_that_are_missing_damaged_or_too_small_are_named(tmp_path):
     images = torch.zeros(1, 3, 64, 64)
     with pytest.raises(UserError, match=r"has no frost1\.png"):
         corrupt(images, "frost", 1, frost=tmp_path)
-    with pytest.raises(UserError, match=r"frost1\.png has 60x90 pixels at the recipe's scale of 0\.3; it must be larger"):
+    with pytest.raises(
+        UserError, match=r"frost1\.png has 60x90 pixels at the recipe's scale of 0\.3; it must be larger"
+    ):
         corrupt(images, "frost", 1, frost=folder(tmp_path))
     (tmp_path / "frost2.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"frost2\.png is missing, damaged"):

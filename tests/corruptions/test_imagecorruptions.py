@@ -43,6 +43,10 @@ def test_bytes_are_theirs_or_a_few_one_level_off(crops, name, severity):
 def test_random_corruptions_are_as_strong_as_theirs(crops, name, severity):
     """Image by image, to five standard errors of the differences between draws."""
     theirs, ours = both(crops, name, severity)
-    for strength in (lambda x: x.mean((1, 2, 3)), lambda x: np.abs(x - crops).mean((1, 2, 3)), lambda x: x.std((1, 2, 3))):
+    for strength in (
+        lambda x: x.mean((1, 2, 3)),
+        lambda x: np.abs(x - crops).mean((1, 2, 3)),
+        lambda x: x.std((1, 2, 3)),
+    ):
         difference = strength(ours) - strength(theirs)
         assert abs(difference.mean()) < 5 * difference.std(ddof=1) / len(crops) ** 0.5

@@ -16,7 +16,9 @@ def images():
     return torch.rand(3, 2, 17, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("sigma", "mode", "truncate"), [(0.25, "nearest", 4), (1.3, "nearest", 4), (7.0, "reflect", 3)])
+@pytest.mark.parametrize(
+    ("sigma", "mode", "truncate"), [(0.25, "nearest", 4), (1.3, "nearest", 4), (7.0, "reflect", 3)]
+)
 def test_the_blur_is_scipys(images, sigma, mode, truncate):
     expected = ndimage.gaussian_filter(images.numpy(), (0, 0, sigma, sigma), mode=mode, truncate=truncate)
     assert_close(operators.blur(images, sigma, mode, truncate), torch.from_numpy(expected))
@@ -45,7 +47,9 @@ def test_rows_and_columns_are_zoomed_each_by_its_own_length(images):
 
 def test_all_zooms_at_once_are_the_mean_of_the_image_and_each(images):
     factors = (1.0, 1.1, 1.25)
-    zoomed = [operators.separable(images, lambda n, factor=factor: operators.zoom(n, factor)) for factor in factors]
+    zoomed = [
+        operators.separable(images, lambda n, factor=factor: operators.zoom(n, factor)) for factor in factors
+    ]
     ours = (images.flatten(2) @ operators.zooms(17, 24, factors)).view_as(images)
     assert_close(ours, (images + sum(zoomed)) / 4)
 
@@ -65,7 +69,8 @@ def test_a_disk_has_the_pixels_within_its_radius(radius, pixels):
 
 
 @pytest.mark.parametrize(
-    ("constants", "total"), [((0.3, 0.4), 1), ((1.5, 0.1), 1), ((6, 0.5), 1), ((8, 0.5), 1.0130), ((10, 0.5), 1.0108)]
+    ("constants", "total"),
+    [((0.3, 0.4), 1), ((1.5, 0.1), 1), ((6, 0.5), 1), ((8, 0.5), 1.0130), ((10, 0.5), 1.0108)],
 )
 def test_a_disk_sums_to_one_unless_it_touches_the_border_of_the_generators_square(constants, total):
     assert float(operators.disk(*constants).sum()) == pytest.approx(total, abs=1e-12 if total == 1 else 1e-4)
@@ -81,20 +86,29 @@ def test_correlation_is_scipys(images, size):
 def test_motion_is_its_definition():
     """One pixel and one tap at a time, each image at its own angle."""
     g = torch.Generator().manual_seed(1)
-    levels, degrees = torch.randint(256, (4, 1, 9, 12), generator=g).double(), torch.tensor([-45.0, 0.0, 30.3, -117.0])
+    levels, degrees = (
+        torch.randint(256, (4, 1, 9, 12), generator=g).double(),
+        torch.tensor([-45.0, 0.0, 30.3, -117.0]),
+    )
     ours = operators.motion(levels, 3, 1.5, degrees.double())
     weights = np.exp(-(np.arange(7) ** 2) / (2 * 1.5**2))
     for n, angle in enumerate(np.deg2rad(degrees.tolist())):
         for y, x in np.ndindex(9, 12):
-            steps = [(math.ceil(i * math.sin(angle) - 0.5), math.ceil(i * math.cos(angle) - 0.5)) for i in range(7)]
+            steps = [
+                (math.ceil(i * math.sin(angle) - 0.5), math.ceil(i * math.cos(angle) - 0.5)) for i in range(7)
+            ]
             taken = [levels[n, 0, min(max(y + dy, 0), 8), min(max(x + dx, 0), 11)].item() for dy, dx in steps]
-            whole = round(257 * float(np.dot(weights / weights.sum(), taken)))  # 16 bits, as ImageMagick has them
+            whole = round(
+                257 * float(np.dot(weights / weights.sum(), taken))
+            )  # 16 bits, as ImageMagick has them
             assert ours[n, 0, y, x] == whole // 257
 
 
 def test_motion_leaves_constant_images_alone():
     constant = torch.arange(0, 256, 15).double().reshape(-1, 1, 1, 1).expand(-1, 3, 8, 8)
-    assert operators.motion(constant, 9, 2.5, torch.linspace(-180, 180, len(constant)).double()).equal(constant)
+    assert operators.motion(constant, 9, 2.5, torch.linspace(-180, 180, len(constant)).double()).equal(
+        constant
+    )
 
 
 @pytest.mark.parametrize(("repeat", "mode"), [(True, "reflect"), (False, "mirror")])
@@ -103,7 +117,9 @@ def test_sampling_between_pixels_is_scipys(images, repeat, mode):
     y, x = (torch.rand(3, 17, 24, generator=g, dtype=torch.float64) * 3 * n - n for n in (17, 24))
     ours = operators.sample(images, y, x, repeat=repeat)
     for n, channel in np.ndindex(3, 2):
-        expected = ndimage.map_coordinates(images[n, channel].numpy(), [y[n].numpy(), x[n].numpy()], order=1, mode=mode)
+        expected = ndimage.map_coordinates(
+            images[n, channel].numpy(), [y[n].numpy(), x[n].numpy()], order=1, mode=mode
+        )
         assert_close(ours[n, channel], torch.from_numpy(expected), atol=1e-9, rtol=0)
 
 

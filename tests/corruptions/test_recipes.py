@@ -44,8 +44,12 @@ def test_pixelate_is_pillows(photos, severity):
         height, width = images.shape[-2:]
         expected = []
         for picture in pictures(images):
-            small = Image.fromarray(picture.squeeze()).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
-            expected.append(np.asarray(small.resize((width, height), Image.Resampling.BOX)).reshape(picture.shape))
+            small = Image.fromarray(picture.squeeze()).resize(
+                (int(width * share), int(height * share)), Image.Resampling.BOX
+            )
+            expected.append(
+                np.asarray(small.resize((width, height), Image.Resampling.BOX)).reshape(picture.shape)
+            )
         same(corrupt(images, "pixelate", severity), np.stack(expected))
 
 
@@ -98,7 +102,9 @@ def test_gaussian_blur_is_scikit_images(photos, severity):
     same(corrupt(photos, "gaussian_blur", severity), 255 * np.stack(expected).clip(0, 1), share=0.02)
 
 
-@pytest.mark.parametrize("name", ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur", "elastic_transform"])
+@pytest.mark.parametrize(
+    "name", ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur", "elastic_transform"]
+)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_no_blur_and_no_displacement_changes_a_constant_image(name, severity):
     constant = torch.tensor([0, 1, 77, 200, 255]).reshape(-1, 1, 1, 1).expand(-1, 3, 32, 32) / 255
@@ -178,7 +184,10 @@ def test_glass_blur_is_the_generators_scan(delta, times):
             for h in range(size - delta, delta, -1):
                 for w in range(size - delta, delta, -1):
                     dy, dx = shift[n, :, h - delta - 1, w - delta - 1]
-                    x[h, w], x[h + dy, w + dx] = x[h + dy, w + dx], x[h, w]  # arrays: both sides are the same memory
+                    x[h, w], x[h + dy, w + dx] = (
+                        x[h + dy, w + dx],
+                        x[h, w],
+                    )  # arrays: both sides are the same memory
     assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), scanned)
     assert not np.array_equal(scanned, levels.permute(0, 2, 3, 1).numpy())
 
@@ -211,7 +220,9 @@ def test_fog_adds_a_plasma_and_keeps_the_range(photos):
         keys, x = torch.arange(len(photos)), photos.double()
         largest = x.amax((1, 2, 3), keepdim=True)
         layer = weather.plasma(32, decay, Draws(keys))[:, None]
-        assert_close(weather.fog(x, (amount, decay), Draws(keys)) * (1 + amount / largest), x + amount * layer)
+        assert_close(
+            weather.fog(x, (amount, decay), Draws(keys)) * (1 + amount / largest), x + amount * layer
+        )
 
 
 def test_snow_falls_alike_from_above_and_from_below():
@@ -240,7 +251,9 @@ def test_water_only_adds_light_and_mud_covers():
 def test_the_affine_part_of_elastic_transform_moves_three_corners_to_where_they_were_drawn(recipe):
     side, keys = 48, torch.arange(8)
     centre, s = side // 2, side // 3
-    corners = torch.tensor([(centre + s, centre + s), (centre + s, centre - s), (centre - s, centre - s)]).double()
+    corners = torch.tensor(
+        [(centre + s, centre + s), (centre + s, centre - s), (centre - s, centre - s)]
+    ).double()
     moved = corners + Draws(keys).uniform(3, 2, low=-0.05 * side, high=0.05 * side)
     y, x = torch.meshgrid(*(torch.arange(side).double(),) * 2, indexing="ij")
     for corner, places in zip(corners, moved.unbind(1), strict=True):

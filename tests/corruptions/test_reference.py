@@ -66,12 +66,16 @@ def test_statistics_are_the_originals(reference, images, name, severity):
         difference = np.abs(levels - reference[f"{key}/outputs"])
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.1
-        assert float((found[0] - images).abs().mean()) == pytest.approx(reference[f"{key}/mean_abs"], abs=4e-4)
+        assert float((found[0] - images).abs().mean()) == pytest.approx(
+            reference[f"{key}/mean_abs"], abs=4e-4
+        )
         return
     passes = [statistics(one, images) for one in found]
     for quantity in QUANTITIES:
         ours = torch.stack([one[quantity] for one in passes]).mean(0).numpy()
-        spread = reference[f"{key}/{quantity}_draw_sd"] * (1 / PASSES + 1 / reference[f"{key}/repeats"]) ** 0.5
+        spread = (
+            reference[f"{key}/{quantity}_draw_sd"] * (1 / PASSES + 1 / reference[f"{key}/repeats"]) ** 0.5
+        )
         assert np.all(np.abs(ours - reference[f"{key}/{quantity}"]) < 5 * spread), quantity
 
 

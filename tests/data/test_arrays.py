@@ -45,7 +45,14 @@ def test_one_array_of_pictures_without_labels_is_a_test_set_of_one_class(root, s
 
 def test_splits_and_labels_are_read_as_medmnist_lays_them_out(root):
     labels = np.array([[0], [2], [1], [0]], np.uint8)
-    np.savez(root / "a.npz", train_images=GREY[:4], train_labels=labels, test_images=GREY[4:], test_labels=labels[:2], note=[1.5])
+    np.savez(
+        root / "a.npz",
+        train_images=GREY[:4],
+        train_labels=labels,
+        test_images=GREY[4:],
+        test_labels=labels[:2],
+        note=[1.5],
+    )
     train, test = (data.load("array:a.npz", split) for split in ("train", "test"))
     assert (train.images[:, 0].numpy() == GREY[:4]).all() and (test.images[:, 0].numpy() == GREY[4:]).all()
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 2, 1, 0], [0, 2])
@@ -90,10 +97,18 @@ def test_files_are_found_as_written_here_or_among_the_data(root, tmp_path, monke
         ({"X": GREY, "labels": [0, 1, np.inf, 0, 1, 0]}, "float64 with fractions, NaN or numbers too large"),
         ({"X": GREY, "labels": np.arange(6) + 1j}, "holds complex128; labels are whole numbers or text"),
         ({"X": GREY, "labels": np.array([{}] * 6)}, "holds object; labels are whole numbers or text"),
-        ({"X": GREY, "labels": np.arange(6) + 20230101}, "6 distinct labels for 6 pictures are no classes .20230101, "),
+        (
+            {"X": GREY, "labels": np.arange(6) + 20230101},
+            "6 distinct labels for 6 pictures are no classes .20230101, ",
+        ),
         ({"X": GREY, "labels": list("abcdee")}, "5 distinct labels for 6 pictures are no classes"),
         (
-            {"test_images": GREY, "test_labels": list("ababab"), "train_images": GREY, "train_labels": [0, 1] * 3},
+            {
+                "test_images": GREY,
+                "test_labels": list("ababab"),
+                "train_images": GREY,
+                "train_labels": [0, 1] * 3,
+            },
             "train_labels are labels of different kinds, <U1, int64",
         ),
         ({"X": np.array([{}])}, r"X must be uint8 .*, not object \(1,\)"),
@@ -136,7 +151,14 @@ def test_labels_are_mapped_and_keep_their_names(root, stored, names):
 
 
 def test_classes_are_those_of_all_splits(root):
-    np.savez(root / "a.npz", train_images=GREY, train_labels=[5, 7] * 3, test_images=GREY, test_labels=[9, 7] * 3, note=[1])
+    np.savez(
+        root / "a.npz",
+        train_images=GREY,
+        train_labels=[5, 7] * 3,
+        test_images=GREY,
+        test_labels=[9, 7] * 3,
+        note=[1],
+    )
     train, test = (data.load("array:a.npz", split) for split in ("train", "test"))
     assert train.classes == test.classes == ("5", "7", "9")
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1] * 3, [2, 1] * 3)
@@ -149,15 +171,22 @@ def forged(file, shape):
         stored.write(bytes(1000))
 
 
-@pytest.mark.parametrize("shape", [(10**12, 32, 32), (10**30, 1, 1), (11, 10, 10), (-10, 10, -10), (9, 10, 10)])
+@pytest.mark.parametrize(
+    "shape", [(10**12, 32, 32), (10**30, 1, 1), (11, 10, 10), (-10, 10, -10), (9, 10, 10)]
+)
 def test_a_header_that_does_not_fit_its_file_is_refused_before_anything_is_allocated(root, shape):
     forged(root / "a.npz", shape)
-    with pytest.raises(UserError, match=r"a\.npz is damaged or no \.npz file of NumPy \(the header of X does not fit"):
+    with pytest.raises(
+        UserError, match=r"a\.npz is damaged or no \.npz file of NumPy \(the header of X does not fit"
+    ):
         data.load("array:a.npz", "test")
 
 
 def test_large_arrays_in_small_files_are_refused_by_arithmetic(root, monkeypatch):
-    with zipfile.ZipFile(root / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("X.npy", "w") as stored:
+    with (
+        zipfile.ZipFile(root / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("X.npy", "w") as stored,
+    ):
         header = {"descr": "|u1", "fortran_order": False, "shape": (200_000, 32, 32)}
         np.lib.format.write_array_header_2_0(stored, header)
         for _ in range(200):
@@ -165,7 +194,9 @@ def test_large_arrays_in_small_files_are_refused_by_arithmetic(root, monkeypatch
     assert (root / "a.npz").stat().st_size < 300_000
     monkeypatch.setattr(sets, "memory", lambda: 409_000_000)
     monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing of it is read
-    with pytest.raises(UserError, match=r"X in .*a\.npz would take 0\.2 GB, more than half of the memory here \(0\.4 GB\)"):
+    with pytest.raises(
+        UserError, match=r"X in .*a\.npz would take 0\.2 GB, more than half of the memory here \(0\.4 GB\)"
+    ):
         data.load("array:a.npz", "test")
 
 

@@ -60,7 +60,10 @@ def test_full_paths_below_the_folder_are_names_in_it(pets, monkeypatch, through)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/elsewhere/cat/0.png", r"names /elsewhere/cat/0\.png, which is not below .*name files from that folder on"),
+        (
+            "/elsewhere/cat/0.png",
+            r"names /elsewhere/cat/0\.png, which is not below .*name files from that folder on",
+        ),
         ("0.png", r"names 0\.png, which is not there; name files from that folder on, such as (cat|dog)/"),
         ("../pets.png", r"names \.\./pets\.png, which is not there"),
         ("", "names , which is not there"),
@@ -81,25 +84,36 @@ def test_boxes_that_match_no_picture_are_counted(pets):
 
 
 def test_findings_that_are_no_class_at_all_are_named(pets):
-    (pets / "boxes.csv").write_text("file,x,y,width,height,finding\ncat/0.png,0,0,1,1,Felis\ndog/0.png,0,0,1,1,Canis\n")
+    (pets / "boxes.csv").write_text(
+        "file,x,y,width,height,finding\ncat/0.png,0,0,1,1,Felis\ndog/0.png,0,0,1,1,Canis\n"
+    )
     images = data.load(f"folder:{pets}")
     assert not images.boxes.any()
-    assert images.left_out == "none of 2 boxes of boxes.csv counts: findings are Felis, Canis, classes cat, dog"
+    assert (
+        images.left_out == "none of 2 boxes of boxes.csv counts: findings are Felis, Canis, classes cat, dog"
+    )
 
 
 def test_a_stream_says_that_it_reads_no_boxes(pets):
     (pets / "boxes.csv").write_text(PLAIN)
-    assert data.load(f"folder:{pets}?size=8&stream=1").left_out == "boxes.csv is not read when pictures are streamed"
+    assert (
+        data.load(f"folder:{pets}?size=8&stream=1").left_out
+        == "boxes.csv is not read when pictures are streamed"
+    )
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: os.symlink("nowhere", place)], ids=["pipe", "folder", "link"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda place: os.symlink("nowhere", place)], ids=["pipe", "folder", "link"]
+)
 def test_what_is_no_regular_file_is_refused_at_once(pets, make):
     make(pets / "boxes.csv")
     with pytest.raises(UserError, match=r"boxes\.csv (is no regular file|holds no pictures)"):
         data.load(f"folder:{pets}")
 
 
-@pytest.mark.parametrize("content", [b"", bytes(np.arange(256, dtype=np.uint8)), b"\x89PNG\r\n\x1a\n" + bytes(90)])
+@pytest.mark.parametrize(
+    "content", [b"", bytes(np.arange(256, dtype=np.uint8)), b"\x89PNG\r\n\x1a\n" + bytes(90)]
+)
 def test_what_is_no_table_is_refused(pets, content):
     (pets / "boxes.csv").write_bytes(content)
     with pytest.raises(UserError, match=r"boxes\.csv (has no column 'file'|is no table)"):

@@ -62,7 +62,10 @@ def test_arrays_are_mapped_not_read(published, cifar, monkeypatch):
         (lambda f: (f / "fog.npy").unlink(), r"fog\.npy is missing"),
         (lambda f: (f / "labels.npy").unlink(), r"labels\.npy is missing"),
         (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:-9]), r"fog\.npy is damaged"),
-        (lambda f: np.save(f / "fog.npy", np.zeros((19, 32, 32, 3), np.uint8)), r"fog\.npy is damaged \(it holds uint8 \(19"),
+        (
+            lambda f: np.save(f / "fog.npy", np.zeros((19, 32, 32, 3), np.uint8)),
+            r"fog\.npy is damaged \(it holds uint8 \(19",
+        ),
         (lambda f: np.save(f / "fog.npy", np.zeros((20, 32, 32, 3), np.float32)), "float32"),
         (lambda f: np.save(f / "labels.npy", np.full(20, 3)), "labels outside 0 .. 2"),
         (lambda f: np.save(f / "fog.npy", np.array([{}] * 20), allow_pickle=True), r"fog\.npy is damaged"),

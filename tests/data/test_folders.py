@@ -31,11 +31,20 @@ def saved(path, colour=(10, 20, 30), mode="RGB", **options):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("train", "valid"), ("Train", "Test"), ("training", "testing"), ("TRAIN", "validation"), ("Training", "Val")],
+    [
+        ("train", "valid"),
+        ("Train", "Test"),
+        ("training", "testing"),
+        ("TRAIN", "validation"),
+        ("Training", "Val"),
+    ],
 )
 def test_splits_are_known_by_their_usual_names_in_any_case(tmp_path, train, test):
     touch(tmp_path, f"{train}/cat/0.png", f"{train}/dog/1.png", f"{test}/dog/2.png")
-    assert listing(tmp_path, "train").classes == {"cat": [f"{train}/cat/0.png"], "dog": [f"{train}/dog/1.png"]}
+    assert listing(tmp_path, "train").classes == {
+        "cat": [f"{train}/cat/0.png"],
+        "dog": [f"{train}/dog/1.png"],
+    }
     assert listing(tmp_path, "test").classes == {"cat": [], "dog": [f"{test}/dog/2.png"]}
 
 
@@ -56,8 +65,14 @@ def test_where_there_are_both_test_is_test(tmp_path, validation):
         (["trainA/0.png", "testA/0.png", "trainB/0.png"], "it holds testA/, trainA/, trainB/"),
         (["Train/cat/0.png", "train/cat/0.png", "test/cat/0.png"], "it holds Train/, test/, train/"),
         (["val/cat/0.png", "test/cat/0.png", "cat/0.png"], "it holds cat/, test/, val/"),
-        (["train/cat/0.png", "train/dog/0.png", "extra/0.png"], "it holds extra/, train/, and train/ holds folders"),
-        (["cat/train/0.png", "cat/test/0.png", "dog/train/0.png"], "cat holds test/, train/, which look like splits"),
+        (
+            ["train/cat/0.png", "train/dog/0.png", "extra/0.png"],
+            "it holds extra/, train/, and train/ holds folders",
+        ),
+        (
+            ["cat/train/0.png", "cat/test/0.png", "dog/train/0.png"],
+            "cat holds test/, train/, which look like splits",
+        ),
         (["train/train/cat/0.png", "test/test/cat/0.png"], "test holds test/, which look like splits"),
         (["a/train/cat/0.png", "b/train/cat/0.png"], "a holds train/, which look like splits"),
     ],
@@ -85,7 +100,9 @@ def test_splits_that_are_not_laid_out_alike_are_refused(tmp_path):
             listing(tmp_path, split)
 
 
-@pytest.mark.parametrize("names", [("plane", "train"), ("bullet_train", "test_tube", "wok"), ("control", "test")])
+@pytest.mark.parametrize(
+    "names", [("plane", "train"), ("bullet_train", "test_tube", "wok"), ("control", "test")]
+)
 def test_classes_that_sound_like_splits_are_classes(tmp_path, names):
     touch(tmp_path, *(f"{name}/{index}.png" for name in names for index in range(5)))
     assert listing(tmp_path, "train").names == names
@@ -133,7 +150,12 @@ def test_a_suffix_that_tells_nothing_leaves_it_to_the_content(tmp_path):
     for name, content in (("notes", b"text"), ("a.csv", b"P,5\n"), ("a.bin", bytes(500)), ("empty", b"")):
         (tmp_path / name).write_bytes(content)
         assert not is_picture(name, tmp_path)
-    for name in ("a.pdf", "a.h5", "a.eps", "a.mpg"):  # Pillow's names, which it only writes, or reads with others' help
+    for name in (
+        "a.pdf",
+        "a.h5",
+        "a.eps",
+        "a.mpg",
+    ):  # Pillow's names, which it only writes, or reads with others' help
         saved(tmp_path / name, format="PNG")
         assert not is_picture(name, tmp_path)
 
@@ -181,7 +203,9 @@ def test_loading_says_what_is_left_out_once(tmp_path, caplog, query):
     with caplog.at_level(logging.WARNING):
         images = data.load(f"folder:{tmp_path}{query}")
     said = "left out: not a picture (1: cat/notes.txt)"
-    assert [record.getMessage() for record in caplog.records] == [f"specfreq: folder:{tmp_path}{query} (train): {said}"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"specfreq: folder:{tmp_path}{query} (train): {said}"
+    ]
     assert images.left_out == images.subset(2).left_out == said
 
 
@@ -197,7 +221,9 @@ def test_a_class_that_would_become_empty_is_an_error_that_names_it(tmp_path, spl
     for place in ("train/", "test/") if split else ("",):
         touch(tmp_path, f"{place}cat/0.png", f"{place}emu/0.png")
     touch(tmp_path, f"{split}dog/0.txt", f"{split}dog/1.txt")
-    with pytest.raises(UserError, match=r"dog holds no pictures, and a class must not be empty;.*not a picture \(2: "):
+    with pytest.raises(
+        UserError, match=r"dog holds no pictures, and a class must not be empty;.*not a picture \(2: "
+    ):
         listing(tmp_path, "test")
 
 
@@ -209,7 +235,16 @@ def test_a_class_too_small_for_the_split_is_remarked_upon(tmp_path):
 
 def test_what_systems_leave_behind_is_ignored(tmp_path):
     touch(tmp_path, *(f"cat/{index}.png" for index in range(5)))
-    touch(tmp_path, ".DS_Store", "cat/Thumbs.db", "cat/._0.png", "__MACOSX/cat/0.png", "cat/desktop.ini", ".git/x", "cat/0.png~")
+    touch(
+        tmp_path,
+        ".DS_Store",
+        "cat/Thumbs.db",
+        "cat/._0.png",
+        "__MACOSX/cat/0.png",
+        "cat/desktop.ini",
+        ".git/x",
+        "cat/0.png~",
+    )
     found = listing(tmp_path, "train")
     assert (found.names, len(found.files), found.left_out) == (("cat",), 4, "")
 
@@ -259,7 +294,11 @@ def test_the_tilde_is_home_in_every_place(tmp_path, monkeypatch):
     assert data.root() == tmp_path / "sets"
     touch(tmp_path, "sets/pets/cat/0.png", "mine/cat/0.png")
     assert data.normal_form("folder:~/mine?size=8") == f"folder:{tmp_path}/mine?size=8"
-    assert len(data.load("folder:~/mine?size=8&stream=1", "test")) == len(data.load("folder:pets?size=8&stream=1", "test")) == 1
+    assert (
+        len(data.load("folder:~/mine?size=8&stream=1", "test"))
+        == len(data.load("folder:pets?size=8&stream=1", "test"))
+        == 1
+    )
     monkeypatch.setenv("SPECFREQ_DATA", "~nosuch_user/sets")
     with pytest.raises(UserError, match="cannot find ~nosuch_user"):
         data.root()

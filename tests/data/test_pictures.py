@@ -64,7 +64,10 @@ def test_split_folders_are_taken_as_they_are(tmp_path, second):
 def test_of_test_and_val_the_test_folder_is_the_test_set(tmp_path):
     for index, name in enumerate(("train", "val", "test")):
         picture(tmp_path / name / "cat" / "a.png", seed=index)
-    assert (data.load(f"folder:{tmp_path}", "test").images == data.load(f"folder:{tmp_path / 'test'}", "test").images).all()
+    assert (
+        data.load(f"folder:{tmp_path}", "test").images
+        == data.load(f"folder:{tmp_path / 'test'}", "test").images
+    ).all()
 
 
 def test_a_missing_split_is_named(tmp_path):
@@ -165,7 +168,9 @@ def test_pictures_that_are_not_square_keep_their_shape(tmp_path):
 def test_a_picture_lying_on_its_side_is_set_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a camera held upright
-    lying = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 8, 0).repeat(8, 1))  # dark left, light right
+    lying = Image.fromarray(
+        np.repeat(np.array([[0, 255]], np.uint8), 8, 0).repeat(8, 1)
+    )  # dark left, light right
     for index in range(2):
         lying.save(tmp_path / f"{index}.png", exif=exif)
     image = data.load(f"folder:{tmp_path}").images[0, 0]
@@ -175,7 +180,8 @@ def test_a_picture_lying_on_its_side_is_set_upright(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("query", "message"), [("sise=3", "did you mean 'size'"), ("size=big", "size=big"), ("size=0", "size=0"), ("size=", "size=")]
+    ("query", "message"),
+    [("sise=3", "did you mean 'size'"), ("size=big", "size=big"), ("size=0", "size=0"), ("size=", "size=")],
 )
 def test_a_wrong_query_is_refused(pets, query, message):
     with pytest.raises(UserError, match=message):
@@ -213,7 +219,8 @@ def test_a_picture_of_too_many_pixels_is_refused_with_the_cure(pets, monkeypatch
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
     for query in ("", "?size=8"):
         with pytest.raises(
-            UserError, match=r"0\.png has more than 60 pixels.*scale it down, or raise PIL\.Image\.MAX_IMAGE_PIXELS"
+            UserError,
+            match=r"0\.png has more than 60 pixels.*scale it down, or raise PIL\.Image\.MAX_IMAGE_PIXELS",
         ):
             data.load(f"folder:{pets}{query}")
 
@@ -221,7 +228,9 @@ def test_a_picture_of_too_many_pixels_is_refused_with_the_cure(pets, monkeypatch
 def test_what_memory_cannot_hold_is_refused_by_arithmetic(pets, monkeypatch):
     monkeypatch.setattr(sets, "memory", lambda: 2 * 16 * 3 * 64)
     assert len(data.load(f"folder:{pets}")) == 16
-    with pytest.raises(UserError, match=r"16 pictures of 9x9 would take .* more than half of the memory here .* stream=1"):
+    with pytest.raises(
+        UserError, match=r"16 pictures of 9x9 would take .* more than half of the memory here .* stream=1"
+    ):
         data.load(f"folder:{pets}?size=9")
     for size in ("8193", "9" * 5000):
         with pytest.raises(UserError, match="must be a whole number of pixels from 1 to 8192"):
@@ -239,7 +248,9 @@ def with_alpha(mode, seed=0):
         pixels[..., -1] = random.choice([0, 100, 255], (16, 16))
         picture = Image.fromarray(pixels)
         return picture, np.broadcast_to(pixels[..., :-1], (16, 16, 3)), pixels[..., -1:] / 255, {}
-    pixels = random.integers(0, 2 if mode == "1" else 256, (16, 16, 3) if mode == "RGB" else (16, 16), np.uint8)
+    pixels = random.integers(
+        0, 2 if mode == "1" else 256, (16, 16, 3) if mode == "RGB" else (16, 16), np.uint8
+    )
     if mode == "P":
         picture = Image.fromarray(pixels, "L").convert("P")
         picture.putpalette(random.integers(0, 256, 768, np.uint8).tobytes())
@@ -248,7 +259,12 @@ def with_alpha(mode, seed=0):
         return picture, colours, alpha[pixels][..., None] / 255, {"transparency": alpha.tobytes()}
     if mode == "RGB":
         pixels[:8] = 1, 2, 3
-        return Image.fromarray(pixels), pixels, (pixels != (1, 2, 3)).any(-1, keepdims=True), {"transparency": (1, 2, 3)}
+        return (
+            Image.fromarray(pixels),
+            pixels,
+            (pixels != (1, 2, 3)).any(-1, keepdims=True),
+            {"transparency": (1, 2, 3)},
+        )
     if mode == "1":
         return (
             Image.fromarray(pixels * 255).convert("1"),
@@ -257,7 +273,12 @@ def with_alpha(mode, seed=0):
             {"transparency": 0},
         )
     pixels[:8] = 7
-    return Image.fromarray(pixels), np.repeat(pixels[..., None], 3, -1), pixels[..., None] != 7, {"transparency": 7}
+    return (
+        Image.fromarray(pixels),
+        np.repeat(pixels[..., None], 3, -1),
+        pixels[..., None] != 7,
+        {"transparency": 7},
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "1"])
@@ -320,7 +341,9 @@ MALFORMED = {
 def test_exif_never_decides_whether_pixels_are_good(tmp_path, monkeypatch, blob, suffix):
     monkeypatch.setenv("SPECFREQ_WORKERS", "0")
     for index in range(2):
-        Image.new("RGB", (9, 6), (10, 200, 30)).save(tmp_path / f"{index}.{suffix}", exif=blob, lossless=True, quality=100)
+        Image.new("RGB", (9, 6), (10, 200, 30)).save(
+            tmp_path / f"{index}.{suffix}", exif=blob, lossless=True, quality=100
+        )
     with Image.open(tmp_path / f"0.{suffix}") as stored:
         expected = np.asarray(stored).transpose(2, 0, 1)
     assert (data.load(f"folder:{tmp_path}").images[0].numpy() == expected).all()  # as stored
@@ -339,7 +362,9 @@ def test_of_several_frames_the_first_is_read(tmp_path, suffix):
 
 def test_of_colours_with_sixteen_bits_the_upper_eight_are_read(tmp_path):
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">HHH", 0x12FF, 0x8001, 0xFE7F)))

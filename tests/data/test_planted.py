@@ -19,7 +19,12 @@ def pair(spec):
 
 
 def inside_boxes(images):
-    return np.stack([i[:, y0:y1, x0:x1] for i, (x0, y0, x1, y1) in zip(images.images.numpy(), images.boxes.numpy(), strict=True)])
+    return np.stack(
+        [
+            i[:, y0:y1, x0:x1]
+            for i, (x0, y0, x1, y1) in zip(images.images.numpy(), images.boxes.numpy(), strict=True)
+        ]
+    )
 
 
 def features(pixels, half, band):
@@ -38,7 +43,9 @@ def accuracy(train, train_labels, test, test_labels):
 
 def assert_found_only_where_planted(train, test, train_pixels, test_pixels, evidence, planted_band):
     for half, band in PLACES:
-        found = accuracy(features(train_pixels, half, band), train.labels, features(test_pixels, half, band), test.labels)
+        found = accuracy(
+            features(train_pixels, half, band), train.labels, features(test_pixels, half, band), test.labels
+        )
         if band == planted_band and evidence in (half, "both"):
             assert found > 0.9, (half, band, found)
         else:
@@ -70,7 +77,10 @@ def test_outside_the_box_and_in_its_place_there_is_no_class(evidence):
         return pixels
 
     views = {f"{half} {band}": lambda s, h=half, b=band: features(outside(s), h, b) for half, band in PLACES}
-    views |= {"pixels": lambda s: outside(s).reshape(len(s), -1).astype(float), "corners": lambda s: s.boxes.double().numpy()}
+    views |= {
+        "pixels": lambda s: outside(s).reshape(len(s), -1).astype(float),
+        "corners": lambda s: s.boxes.double().numpy(),
+    }
     for name, view in views.items():
         found = accuracy(view(train), train.labels, view(test), test.labels)
         assert CHANCE[0] < found < CHANCE[1], (name, found)
@@ -96,7 +106,9 @@ def test_the_spectrum_averaged_over_the_classes_is_the_envelope(band):
     assert np.median(flat[in_band(32, band)]) == pytest.approx(np.median(flat), rel=0.1)
 
 
-@pytest.mark.parametrize("parameters", ["band=low", "band=low,boxes=true", "band=high,evidence=phase,snr=10", "slope=0"])
+@pytest.mark.parametrize(
+    "parameters", ["band=low", "band=low,boxes=true", "band=high,evidence=phase,snr=10", "slope=0"]
+)
 def test_no_pixel_is_black_or_white(parameters):
     images = data.load(f"planted:{parameters}").images
     assert images.min() > 0
@@ -105,14 +117,18 @@ def test_no_pixel_is_black_or_white(parameters):
 
 def test_the_bands_share_the_disc_and_nothing_else():
     held = sum(in_band(33, band).astype(int) for band in BANDS)
-    np.testing.assert_array_equal(held, (distance(33) > 0) & (distance(33) < 33 / 2))  # no |k| is half a whole number
+    np.testing.assert_array_equal(
+        held, (distance(33) > 0) & (distance(33) < 33 / 2)
+    )  # no |k| is half a whole number
 
 
 @pytest.mark.parametrize("side", [20, 32, 33, 40, 70, 140, 212])
 def test_the_edges_of_the_bands_are_exact_on_every_processor(side, other_rounding):
     for band, edges in BANDS.items():
         low, high = ((Fraction(edge) * side) ** 2 for edge in edges)
-        expected = [[max(low, 1) <= k * k + x * x < high for x in range(side // 2 + 1)] for k in range(side // 2)]
+        expected = [
+            [max(low, 1) <= k * k + x * x < high for x in range(side // 2 + 1)] for k in range(side // 2)
+        ]
         assert in_band(side, band)[: side // 2].tolist() == expected
         assert in_band(side, band)[1:].tolist() == in_band(side, band)[:0:-1].tolist()
 
@@ -130,7 +146,11 @@ def test_an_image_depends_on_its_index_and_not_on_how_many_there_are():
 
 
 def test_splits_and_seeds_give_other_noise():
-    train, test, other = data.load("planted:count=9"), data.load("planted:count=9", "test"), data.load("planted:count=9,seed=1")
+    train, test, other = (
+        data.load("planted:count=9"),
+        data.load("planted:count=9", "test"),
+        data.load("planted:count=9,seed=1"),
+    )
     assert not train.images.equal(test.images)
     assert not train.images.equal(other.images)
 

@@ -56,12 +56,16 @@ def cifar(root, monkeypatch, cls, key, names, train, test, meta):
 @pytest.fixture
 def cifar10(root, monkeypatch):
     train = [f"data_batch_{i}" for i in range(1, 6)]
-    return cifar(root, monkeypatch, datasets.CIFAR10, "labels", ["cat", "dog"], train, ["test_batch"], "batches.meta")
+    return cifar(
+        root, monkeypatch, datasets.CIFAR10, "labels", ["cat", "dog"], train, ["test_batch"], "batches.meta"
+    )
 
 
 @pytest.fixture
 def cifar100(root, monkeypatch):
-    return cifar(root, monkeypatch, datasets.CIFAR100, "fine_labels", ["elm", "oak"], ["train"], ["test"], "meta")
+    return cifar(
+        root, monkeypatch, datasets.CIFAR100, "fine_labels", ["elm", "oak"], ["train"], ["test"], "meta"
+    )
 
 
 def idx(array):
@@ -73,15 +77,22 @@ def fashion_mnist(root, monkeypatch):
     images = RANDOM.integers(0, 256, (6, 28, 28), np.uint8)
     tables = {}
     for split, stem, kept in (("train", "train", slice(4)), ("test", "t10k", slice(4, 6))):
-        parts = {f"{stem}-images-idx3-ubyte": images[kept], f"{stem}-labels-idx1-ubyte": np.arange(6, dtype=np.uint8)[kept]}
-        tables[split] = {name: put(root / "FashionMNIST" / "raw" / name, idx(part)) for name, part in parts.items()}
+        parts = {
+            f"{stem}-images-idx3-ubyte": images[kept],
+            f"{stem}-labels-idx1-ubyte": np.arange(6, dtype=np.uint8)[kept],
+        }
+        tables[split] = {
+            name: put(root / "FashionMNIST" / "raw" / name, idx(part)) for name, part in parts.items()
+        }
     monkeypatch.setattr(published, "FASHION_MNIST", tables)
     return images
 
 
 def jpeg(size, seed=0):
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)).save(
+        file, "JPEG"
+    )
     return file.getvalue()
 
 
@@ -131,7 +142,10 @@ def test_cifar100_with_its_test_split_alone_loads_that_and_names_what_the_other_
     test = data.load("cifar100", "test")
     assert (test.images.numpy() == cifar100[4:]).all()
     assert test.classes == ("elm", "oak")
-    with pytest.raises(UserError, match=r"cifar100 \(train\): .*cifar-100-python/train is missing; `specfreq data get cifar100`"):
+    with pytest.raises(
+        UserError,
+        match=r"cifar100 \(train\): .*cifar-100-python/train is missing; `specfreq data get cifar100`",
+    ):
         data.load("cifar100")
     row = next(row for row in data.status() if row.name == "cifar100")
     assert row.present
@@ -145,9 +159,15 @@ def test_a_set_of_which_one_split_is_there_is_listed_as_that(cifar100, root):
     assert row.why == f"{root / 'cifar-100-python' / 'train'} is missing"
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: os.symlink(place, place)], ids=["pipe", "folder", "ring"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda place: os.symlink(place, place)], ids=["pipe", "folder", "ring"]
+)
 def test_what_is_no_regular_file_is_named_at_once_and_hides_no_other_set(fashion_mnist, cifar10, root, make):
-    bad = [root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", root / "pneumoniamnist.npz", root / "flowers-102" / "jpg"]
+    bad = [
+        root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte",
+        root / "pneumoniamnist.npz",
+        root / "flowers-102" / "jpg",
+    ]
     (root / "flowers-102").mkdir()
     bad[0].unlink()
     for place in bad:
@@ -158,7 +178,9 @@ def test_what_is_no_regular_file_is_named_at_once_and_hides_no_other_set(fashion
     assert rows["cifar10"].state == "here"
     assert rows["pneumonia"].why == f"{bad[1]} is no regular file"
     assert rows["flowers102"].state == "not here"
-    with pytest.raises(UserError, match="train-images-idx3-ubyte is no regular file; `specfreq data get fashion-mnist`"):
+    with pytest.raises(
+        UserError, match="train-images-idx3-ubyte is no regular file; `specfreq data get fashion-mnist`"
+    ):
         data.load("fashion-mnist")
 
 
@@ -178,7 +200,10 @@ def test_a_file_that_cannot_be_read_hides_no_other_set(cifar10, fashion_mnist, m
 
 def test_the_checksums_are_the_published_ones():
     table = {**dict(datasets.CIFAR10.test_list), **dict(datasets.CIFAR100.test_list)}
-    assert table == {"test_batch": "40351d587109b95175f43aff81a1287e", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
+    assert table == {
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    }
     files = dict(published.KINDS["flowers102"].files("train"))
     for name, md5 in (datasets.Flowers102._file_dict["label"], datasets.Flowers102._file_dict["setid"]):
         assert files[f"flowers-102/{name}"] == md5
@@ -258,7 +283,9 @@ def test_only_the_pictures_asked_for_are_read(flowers):
     (flowers / "jpg" / "image_00002.jpg").unlink()
     whole = data.load("flowers102", "test").images
     alone = {seed: data.load("flowers102", "test", size=1, seed=seed) for seed in range(4)}
-    assert {image.images.numpy().tobytes() for image in alone.values()} == {image.numpy().tobytes() for image in whole}
+    assert {image.images.numpy().tobytes() for image in alone.values()} == {
+        image.numpy().tobytes() for image in whole
+    }
 
 
 def test_imagenette_takes_val_for_testing_and_counts_its_pictures(root, monkeypatch):
@@ -280,7 +307,9 @@ def test_celeba_is_labelled_by_the_smile(root, monkeypatch):
     for index, face in enumerate(faces):
         put(base / "img_align_celeba" / face, jpeg((178, 218), index))
     texts = {
-        "list_eval_partition.txt": "".join(f"{face} {part}\n" for face, part in zip(faces, (0, 0, 1, 2, 2), strict=True)),
+        "list_eval_partition.txt": "".join(
+            f"{face} {part}\n" for face, part in zip(faces, (0, 0, 1, 2, 2), strict=True)
+        ),
         "identity_CelebA.txt": "".join(f"{face} 1\n" for face in faces),
         "list_bbox_celeba.txt": "4\nimage_id x y w h\n" + "".join(f"{face} 1 1 2 2\n" for face in faces),
         "list_landmarks_align_celeba.txt": "4\nx y\n" + "".join(f"{face} 1 1\n" for face in faces),
@@ -380,7 +409,9 @@ def test_a_set_is_fetched_by_torchvision_checked_and_put_in_place(cifar10, root,
     (root / "cifar-10-batches-py" / "test_batch").unlink()
     put(root / "notes.txt", b"mine")
     assert data.get("cifar10") == f"cifar10 is now in {root}"
-    assert snapshot(root) == expected | {"notes.txt": b"mine"}  # neither the archive nor the folder aside is left
+    assert snapshot(root) == expected | {
+        "notes.txt": b"mine"
+    }  # neither the archive nor the folder aside is left
     assert len(data.load("cifar10", "test")) == 4
 
 
@@ -416,7 +447,9 @@ def wrong(place):
     put(place / "cifar-10-batches-py" / "data_batch_1", b"other content")
 
 
-@pytest.mark.parametrize(("download", "reason"), [(broken_off, "the network is gone"), (wrong, "data_batch_1 is damaged")])
+@pytest.mark.parametrize(
+    ("download", "reason"), [(broken_off, "the network is gone"), (wrong, "data_batch_1 is damaged")]
+)
 def test_a_failed_download_changes_nothing_and_says_what_to_do(cifar10, root, monkeypatch, download, reason):
     (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"damaged")
     before = snapshot(root)
@@ -424,7 +457,13 @@ def test_a_failed_download_changes_nothing_and_says_what_to_do(cifar10, root, mo
     with pytest.raises(ConnectionError) as error:
         data.get("cifar10")
     assert snapshot(root) == before
-    for part in ("could not download cifar10", reason, "cs.toronto.edu", "cifar-10-batches-py/test_batch", str(root)):
+    for part in (
+        "could not download cifar10",
+        reason,
+        "cs.toronto.edu",
+        "cifar-10-batches-py/test_batch",
+        str(root),
+    ):
         assert part in str(error.value)
 
 

@@ -58,10 +58,24 @@ def coloured(root, *files):
 # the listing
 
 LAYOUTS = {
-    "split folders": ("train/cat/0.png", "train/emu/0.png", "train/cat/1.png", "val/emu/7.png", "val/cat/8.png"),
+    "split folders": (
+        "train/cat/0.png",
+        "train/emu/0.png",
+        "train/cat/1.png",
+        "val/emu/7.png",
+        "val/cat/8.png",
+    ),
     "test beside val": ("train/cat/0.png", "val/cat/1.png", "test/cat/2.png"),
     "a class in one split only": ("train/cat/0.png", "train/emu/1.png", "val/dog/2.png", "val/emu/3.png"),
-    "no split folders": ("cat/0.png", "cat/1.png", "cat/2.png", "emu/0.png", "emu/1.png", "emu/2.png", "emu/10.png"),
+    "no split folders": (
+        "cat/0.png",
+        "cat/1.png",
+        "cat/2.png",
+        "emu/0.png",
+        "emu/1.png",
+        "emu/2.png",
+        "emu/10.png",
+    ),
     "one class": ("0.png", "1.png", "10.png", "2.png", "3.png"),
     "sub-folders of classes": (
         "cat/a/1.png",
@@ -73,7 +87,13 @@ LAYOUTS = {
         "cat/é è.png",
         "emu/x/y/z/0.png",
     ),
-    "names hidden or of other kinds": ("cat/0.png", "cat/1.PNG", "cat/.2.png", ".old/3.png", "cat/.thumbs/4.png"),
+    "names hidden or of other kinds": (
+        "cat/0.png",
+        "cat/1.PNG",
+        "cat/.2.png",
+        ".old/3.png",
+        "cat/.thumbs/4.png",
+    ),
 }
 
 
@@ -97,7 +117,9 @@ def test_labels_and_order_are_those_of_torchvision(photos):
     ours = stream(photos)
     assert list(ours.classes) == theirs.classes
     assert ours.labels.tolist() == theirs.targets
-    assert [os.path.join(photos, os.fsdecode(file)) for file in ours.files] == [path for path, _ in theirs.samples]
+    assert [os.path.join(photos, os.fsdecode(file)) for file in ours.files] == [
+        path for path, _ in theirs.samples
+    ]
 
 
 def test_files_are_in_the_order_of_their_names_folder_by_folder(tmp_path):
@@ -132,7 +154,9 @@ def test_no_file_is_opened_before_its_picture_is_asked_for(tmp_path):
 
 
 def test_the_centre_is_that_of_torchvisions_reference(photos):
-    reference = transforms.Compose([transforms.Resize(round(24 * 256 / 224)), transforms.CenterCrop(24), transforms.PILToTensor()])
+    reference = transforms.Compose(
+        [transforms.Resize(round(24 * 256 / 224)), transforms.CenterCrop(24), transforms.PILToTensor()]
+    )
     theirs = [image for image, _ in datasets.ImageFolder(photos / "val", reference)]
     assert torch.equal(drawn(stream(photos, "test")), torch.stack(theirs))
 
@@ -249,7 +273,11 @@ def test_a_picture_one_pixel_wide_shows_its_middle_and_is_not_scaled_whole(tmp_p
     Image.fromarray(strip).save(tmp_path / "0.png")
     scaled = []
     resize = Image.Image.resize
-    monkeypatch.setattr(Image.Image, "resize", lambda self, size, *args, **named: scaled.append(size) or resize(self, size, *args))
+    monkeypatch.setattr(
+        Image.Image,
+        "resize",
+        lambda self, size, *args, **named: scaled.append(size) or resize(self, size, *args),
+    )
     image = drawn(stream(tmp_path, "test", side=64))[0]
     assert scaled
     assert max(max(size) for size in scaled) < 2000
@@ -280,7 +308,9 @@ def deepen(file):
     ],
     ids=["truncated", "empty", "gone", "deep"],
 )
-def test_a_bad_file_is_named_when_its_batch_is_due(imagenet_folder, tmp_path, monkeypatch, spoil, message, workers, crop):
+def test_a_bad_file_is_named_when_its_batch_is_due(
+    imagenet_folder, tmp_path, monkeypatch, spoil, message, workers, crop
+):
     images = stream(imagenet_folder(tmp_path / "photos", classes=2))
     bad = tmp_path / "photos" / "train" / "n00000001" / "n00000001_0.JPEG"
     spoil(bad)
@@ -315,11 +345,17 @@ def test_the_digest_does_not_depend_on_where_the_folder_lies(photos, tmp_path, m
 @pytest.mark.parametrize(
     "change",
     [
-        lambda train: (train / "n00000001" / "n00000001_0.JPEG").rename(train / "n00000001" / "n00000001_.JPEG"),
+        lambda train: (train / "n00000001" / "n00000001_0.JPEG").rename(
+            train / "n00000001" / "n00000001_.JPEG"
+        ),
         lambda train: (train / "n00000001" / "n00000001_0.JPEG").open("ab").write(b"\0"),
         lambda train: (train / "n00000001" / "n00000001_0.JPEG").unlink(),
-        lambda train: (train / "n00000001" / "n00000001_0.JPEG").rename(train / "n00000002" / "n00000001_0.JPEG"),
-        lambda train: shutil.copytree(train / "n00000001", train.parent / "val" / "n00000000a"),  # moves later labels up
+        lambda train: (train / "n00000001" / "n00000001_0.JPEG").rename(
+            train / "n00000002" / "n00000001_0.JPEG"
+        ),
+        lambda train: shutil.copytree(
+            train / "n00000001", train.parent / "val" / "n00000000a"
+        ),  # moves later labels up
     ],
     ids=["name", "size", "number", "class", "classes"],
 )
@@ -399,16 +435,21 @@ def test_indices_outside_the_set_are_refused_at_once(photos, index):
         stream(photos).batches([torch.tensor(index)])
 
 
-@pytest.mark.parametrize("crop", ["center", "random-resized", ("random-resized", 1), ("random-resized", 1, 0.5), None])
+@pytest.mark.parametrize(
+    "crop", ["center", "random-resized", ("random-resized", 1), ("random-resized", 1, 0.5), None]
+)
 def test_an_unknown_crop_is_refused_at_once(photos, crop):
     with pytest.raises(ValueError, match="crop must be"):
         stream(photos).batches([torch.arange(2)], crop)
 
 
 @pytest.mark.parametrize(
-    ("cores", "processes", "expected"), [(1, "1", 1), (3, "1", 3), (64, "1", 8), (64, "16", 4), (4, "16", 1), (64, None, 8)]
+    ("cores", "processes", "expected"),
+    [(1, "1", 1), (3, "1", 3), (64, "1", 8), (64, "16", 4), (4, "16", 1), (64, None, 8)],
 )
-def test_there_is_a_worker_for_each_core_shared_among_the_processes_of_the_machine(monkeypatch, cores, processes, expected):
+def test_there_is_a_worker_for_each_core_shared_among_the_processes_of_the_machine(
+    monkeypatch, cores, processes, expected
+):
     monkeypatch.delenv("SPECFREQ_WORKERS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)

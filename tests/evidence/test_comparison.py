@@ -15,7 +15,8 @@ def runs(tmp_path_factory):
         patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
         specs = ["none", "apr-p", augment.as_published("apr-p")]
         yield experiment.run_all(
-            experiment.grid(**SMALL, augment=specs, epochs=1, seed=[0, 1]), experiment.grid(**SMALL, epochs=2, seed=[0, 1])
+            experiment.grid(**SMALL, augment=specs, epochs=1, seed=[0, 1]),
+            experiment.grid(**SMALL, epochs=2, seed=[0, 1]),
         )
 
 
@@ -33,7 +34,9 @@ def test_an_arm_is_named_by_its_augmentation_and_what_else_is_not_as_in_the_firs
 
 
 def test_rows_hold_what_the_measures_found(runs):
-    rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy"), "of zeros": ("accuracy", "per_class.0")})
+    rows = comparison.rows(
+        runs, {"accuracy": ("accuracy", "accuracy"), "of zeros": ("accuracy", "per_class.0")}
+    )
     first = runs[0].results["accuracy"]
     assert rows[0]["values"][0] == first["accuracy"] and rows[1]["values"][0] == first["per_class"][0]
     assert rows[0]["chance"] == 10 and rows[0]["keys"] == [r.key for r in runs[:2]]
@@ -43,10 +46,13 @@ def test_rows_hold_what_the_measures_found(runs):
 
 
 def test_entries_of_a_list_become_quantities_by_their_names(runs):
-    rows = comparison.entries(runs[:2], "corruption:corruptions=fog+contrast,size=20", "by_corruption", "corruptions")
+    rows = comparison.entries(
+        runs[:2], "corruption:corruptions=fog+contrast,size=20", "by_corruption", "corruptions"
+    )
     whole = [r.measure("corruption:corruptions=fog+contrast,size=20") for r in runs[:2]]
     assert {r["quantity"]: r["values"] for r in rows} == {
-        name: [w["by_corruption"][w["corruptions"].index(name)] for w in whole] for name in ("fog", "contrast")
+        name: [w["by_corruption"][w["corruptions"].index(name)] for w in whole]
+        for name in ("fog", "contrast")
     }
 
 
@@ -59,7 +65,9 @@ def test_an_average_is_over_seeds(runs):
 
 def test_differences_are_paired_by_seed():
     """The arms of each seed differ by exactly 1; the seeds differ by much more."""
-    (found,) = comparison.differences([row("none", [10.0, 50, 90]), row("a", [91.0, 51, 11], seeds=[2, 1, 0])], "none")
+    (found,) = comparison.differences(
+        [row("none", [10.0, 50, 90]), row("a", [91.0, 51, 11], seeds=[2, 1, 0])], "none"
+    )
     assert found["mean"] == 1 and found["low"] == found["high"] == 1
 
 
@@ -82,7 +90,9 @@ def test_departures_are_compared_with_the_arm_that_has_none():
 def test_words_say_sign_and_interval():
     rows = [row("apr-s:overflow=wrap", [1.0], quantity="error", low=0.5, high=1.5)]
     assert tables.told(rows) == {"apr-s overflow=wrap error": "1.00 ± 0.50"}
-    assert tables.told(rows, signed=True, suffix=" apart") == {"apr-s overflow=wrap error apart": "+1.00 [+0.50, +1.50]"}
+    assert tables.told(rows, signed=True, suffix=" apart") == {
+        "apr-s overflow=wrap error apart": "+1.00 [+0.50, +1.50]"
+    }
     html = tables.arms_table([row("a", [1.0]), row("b", [2.0], quantity="other")]).to_html()
     assert html.count("–") == 2
 
@@ -112,13 +122,19 @@ def test_what_is_no_number_is_refused(runs):
         ("augmix", "corrected", "augmix"),
         ("apr-s", "corrected", "apr-s:channels=True,overflow=wrap"),
         ("apr-s:overflow=wrap", "overflow=wrap", "apr-s:channels=True,overflow=wrap"),
-        ("apr-p:channels=1,donor=batch,p=0.5,per=batch", "as published", "apr-p:channels=True,donor=batch,p=0.5,per=batch"),
+        (
+            "apr-p:channels=1,donor=batch,p=0.5,per=batch",
+            "as published",
+            "apr-p:channels=True,donor=batch,p=0.5,per=batch",
+        ),
     ],
 )
 def test_an_augmentation_has_a_published_form_and_a_corrected_one(spec, series, published):
     assert augment.series(spec) == series and augment.as_published(spec) == published
     assert augment.series(augment.corrected(spec)) == "corrected"
-    assert augment.series(published) == ("as published" if published != spec.partition(":")[0] else "corrected")
+    assert augment.series(published) == (
+        "as published" if published != spec.partition(":")[0] else "corrected"
+    )
 
 
 def test_fields_are_read_as_on_the_command_line():

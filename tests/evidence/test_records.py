@@ -11,7 +11,15 @@ from specfreq.core.errors import UserError
 from specfreq.evidence import claims, comparison, intervals, records, tables, verdicts
 from specfreq.measures.adversarial import ATTACKS
 
-SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "epochs": 1, "batch": 50, "shift": 0, "flip": False}
+SMALL = {
+    "data": "digits",
+    "train_size": 100,
+    "test_size": 100,
+    "epochs": 1,
+    "batch": 50,
+    "shift": 0,
+    "flip": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +73,12 @@ def test_without_a_plain_network_there_is_no_transfer(runs):
 
 
 def test_spans_of_numbers_are_in_order():
-    assert [tables.span(v) for v in ([], [9.5], [10.25, 9.5], [9.501, 9.502])] == ["–", "9.50", "9.50 to 10.25", "9.50"]
+    assert [tables.span(v) for v in ([], [9.5], [10.25, 9.5], [9.501, 9.502])] == [
+        "–",
+        "9.50",
+        "9.50 to 10.25",
+        "9.50",
+    ]
 
 
 def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
@@ -84,12 +97,16 @@ def test_a_record_names_the_images_of_every_run(runs):
     """Of one set, but of subsets of two sizes."""
     larger = specfreq.run(experiment.Experiment(**{**SMALL, "train_size": 110}))
     names = records.of_study("study", "laptop", {}, [*runs, larger])["provenance"]["data"]["digits (train)"]
-    assert names.split(", ") == sorted({runs[0].provenance["data"]["train"], larger.provenance["data"]["train"]})
+    assert names.split(", ") == sorted(
+        {runs[0].provenance["data"]["train"], larger.provenance["data"]["train"]}
+    )
 
 
 def test_publishing_what_was_not_kept_names_the_command(book, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
-    with pytest.raises(UserError, match=r"unknown record 'study\.laptop'.*specfreq run study --profile laptop"):
+    with pytest.raises(
+        UserError, match=r"unknown record 'study\.laptop'.*specfreq run study --profile laptop"
+    ):
         records.publish("study", "laptop")
 
 
@@ -101,7 +118,13 @@ def row(filter, values, data="cifar10"):
     label, program = filters.label(filter)
     series = "as published" if program else "corrected"
     seeds = list(range(len(values)))
-    same = {"data": data, "filter": filters.normal_form(filter), "arm": label, "series": series, "chance": 10.0}
+    same = {
+        "data": data,
+        "filter": filters.normal_form(filter),
+        "arm": label,
+        "series": series,
+        "chance": 10.0,
+    }
     return {**same, "seeds": seeds, "values": values, "mean": mean, "low": low, "high": high}
 
 
@@ -166,7 +189,10 @@ def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
 def test_within_a_point_looks_at_every_pair():
     """The second differs from the first by half a point exactly; the third by up to three."""
     rows = [row("none", [90.0, 90, 90]), row("whitening", [89.5, 89.5, 89.5]), row(HIGH, [87.0, 90, 91.7])]
-    assert verdicts.judge(claim("within_a_point", "none", "whitening", HIGH), {"arms": rows})[0] == verdicts.UNDECIDED
+    assert (
+        verdicts.judge(claim("within_a_point", "none", "whitening", HIGH), {"arms": rows})[0]
+        == verdicts.UNDECIDED
+    )
 
 
 def test_records_of_folders_stay_among_the_records(book, monkeypatch):
@@ -188,7 +214,15 @@ def test_tables_put_our_numbers_beside_the_published_ones(book):
     specfreq.core.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": arms})
     html = tables.published_accuracies("s").to_html()
     cells = [c.split("<")[0] for c in html.split(">") if c.split("<")[0].strip()]
-    assert cells[-7:] == ["cifar10", "high-pass σ = 2 px", "9.50", "10.00", "10.00 ± 0.00", "51.00 ± 2.48", "zero"]
+    assert cells[-7:] == [
+        "cifar10",
+        "high-pass σ = 2 px",
+        "9.50",
+        "10.00",
+        "10.00 ± 0.00",
+        "51.00 ± 2.48",
+        "zero",
+    ]
     assert html == tables.published_accuracies("s").to_html()
 
 
@@ -197,8 +231,21 @@ def test_tables_put_our_numbers_beside_the_published_ones(book):
 
 def arm(name, values, quantity="error", series="corrected", stands_for=None):
     mean, low, high = intervals.interval(values)
-    same = {"data": "cifar10", "arm": name, "stands_for": stands_for or name, "series": series, "quantity": quantity}
-    return {**same, "seeds": list(range(len(values))), "values": values, "mean": mean, "low": low, "high": high}
+    same = {
+        "data": "cifar10",
+        "arm": name,
+        "stands_for": stands_for or name,
+        "series": series,
+        "quantity": quantity,
+    }
+    return {
+        **same,
+        "seeds": list(range(len(values))),
+        "values": values,
+        "mean": mean,
+        "low": low,
+        "high": high,
+    }
 
 
 @pytest.mark.parametrize(("judge", "verdict"), [("falls", verdicts.YES), ("rises", verdicts.NOT)])
@@ -210,7 +257,9 @@ def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdic
             *(arm("none", [50.0, 51, 52]), arm("apr-p", [40.0, 41, 42.5])),
         ],
     }
-    asked = claims.Claim(statement="s", data="cifar10", rows="hardened", quantity="error", judge=judge, arms=["none", "apr-p"])
+    asked = claims.Claim(
+        statement="s", data="cifar10", rows="hardened", quantity="error", judge=judge, arms=["none", "apr-p"]
+    )
     assert verdicts.judge(asked, record)[0] == verdict
     assert verdicts.judge(asked.model_copy(update={"quantity": "third"}), record) == (verdicts.NO_RECORD, "")
 
@@ -219,7 +268,9 @@ def test_an_arm_as_published_can_be_the_only_one_that_bears_a_claim_out():
     quirk = arm("apr-s:x", [30.0, 31, 32], series="as published", stands_for="apr-s")
     partly = arm("apr-s:y", [1.0, 1, 1], series="overflow=wrap", stands_for="apr-s")
     record = {"arms": [arm("none", [50.0, 51, 52]), arm("apr-s", [60.0, 61, 62.5]), quirk, partly]}
-    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-s"])
+    asked = claims.Claim(
+        statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-s"]
+    )
     assert verdicts.judge(asked, record)[0] == verdicts.ONLY
 
 
@@ -227,21 +278,31 @@ def test_an_arm_that_was_not_trained_as_published_lends_its_corrected_form_to_no
     """APR-SP's own defect was not tried: APR-P's says nothing of what the two programs would give."""
     defect = arm("apr-p:x", [90.0, 91, 92], series="as published", stands_for="apr-p")
     record = {"arms": [arm("apr-p", [50.0, 51, 52]), arm("apr-sp", [60.0, 61, 62.5]), defect]}
-    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge="falls", arms=["apr-p", "apr-sp"])
+    asked = claims.Claim(
+        statement="s", data="cifar10", quantity="error", judge="falls", arms=["apr-p", "apr-sp"]
+    )
     verdict, evidence = verdicts.judge(asked, record)
     assert verdict == verdicts.NOT and "As published" not in evidence
 
 
-@pytest.mark.parametrize(("order", "verdict"), [(["low", "high"], verdicts.YES), (["high", "low"], verdicts.NOT)])
+@pytest.mark.parametrize(
+    ("order", "verdict"), [(["low", "high"], verdicts.YES), (["high", "low"], verdicts.NOT)]
+)
 def test_a_claim_can_compare_quantities_of_one_arm(order, verdict):
-    rows = [arm("none", [10.0, 20, 30], "low"), arm("none", [12.0, 22, 32.5], "high"), arm("apr-p", [0.0, 0, 0], "high")]
+    rows = [
+        arm("none", [10.0, 20, 30], "low"),
+        arm("none", [12.0, 22, 32.5], "high"),
+        arm("apr-p", [0.0, 0, 0], "high"),
+    ]
     asked = claims.Claim(statement="s", data="cifar10", quantity=order, judge="rises", arms=["none"])
     assert verdicts.judge(asked, {"arms": rows})[0] == verdict
     assert verdicts.judge(asked, {"arms": rows[:1]}) == (verdicts.NO_RECORD, "")
 
 
 def test_a_claim_says_where_it_was_made(book):
-    (book / "book" / "claims.yaml").write_text("s: {claims: [{statement: It falls., source: abstract, judge: untestable, why: w}]}")
+    (book / "book" / "claims.yaml").write_text(
+        "s: {claims: [{statement: It falls., source: abstract, judge: untestable, why: w}]}"
+    )
     assert "It falls. (abstract)" in tables.verdicts("s").to_html()
 
 
@@ -254,9 +315,14 @@ def test_numbers_of_arms_stand_beside_the_published_ones(book):
     (book / "book" / "claims.yaml").write_text(
         "s: {claims: [], numbers: [{data: cifar10, quantity: error, arm: apr-s, published: 9.1, setting: W, note: n}]}"
     )
-    rows = [arm("apr-s", [50.0, 51, 52]), arm("apr-s:x", [40.0, 40, 40], series="as published", stands_for="apr-s")]
+    rows = [
+        arm("apr-s", [50.0, 51, 52]),
+        arm("apr-s:x", [40.0, 40, 40], series="as published", stands_for="apr-s"),
+    ]
     specfreq.core.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": rows})
-    cells = [c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()]
+    cells = [
+        c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()
+    ]
     assert cells[-6:] == ["error", "apr-s", "9.10", "40.00 ± 0.00", "51.00 ± 2.48", "W; n"]
 
 
@@ -267,7 +333,9 @@ def test_the_books_claims_name_real_filters_and_rules():
         assert c.data in found.published
 
 
-@pytest.mark.parametrize("study", ["amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps"])
+@pytest.mark.parametrize(
+    "study", ["amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps"]
+)
 def test_the_books_claims_name_arms_and_quantities_that_the_study_has(study):
     found, root = claims.load(study), places.root()
     source = (root / "notebooks" / f"{study}.ipynb").read_text(encoding="utf-8")
@@ -282,7 +350,9 @@ def test_the_books_claims_name_arms_and_quantities_that_the_study_has(study):
 
 
 def test_a_long_name_in_a_table_may_be_broken_after_its_commas_and_reads_the_same():
-    html = tables.page_table([{"arm": "apr-s:channels=True,overflow=wrap", "others": "a, b", "n": "1,000"}]).to_html()
+    html = tables.page_table(
+        [{"arm": "apr-s:channels=True,overflow=wrap", "others": "a, b", "n": "1,000"}]
+    ).to_html()
     assert "apr-s:<wbr>channels=True,<wbr>overflow=wrap" in html and "a, b" in html and "1,000" in html
 
 
@@ -298,7 +368,9 @@ def test_rows_without_a_common_seed_prove_nothing():
 
 
 def test_a_limit_holds_for_every_sample():
-    limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=2.0, unit=" px", arms=["ours"])
+    limit = claims.Claim(
+        statement="s", data="set", quantity="q", judge="at_most", limit=2.0, unit=" px", arms=["ours"]
+    )
     good = comparison.of_images("set", "ours", "q", [0.5, 1.9, 0.001])
     assert verdicts.judge(limit, {"arms": [good]}) == (verdicts.YES, "0.80 px; largest of 3: 1.90 px")
     bad = comparison.of_images("set", "ours", "q", [0.5, 2.1])
@@ -310,7 +382,9 @@ def test_a_limit_holds_for_every_sample():
 
 def test_small_numbers_of_a_claim_are_not_written_as_zero():
     limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=1.0, arms=["ours"])
-    assert verdicts.judge(limit, {"arms": [comparison.of_images("set", "ours", "q", [2e-7])]})[1].startswith("2.0e-07 %")
+    assert verdicts.judge(limit, {"arms": [comparison.of_images("set", "ours", "q", [2e-7])]})[1].startswith(
+        "2.0e-07 %"
+    )
 
 
 @pytest.mark.parametrize(
@@ -332,7 +406,10 @@ def test_a_claim_that_could_only_come_true_is_refused(fields):
 def test_a_profile_takes_no_record_out_of_its_folder(profile, book, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept" / "records"))
     before = sorted(tmp_path.rglob("*"))
-    for write in (lambda: records.save("study", {"profile": profile}), lambda: records.publish("study", profile)):
+    for write in (
+        lambda: records.save("study", {"profile": profile}),
+        lambda: records.publish("study", profile),
+    ):
         with pytest.raises(UserError, match=r"cannot be the name of a profile; write letters, digits"):
             write()
     assert sorted(tmp_path.rglob("*")) == before

@@ -21,7 +21,15 @@ from specfreq.experiment import Experiment, description, runs
 from specfreq.measures.inference import logits
 from specfreq.train import loop, state
 
-SMALL = {"data": "digits", "train_size": 200, "test_size": 100, "epochs": 1, "batch": 50, "shift": 1, "flip": False}
+SMALL = {
+    "data": "digits",
+    "train_size": 200,
+    "test_size": 100,
+    "epochs": 1,
+    "batch": 50,
+    "shift": 1,
+    "flip": False,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +63,9 @@ def test_a_stored_classifier_answers_as_the_trained_one_did():
     run = specfreq.run(Experiment(**SMALL))
     test = run.experiment.image_set("test")
     answers = logits(run.classifier(), test.images).argmax(1)
-    assert 100 * (answers == test.labels).double().mean().item() == pytest.approx(run.results["accuracy"]["accuracy"])
+    assert 100 * (answers == test.labels).double().mean().item() == pytest.approx(
+        run.results["accuracy"]["accuracy"]
+    )
 
 
 def test_two_spellings_are_one_experiment_and_every_field_matters():
@@ -84,8 +94,13 @@ def test_the_first_images_of_a_list_are_another_experiment_than_a_balanced_draw(
 def test_a_field_that_is_as_by_default_leaves_the_key_alone():
     """So that a release with new fields finds older runs. Keys are frozen: published records name them."""
     base = Experiment(data="digits")
-    assert Experiment(data="digits", model="resnet8", momentum=0.9, augment="apr-p:p=0.6", ema=0).key != base.key
-    assert Experiment(data="digits", model="resnet8:norm=batch", momentum=0.9, augment="none", ema=0).key == base.key
+    assert (
+        Experiment(data="digits", model="resnet8", momentum=0.9, augment="apr-p:p=0.6", ema=0).key != base.key
+    )
+    assert (
+        Experiment(data="digits", model="resnet8:norm=batch", momentum=0.9, augment="none", ema=0).key
+        == base.key
+    )
     assert train.VERSION == 1 and base.key == "af56ed50e64b2489"
 
 
@@ -116,7 +131,9 @@ def test_another_version_of_the_measures_computes_anew(monkeypatch):
 
 
 @pytest.mark.parametrize("program", ["", ",as_published=cifar10"])
-@pytest.mark.parametrize("filter", ["gaussian-low-pass:sigma=1", "gaussian-high-pass:sigma=1", "whitening:floor=0.001"])
+@pytest.mark.parametrize(
+    "filter", ["gaussian-low-pass:sigma=1", "gaussian-high-pass:sigma=1", "whitening:floor=0.001"]
+)
 def test_every_filter_that_fits_is_let_through(filter, program):
     experiment.check(Experiment(**{**SMALL, "data": "photos", "shift": 1}, filter=filter + program))
 
@@ -177,7 +194,9 @@ def test_the_commit_is_ours_or_none(tmp_path):
         subprocess.run([*git, *command], check=True)
     program = "from specfreq.core import provenance; print(provenance._commit(), provenance.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.stdout.split() == ["None", str(tmp_path / "lib" / "specfreq" / "core" / "provenance.py")]
 
 
@@ -212,7 +231,11 @@ def test_classes_that_differ_are_refused_before_training(monkeypatch):
 
     def other(name, split, size, **draw):
         images = real(name, split, size, **draw)
-        return images if split == "train" else type(images)(images.images, images.labels, (*images.classes[:-1], "ten"), name)
+        return (
+            images
+            if split == "train"
+            else type(images)(images.images, images.labels, (*images.classes[:-1], "ten"), name)
+        )
 
     monkeypatch.setattr(description, "_load", other)
     with pytest.raises(UserError, match="classes of training and test images differ"):
@@ -220,7 +243,9 @@ def test_classes_that_differ_are_refused_before_training(monkeypatch):
 
 
 def test_an_augmentation_is_part_of_a_run():
-    plain, mixed = (specfreq.run(Experiment(**{**SMALL, "epochs": 4}, augment=a)) for a in ("none", "apr-p:p=1"))
+    plain, mixed = (
+        specfreq.run(Experiment(**{**SMALL, "epochs": 4}, augment=a)) for a in ("none", "apr-p:p=1")
+    )
     assert mixed.history[0]["loss"] > 1.5 * plain.history[0]["loss"]  # two cross-entropies
     assert mixed.key != plain.key
 
@@ -264,7 +289,9 @@ def test_accuracy_on_a_classifier_with_known_answers():
             return torch.tensor([0.0, 5.0, 1.0]).expand(len(x), -1)
 
     net = models.Classifier(Always(), torch.zeros(1), torch.ones(1))
-    images = specfreq.ImageSet(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1, 2]), ("a", "b", "c"), "toy")
+    images = specfreq.ImageSet(
+        torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1, 2]), ("a", "b", "c"), "toy"
+    )
     out = measures.compute("accuracy", net, images)
     assert out["accuracy"] == 50 and out["per_class"] == [0, 100, 0]
     assert out["confusion"] == [[0, 1, 0], [0, 2, 0], [0, 1, 0]]
@@ -289,7 +316,9 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(m
     assert f"{newest} is damaged" in caplog.text
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "other"))
     whole = specfreq.run(asked)
-    assert (resumed.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
+    assert (resumed.path / "model.safetensors").read_bytes() == (
+        whole.path / "model.safetensors"
+    ).read_bytes()
     assert resumed.history == whole.history
 
 
@@ -298,7 +327,11 @@ TOGETHER = "import specfreq; print(specfreq.run(specfreq.Experiment(**{fields}))
 
 def test_two_processes_that_want_one_run_train_it_once():
     """Whoever comes second waits, says so, and returns what the first has computed."""
-    command = [sys.executable, "-c", TOGETHER.replace("{fields}", repr({**SMALL, "train_size": 1000, "epochs": 15}))]
+    command = [
+        sys.executable,
+        "-c",
+        TOGETHER.replace("{fields}", repr({**SMALL, "train_size": 1000, "epochs": 15})),
+    ]
     pipe = subprocess.PIPE
     both = [subprocess.Popen(command, env=os.environ, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     said = [process.communicate() for process in both]
@@ -336,7 +369,12 @@ def test_a_run_is_not_measured_on_other_images_than_its_own(tmp_path):
 
 def test_a_grid_varies_its_lists():
     points = specfreq.experiment.grid(**SMALL, filter=["none", "whitening"], seed=[0, 1, 0])
-    assert [(p.filter.split(":")[0], p.seed) for p in points] == [("none", 0), ("none", 1), ("whitening", 0), ("whitening", 1)]
+    assert [(p.filter.split(":")[0], p.seed) for p in points] == [
+        ("none", 0),
+        ("none", 1),
+        ("whitening", 0),
+        ("whitening", 1),
+    ]
 
 
 COLOURLESS = "gaussian-low-pass:sigma=1,as_published=fashion-mnist"
@@ -603,7 +641,9 @@ def test_numbers_beyond_all_use_are_refused_at_once(field, monkeypatch):
         Experiment(**{**SMALL, **field})
 
 
-@pytest.mark.parametrize("name", ["planted:count=1000000000,side=512", "planted:classes=100,channels=16,side=512"])
+@pytest.mark.parametrize(
+    "name", ["planted:count=1000000000,side=512", "planted:classes=100,channels=16,side=512"]
+)
 def test_planted_sets_beyond_all_memory_are_refused_at_once(name):
     with pytest.raises(UserError, match=r"planted: .* are more than memory should hold"):
         specfreq.data.load(name)

@@ -64,13 +64,27 @@ def specfreq(capsys, *args):
 def test_it_is_measured_with_its_weights_as_in_python(here, capsys):
     _, module, net = here
     wanted = ["accuracy", "feature-discrimination:radii=2"]
-    options = ["--model", f"{module}:build", "--weights", "w.safetensors", "--data", "digits", "-o", "out.json"]
+    options = [
+        "--model",
+        f"{module}:build",
+        "--weights",
+        "w.safetensors",
+        "--data",
+        "digits",
+        "-o",
+        "out.json",
+    ]
     code, out, err = specfreq(capsys, "measure", *wanted, *options)
     record = json.loads((here[0] / "out.json").read_text())
     expected = {name: measures.compute(name, net, data.load("digits", "test")) for name in wanted}
     assert (code, err) == (0, "") and record["results"] == expected
-    assert ["accuracy", "accuracy", f"{expected['accuracy']['accuracy']:.6g}"] in [line.split() for line in out.splitlines()]
-    assert record["data"]["digest"] == data.load("digits", "test").digest and len(record["weights"]["sha256"]) == 64
+    assert ["accuracy", "accuracy", f"{expected['accuracy']['accuracy']:.6g}"] in [
+        line.split() for line in out.splitlines()
+    ]
+    assert (
+        record["data"]["digest"] == data.load("digits", "test").digest
+        and len(record["weights"]["sha256"]) == 64
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +94,10 @@ def test_it_is_measured_with_its_weights_as_in_python(here, capsys):
         ("broken", r"broken fails: ValueError: no luck \(.*nets_.*, line 23\)"),
         ("asks", "needs depth, and is called with classes and channels alone"),
         ("text", "returns str; it must return a torch.nn.Module"),
-        ("few", r"answers 2 images with \(2, 7\) values, not \(2, 10\): one logit for each of the 10 classes of digits"),
+        (
+            "few",
+            r"answers 2 images with \(2, 7\) values, not \(2, 10\): one logit for each of the 10 classes of digits",
+        ),
         ("colour", "cannot be asked about 1x8x8 images of digits: RuntimeError: "),
         ("Pair", "answers with tuple; it must answer with logits"),
     ],
@@ -103,14 +120,19 @@ def test_a_module_that_is_not_there_is_refused_with_the_place():
         (lambda t: {k: v for k, v in t.items() if k != "3.bias"}, "missing: 3.bias"),
         (lambda t: t | {"4.weight": torch.ones(1)}, "not of this network: 4.weight"),
         (lambda t: t | {"3.bias": torch.ones(7)}, "of another shape: 3.bias is 7, wanted 10"),
-        (lambda t: {f"module.{k}": v for k, v in t.items()}, r"the names differ by 'module\.' alone; take it off"),
+        (
+            lambda t: {f"module.{k}": v for k, v in t.items()},
+            r"the names differ by 'module\.' alone; take it off",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(here, change, complaint):
     _, module, net = here
     save_file({k: v.clone() for k, v in change(dict(net.state_dict())).items()}, "other.safetensors")
     with pytest.raises(UserError, match=complaint):
-        own.network(f"{module}:build", data.load("digits", "test", 20), own.weights(here[0] / "other.safetensors"))
+        own.network(
+            f"{module}:build", data.load("digits", "test", 20), own.weights(here[0] / "other.safetensors")
+        )
 
 
 def test_tensors_that_a_network_shares_need_stand_in_the_file_once(here):
@@ -135,6 +157,9 @@ def test_a_pickle_is_never_read_and_the_cure_works(here, zipped):
 def test_a_damaged_file_and_one_that_is_missing_are_refused(here):
     folder, module, _ = here
     (folder / "bad.safetensors").write_bytes((folder / "w.safetensors").read_bytes()[:-5])
-    for name, complaint in (("bad.safetensors", "is damaged, or no safetensors file"), ("none", "cannot read .*No such file")):
+    for name, complaint in (
+        ("bad.safetensors", "is damaged, or no safetensors file"),
+        ("none", "cannot read .*No such file"),
+    ):
         with pytest.raises(UserError, match=complaint):
             own.network(f"{module}:build", data.load("digits", "test", 20), folder / name)

@@ -12,9 +12,36 @@ from scipy.stats import binomtest
 from specfreq import figures
 
 ROWS = [
-    {"data": "a", "arm": "x", "series": "corrected", "values": [50.0, 60], "mean": 55.0, "low": 40.0, "high": 70.0, "chance": 10.0},
-    {"data": "a", "arm": "y", "series": "corrected", "values": [30.0], "mean": 30.0, "low": None, "high": None, "chance": 10.0},
-    {"data": "b", "arm": "x", "series": "as published", "values": [20.0], "mean": 20.0, "low": None, "high": None, "chance": 25.0},
+    {
+        "data": "a",
+        "arm": "x",
+        "series": "corrected",
+        "values": [50.0, 60],
+        "mean": 55.0,
+        "low": 40.0,
+        "high": 70.0,
+        "chance": 10.0,
+    },
+    {
+        "data": "a",
+        "arm": "y",
+        "series": "corrected",
+        "values": [30.0],
+        "mean": 30.0,
+        "low": None,
+        "high": None,
+        "chance": 10.0,
+    },
+    {
+        "data": "b",
+        "arm": "x",
+        "series": "as published",
+        "values": [20.0],
+        "mean": 20.0,
+        "low": None,
+        "high": None,
+        "chance": 25.0,
+    },
 ]
 BANDS = {
     name: {
@@ -33,7 +60,11 @@ BANDS = {
     for name, last in (("one", 80.0), ("other", 90.0))
 }
 SAID = {
-    name: {"fixed_count": [0, 4, 96], "fixed_accuracy": [None, 50.0, right], "fixed_confidence": [None, 60.0, 90.0]}
+    name: {
+        "fixed_count": [0, 4, 96],
+        "fixed_accuracy": [None, 50.0, right],
+        "fixed_confidence": [None, 60.0, 90.0],
+    }
     for name, right in (("one", 75.0), ("other", 95.0))
 }
 
@@ -46,7 +77,9 @@ COSTS = [
 
 def every_figure():
     power = torch.rand(4, 16, 16) + 0.1
-    yield lambda: figures.pictures({"plain": torch.rand(3, 3, 8, 8), "signed": torch.randn(3, 1, 8, 8)}, note="foot")
+    yield lambda: figures.pictures(
+        {"plain": torch.rand(3, 3, 8, 8), "signed": torch.randn(3, 1, 8, 8)}, note="foot"
+    )
     yield lambda: figures.class_spectra(power, list("abcd"))
     yield lambda: figures.radial_profiles({"a": np.arange(1, 18.0) ** -2}, 32)
     yield lambda: figures.centroids({"t": torch.rand(40)}, torch.arange(40) % 4, list("abcd"))
@@ -109,28 +142,37 @@ def test_profiles_are_drawn_over_cycles_per_pixel_without_the_mean():
 
 def curves(axis):
     """The curves of an axis, each with its points; horizontal and vertical lines left out."""
-    return [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axis.lines if line.get_marker() != "None"]
+    return [
+        (line.get_xdata().tolist(), line.get_ydata().tolist())
+        for line in axis.lines
+        if line.get_marker() != "None"
+    ]
 
 
 def levels(axis):
     """Where an axis has dashed and dotted lines across."""
-    return {style: {line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == style} for style in ("--", ":")}
+    return {
+        style: {line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == style}
+        for style in ("--", ":")
+    }
 
 
 def test_curves_over_the_radius_are_drawn_on_one_scale_with_the_accuracy_of_whole_images_and_guessing():
     low, high = figures.band_accuracy(BANDS).axes
     assert low.get_ylim() == high.get_ylim()
     for axis, half in ((low, "low"), (high, "high")):
-        assert [([*map(int, x)], y) for x, y in curves(axis)] == [(r["radii"], r[half]) for r in BANDS.values()]
+        assert [([*map(int, x)], y) for x, y in curves(axis)] == [
+            (r["radii"], r[half]) for r in BANDS.values()
+        ]
         assert levels(axis) == {"--": {80, 90}, ":": {25}}
 
 
 def test_discrimination_leaves_out_what_has_no_ratio():
     figure = figures.discrimination(BANDS)
     ratios, accuracies = figure.axes[:2], figure.axes[2:]
-    assert [np.isnan(y).tolist() for axis in ratios for _, y in curves(axis)] == [[True, False, False, False]] * 2 + [
-        [False, False, False, True]
-    ] * 2
+    assert [np.isnan(y).tolist() for axis in ratios for _, y in curves(axis)] == [
+        [True, False, False, False]
+    ] * 2 + [[False, False, False, True]] * 2
     assert [levels(axis) for axis in ratios] == [{"--": {2.5}, ":": {0.02}}] * 2
     assert [levels(axis) for axis in accuracies] == [{"--": {80, 90}, ":": {25}}] * 2
 
@@ -154,12 +196,17 @@ def test_the_interval_is_that_of_scipy():
     middle, half = figures.results._wilson(share, count)
     for i in range(3):
         expected = binomtest(round(share[i] * count[i]), int(count[i])).proportion_ci(method="wilson")
-        assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)
+        assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx(
+            (expected.low, expected.high), abs=1e-4
+        )
 
 
 def test_costs_show_median_quartiles_and_target():
     axis = figures.costs(COSTS).axes[0]
-    drawn = [line.get_xdata().tolist() if hasattr(line.get_xdata(), "tolist") else list(line.get_xdata()) for line in axis.lines]
+    drawn = [
+        line.get_xdata().tolist() if hasattr(line.get_xdata(), "tolist") else list(line.get_xdata())
+        for line in axis.lines
+    ]
     for shown in ([1.02], [0.9, 1.1], [1.03]):
         assert shown in drawn
     assert [t.get_text() for t in axis.get_yticklabels()] == ["bare loop", "ours"]

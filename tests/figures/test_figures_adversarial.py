@@ -35,7 +35,9 @@ ATTACKED = {"a": CLEAN + 0.02, "b": CLEAN - 0.01}
     [
         lambda: figures.under_attack(RESULTS, note="foot"),
         lambda: figures.under_attack({}),
-        lambda: figures.attacked_pictures(CLEAN, ATTACKED, {"": ["cat", "dog"], "b": ["dog", "cat"]}, note="foot"),
+        lambda: figures.attacked_pictures(
+            CLEAN, ATTACKED, {"": ["cat", "dog"], "b": ["dog", "cat"]}, note="foot"
+        ),
         lambda: figures.attacked_pictures(CLEAN[:, :1], {}),
     ],
 )
@@ -63,7 +65,10 @@ def test_accuracy_is_drawn_over_the_size_and_after_each_attack():
 
 def test_attacks_that_one_network_did_not_meet_leave_no_mark_for_it():
     fewer = {**result(20), "attacks": ["fgsm", "square"], "after": [70.0, 60.0]}
-    assert points(figures.under_attack({"one": result(10), "fewer": fewer}).axes[1])[1] == ([0, 1, 3], [90, 70, 60])
+    assert points(figures.under_attack({"one": result(10), "fewer": fewer}).axes[1])[1] == (
+        [0, 1, 3],
+        [90, 70, 60],
+    )
 
 
 def test_a_network_that_hides_its_gradients_is_marked():
@@ -74,7 +79,9 @@ def test_a_network_that_hides_its_gradients_is_marked():
 def test_what_was_added_is_drawn_on_one_scale_around_grey():
     images = [a.images[0].get_array() for a in figures.attacked_pictures(CLEAN, ATTACKED).axes]
     assert len(images) == 2 * 5
-    assert [float(np.mean(image)) for image in images[::2]] == pytest.approx([0.5, 1, 0.52, 0.25, 0.49], abs=1e-6)
+    assert [float(np.mean(image)) for image in images[::2]] == pytest.approx(
+        [0.5, 1, 0.52, 0.25, 0.49], abs=1e-6
+    )
 
 
 def test_answers_stand_below_the_pictures_they_are_given_to():

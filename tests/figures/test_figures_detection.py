@@ -43,14 +43,19 @@ def test_drawing_sets_no_global_state_and_repeats_to_the_byte(draw, results):
 
 def points(axis):
     """The lines of an axis that have marks: their points."""
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines if line.get_marker() != "None"]
+    return [
+        (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines if line.get_marker() != "None"
+    ]
 
 
 def test_histograms_are_shares_of_each_set_in_a_panel_for_each_name():
     first, second = figures.detection_scores(RESULTS).axes
     assert (first.get_title(), second.get_title()) == ("one", "other")
     middle = [0.5, 1.5, 2.5, 3.5]
-    assert points(first) == [(middle, [50, 30, 20, 0]), (middle, pytest.approx([600 / 11, 300 / 11, 200 / 11, 0]))]
+    assert points(first) == [
+        (middle, [50, 30, 20, 0]),
+        (middle, pytest.approx([600 / 11, 300 / 11, 200 / 11, 0])),
+    ]
     assert points(second) == [(middle, [50, 30, 20, 0])]
     outline = first.collections[0].get_paths()[0].vertices
     for left, height in zip(range(4), (10, 20, 30, 40), strict=True):
@@ -59,7 +64,10 @@ def test_histograms_are_shares_of_each_set_in_a_panel_for_each_name():
 
 
 def test_scores_of_several_kinds_do_not_share_their_scale():
-    mixed = {"one": result(["a"], 80), "other": {**result(["a"], 60, "odin"), "edges": [0.1, 0.101, 0.102, 0.103, 0.104]}}
+    mixed = {
+        "one": result(["a"], 80),
+        "other": {**result(["a"], 60, "odin"), "edges": [0.1, 0.101, 0.102, 0.103, 0.104]},
+    }
     first, second = figures.detection_scores(mixed).axes
     assert second.get_xlim()[1] < 0.2 < first.get_xlim()[1]
     assert second.get_xlabel() == "score (energy, odin)"
@@ -78,5 +86,8 @@ def test_curves_are_drawn_with_their_areas_for_each_other_set():
 
 def test_no_two_lines_differ_in_colour_alone():
     many = {str(i): RESULTS["one"] for i in range(6)}
-    for figure in (figures.detection_curves(many), figures.detection_scores({"one": result([str(i) for i in range(6)], 70)})):
+    for figure in (
+        figures.detection_curves(many),
+        figures.detection_scores({"one": result([str(i) for i in range(6)], 70)}),
+    ):
         assert all(len({line.get_marker() for line in axis.lines} - {"None"}) == 6 for axis in figure.axes)

@@ -29,15 +29,23 @@ def test_distances_show_each_mean_with_its_interval_even_where_that_goes_below_z
     assert axis.get_xscale() == "log"
     assert [label.get_text() for label in axis.get_yticklabels()] == ["FID", "FID, band 1"]
     marks = [
-        line.get_xdata()[0] for line in axis.lines if line.get_marker() not in ("|", "None", "") and len(line.get_xdata()) == 1
+        line.get_xdata()[0]
+        for line in axis.lines
+        if line.get_marker() not in ("|", "None", "") and len(line.get_xdata()) == 1
     ]
     assert marks == [1.5, 1.5, 3.0, 3.0]
-    assert all(np.min(line.get_xdata()) > 0 for line in axis.lines if len(set(line.get_ydata())) == 1 and line.get_lw() == 1.6)
+    assert all(
+        np.min(line.get_xdata()) > 0
+        for line in axis.lines
+        if len(set(line.get_ydata())) == 1 and line.get_lw() == 1.6
+    )
 
 
 def test_real_images_are_1_in_spectra_over_real_ones():
     real = {"power": [9.0, 4.0, 2.0], "variation": [3.0, 2.0]}
-    figure = figures.against_real({"twice": {k: [2 * v for v in values] for k, values in real.items()}}, real, 0.25, 8)
+    figure = figures.against_real(
+        {"twice": {k: [2 * v for v in values] for k, values in real.items()}}, real, 0.25, 8
+    )
     power, variation = figure.axes
     assert power.lines[0].get_ydata() == pytest.approx([2, 2])
     assert power.lines[0].get_xdata() == pytest.approx([1 / 8, 2 / 8])
@@ -47,10 +55,18 @@ def test_real_images_are_1_in_spectra_over_real_ones():
 
 def test_losses_of_discriminators_that_know_nothing_are_marked():
     figure = figures.losses({"image": [{"epoch": 1.0, "discriminator": 1.2, "generator": 0.9}]})
-    marked = [next(line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == ":") for axis in figure.axes]
+    marked = [
+        next(line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == ":")
+        for axis in figure.axes
+    ]
     assert marked == pytest.approx([2 * np.log(2), np.log(2)])
 
 
 def test_figures_without_a_record_are_empty():
-    for figure in (figures.montage({}), figures.part_distances([]), figures.against_real({}, {}, 0.1, 32), figures.losses({})):
+    for figure in (
+        figures.montage({}),
+        figures.part_distances([]),
+        figures.against_real({}, {}, 0.1, 32),
+        figures.losses({}),
+    ):
         figure.canvas.draw()

@@ -32,15 +32,29 @@ MAPS = {
     "third": heat([[70.0]]),
 }
 SWAPS = [
-    Swap(torch.rand(4, 3, 8, 8) * 2 - 0.5, ("cat", "dog"), {"net": [("cat", 90.0), ("dog", 80.0), ("cat", 70.4), ("cat", 60.6)]}),
-    Swap(torch.rand(4, 3, 8, 8), ("ship", "frog"), {"net": [("ship", 9.0), ("frog", 8.0), ("frog", 7.0), ("bird", 6.0)]}),
+    Swap(
+        torch.rand(4, 3, 8, 8) * 2 - 0.5,
+        ("cat", "dog"),
+        {"net": [("cat", 90.0), ("dog", 80.0), ("cat", 70.4), ("cat", 60.6)]},
+    ),
+    Swap(
+        torch.rand(4, 3, 8, 8),
+        ("ship", "frog"),
+        {"net": [("ship", 9.0), ("frog", 8.0), ("frog", 7.0), ("bird", 6.0)]},
+    ),
 ]
 TWO = [swap._replace(answers={"a": swap.answers["net"], "b": swap.answers["net"][::-1]}) for swap in SWAPS]
 
 
 def rows(shift=0.0, arms=("none", "apr-p")):
     return [
-        {"arm": arm, "quantity": q, "mean": m + i + shift, "low": m + i + shift - 1 if i else None, "high": m + i + shift + 1}
+        {
+            "arm": arm,
+            "quantity": q,
+            "mean": m + i + shift,
+            "low": m + i + shift - 1 if i else None,
+            "high": m + i + shift + 1,
+        }
         for i, arm in enumerate(arms)
         for m, q in ((30.0, "fog"), (40.0, "mean"), (50.0, "gaussian_noise"), (60.0, "jpeg_compression"))
     ]
@@ -81,27 +95,46 @@ def test_all_heat_maps_share_the_scale_of_all_errors_and_zero_is_in_the_middle()
         rows, columns = np.shape(result["error"])
         step = 4 if rows == columns == 3 else 1
         assert (right - left, bottom - top) == (step * columns, step * rows)
-        assert left + step * (columns // 2 + 0.5) == 0 == top + step * (rows // 2 + 0.5)  # the middle of the cell of k = 0
-    assert [axis.get_title().partition("\n")[::2] for axis in panels] == [(n, "mean 50 %, clean 10 %") for n in MAPS]
+        assert (
+            left + step * (columns // 2 + 0.5) == 0 == top + step * (rows // 2 + 0.5)
+        )  # the middle of the cell of k = 0
+    assert [axis.get_title().partition("\n")[::2] for axis in panels] == [
+        (n, "mean 50 %, clean 10 %") for n in MAPS
+    ]
 
 
 def test_axes_of_maps_are_labelled_at_the_left_and_below():
     first, second, third = (axis for axis in figures.heatmaps(MAPS).axes if axis.images)
-    assert [axis.get_ylabel() for axis in (first, second, third)] == ["cycles per image", "", "cycles per image"]
-    assert [axis.get_xlabel() for axis in (first, second, third)] == ["", "cycles per image", "cycles per image"]
+    assert [axis.get_ylabel() for axis in (first, second, third)] == [
+        "cycles per image",
+        "",
+        "cycles per image",
+    ]
+    assert [axis.get_xlabel() for axis in (first, second, third)] == [
+        "",
+        "cycles per image",
+        "cycles per image",
+    ]
 
 
 def test_profiles_have_the_clean_error_dashed():
     axis = figures.heatmap_profiles(MAPS).axes[0]
     curves = [line for line in axis.lines if line.get_linestyle() == "-"]
-    assert [(c.get_xdata().tolist(), c.get_ydata().tolist()) for c in curves] == [([0, 1, 2], [20, 30, 40])] * 3
+    assert [(c.get_xdata().tolist(), c.get_ydata().tolist()) for c in curves] == [
+        ([0, 1, 2], [20, 30, 40])
+    ] * 3
     assert {line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"} == {10}
     assert len({c.get_marker() for c in curves}) == 3
 
 
 def test_swaps_say_whose_class_was_named():
     axes = figures.swaps(SWAPS).axes
-    assert [axis.get_title() for axis in axes[:4]] == ["A", "B", "amplitude A\nphase B", "amplitude B\nphase A"]
+    assert [axis.get_title() for axis in axes[:4]] == [
+        "A",
+        "B",
+        "amplitude A\nphase B",
+        "amplitude B\nphase A",
+    ]
     assert [axis.get_xlabel() for axis in axes[:4]] == ["cat 90 %", "dog 80 %", "cat 70 % A", "cat 61 % φ"]
     assert [axis.get_xlabel() for axis in axes[4:]] == ["ship 9 %", "frog 8 %", "frog 7 % φ", "bird 6 %"]
     shown = axes[0].images[0].get_array()
@@ -121,7 +154,9 @@ def labels_of(axis):
 def drawn(axis, labels):
     """What an axis shows: (label of its line, value) of each mark, and the ends of each interval."""
     marks = [line for line in axis.lines if line.get_marker() not in ("None", "")]
-    bars = [line for line in axis.lines if line.get_marker() in ("None", "") and len(set(line.get_ydata())) == 1]
+    bars = [
+        line for line in axis.lines if line.get_marker() in ("None", "") and len(set(line.get_ydata())) == 1
+    ]
     return (
         [(labels[round(line.get_ydata()[0])], line.get_xdata()[0]) for line in marks],
         [(labels[round(line.get_ydata()[0])], *line.get_xdata()) for line in bars],
@@ -132,7 +167,15 @@ def test_errors_stand_at_their_corruption_by_group_with_their_intervals():
     axis = figures.corruption_errors(rows()).axes[0]
     labels = labels_of(axis)
     assert labels == ["noise", "Gaussian noise", "weather", "fog", "digital", "JPEG compression", "mean"]
-    assert [t.get_fontweight() == "bold" for t in axis.get_yticklabels()] == [True, False, True, False, True, False, False]
+    assert [t.get_fontweight() == "bold" for t in axis.get_yticklabels()] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     bottom, top = axis.get_ylim()
     assert top < 0 < 6 < bottom  # the first is above
     marks, bars = drawn(axis, labels)
@@ -149,7 +192,11 @@ def test_differences_stand_beside_in_the_colours_of_their_arms():
     assert sorted(marks) == [("Gaussian noise", 5), ("JPEG compression", 15), ("fog", -15), ("mean", -5)]
 
     def looks(axis):
-        return {(line.get_color(), line.get_marker()) for line in axis.lines if line.get_marker() not in ("None", "")}
+        return {
+            (line.get_color(), line.get_marker())
+            for line in axis.lines
+            if line.get_marker() not in ("None", "")
+        }
 
     assert looks(right) < looks(left)
 

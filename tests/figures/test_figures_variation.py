@@ -16,7 +16,12 @@ TIMES = np.arange(1, 11) / 10
 ROWS = [
     {"case": case, "solver": solver, "seconds": seconds, "suboptimality": accuracy, "version": "1"}
     for case in ("small", "large")
-    for solver, seconds, accuracy in (("ours", 1.0, 1e-4), ("theirs", 4.0, 1e-4), ("ours", 0.1, 1e-2), ("theirs", 5.0, 1e-2))
+    for solver, seconds, accuracy in (
+        ("ours", 1.0, 1e-4),
+        ("theirs", 4.0, 1e-4),
+        ("ours", 0.1, 1e-2),
+        ("theirs", 5.0, 1e-2),
+    )
 ]
 DEPARTURES = [
     {"name": "transposed", "departure": 0.0, "group": "exact"},
@@ -53,7 +58,11 @@ def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make):
 
 def drawn(axis):
     """The lines of an axis that have points of their own: (x, y) each; lines across are left out."""
-    return [tuple(np.asarray(v, float).tolist() for v in line.get_data()) for line in axis.lines if len(line.get_xdata()) > 2]
+    return [
+        tuple(np.asarray(v, float).tolist() for v in line.get_data())
+        for line in axis.lines
+        if len(line.get_xdata()) > 2
+    ]
 
 
 def pictures_of(figure):
@@ -61,8 +70,13 @@ def pictures_of(figure):
 
 
 def test_signed_pictures_share_one_scale_round_zero_and_others_keep_their_values():
-    faint, strong = torch.full((3, 4, 4), -0.125), torch.tensor([0.5, -0.25, 0.5])[:, None, None].expand(3, 4, 4)
-    shown = pictures_of(figures.panels({"faint": faint, "plain": COLOUR, "strong": strong}, signed=["faint", "strong"]))
+    faint, strong = (
+        torch.full((3, 4, 4), -0.125),
+        torch.tensor([0.5, -0.25, 0.5])[:, None, None].expand(3, 4, 4),
+    )
+    shown = pictures_of(
+        figures.panels({"faint": faint, "plain": COLOUR, "strong": strong}, signed=["faint", "strong"])
+    )
     assert shown["faint"].get_clim() == shown["strong"].get_clim() == (-0.25, 0.25)
     assert shown["faint"].get_cmap()(0.5)[:3] == pytest.approx((1, 1, 1), abs=0.05)  # nothing is white
     assert (shown["strong"].get_array() == 0.25).all()  # the mean of the channels
@@ -71,7 +85,11 @@ def test_signed_pictures_share_one_scale_round_zero_and_others_keep_their_values
 
 def test_what_is_shown_as_bands_adds_up_to_all_bands():
     shown = pictures_of(figures.bands(GREY[None], BANDS, GREY[None] / 2, 0.1))
-    assert list(shown) == ["image", *(f"φ, t = {t}" for t in ("0.1", "0.2", "0.3 to 0.4", "0.5 to 0.8", "0.9 to 1")), "residual"]
+    assert list(shown) == [
+        "image",
+        *(f"φ, t = {t}" for t in ("0.1", "0.2", "0.3 to 0.4", "0.5 to 0.8", "0.9 to 1")),
+        "residual",
+    ]
     groups = [shown[title] for title in list(shown)[1:-1]]
     np.testing.assert_allclose(sum(group.get_array() for group in groups), BANDS.sum((0, 1)), atol=1e-5)
     assert len({group.get_clim() for group in groups}) == 1
@@ -96,7 +114,9 @@ def test_the_sum_of_what_denoising_added_to_a_row_stays_in_its_tube_and_ends_at_
 
 
 def test_gaps_of_nothing_and_before_the_first_iteration_have_no_place_on_logarithmic_axes():
-    figure = figures.gaps({"a": ([0, 1, 10, 100], [0.5, 0.1, 0.01, 0.0]), "b": ([1, 2, 3], [0.3, 0.2, 0.1])}, 1e-4)
+    figure = figures.gaps(
+        {"a": ([0, 1, 10, 100], [0.5, 0.1, 0.01, 0.0]), "b": ([1, 2, 3], [0.3, 0.2, 0.1])}, 1e-4
+    )
     axis = figure.axes[0]
     assert [line.get_data()[1].tolist() for line in axis.lines[:2]] == [[0.1, 0.01], [0.3, 0.2, 0.1]]
     assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
@@ -125,7 +145,9 @@ def test_names_stand_where_their_lines_end_also_where_another_panel_reaches_furt
 
 def test_names_beside_a_panel_never_touch_nor_leave_it_and_keep_the_order_of_their_lines():
     rows = [
-        {"case": "", "solver": str(k), "seconds": s, "suboptimality": 10.0**-s * (1 + k / 100)} for k in range(9) for s in (1, 2, 3)
+        {"case": "", "solver": str(k), "seconds": s, "suboptimality": 10.0**-s * (1 + k / 100)}
+        for k in range(9)
+        for s in (1, 2, 3)
     ]
     texts = figures.time_to_accuracy(rows).axes[0].texts
     places = [text.xy[1] for text in texts]
@@ -135,7 +157,9 @@ def test_names_beside_a_panel_never_touch_nor_leave_it_and_keep_the_order_of_the
 
 @pytest.mark.parametrize(("best", "at"), [("lowest", 0.1), ("highest", 1.0)])
 def test_the_best_weight_is_ringed_and_named(best, at):
-    figure = figures.weights([0.01, 0.1, 1.0], {"a": torch.tensor([2.0, 1.0, 3.0])}, label="PSNR (dB)", best=best)
+    figure = figures.weights(
+        [0.01, 0.1, 1.0], {"a": torch.tensor([2.0, 1.0, 3.0])}, label="PSNR (dB)", best=best
+    )
     ring = next(line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none")
     assert ring.get_xdata() == [at]
     assert figure.legends[0].get_texts()[0].get_text() == f"a: {best} at {at:g}"
@@ -174,5 +198,9 @@ def test_no_two_lines_differ_in_colour_alone():
         figures.weights(TIMES, many, label="error"),
         figures.disc_flow(TIMES, many, TIMES),
     ):
-        lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "") and len(line.get_xdata()) > 2]
+        lines = [
+            line
+            for line in figure.axes[0].lines
+            if line.get_marker() not in ("None", "") and len(line.get_xdata()) > 2
+        ]
         assert len({line.get_marker() for line in lines}) == 8

@@ -46,7 +46,9 @@ def test_an_image_does_not_depend_on_its_batch(colour, spec, published):
     spec = filters.as_published(spec, 3) if published else spec
     filter = filters.build(spec).fit(colour)
     together = filter(colour)
-    atol = 64 * torch.finfo(together.dtype).eps * together.abs().max().item()  # the transform's kernel depends on the batch
+    atol = (
+        64 * torch.finfo(together.dtype).eps * together.abs().max().item()
+    )  # the transform's kernel depends on the batch
     assert_close(together[7:8], filter(colour[7:8]), atol=atol, rtol=0)
 
 
@@ -83,7 +85,9 @@ def test_the_published_cifar_high_pass_is_empty(colour):
 def test_the_published_cifar_blur_makes_pictures_grey(colour):
     out = filters.build("gaussian-low-pass:sigma=2,as_published=cifar10")(colour)
     spread = (out.amax(1) - out.amin(1)).max()
-    assert spread <= 3 / 255  # the channel weights are .3334 .3333 .3333; what is left is cut-off 8-bit arithmetic
+    assert (
+        spread <= 3 / 255
+    )  # the channel weights are .3334 .3333 .3333; what is left is cut-off 8-bit arithmetic
     assert (colour.amax(1) - colour.amin(1)).mean() > 0.2
 
 
@@ -128,14 +132,23 @@ def test_the_published_fashion_program_is_for_grey_images(colour):
 
 
 def test_the_published_twin_is_that_of_the_data():
-    assert filters.as_published("gaussian-low-pass:sigma=2", 3) == "gaussian-low-pass:as_published=cifar10,sigma=2"
+    assert (
+        filters.as_published("gaussian-low-pass:sigma=2", 3)
+        == "gaussian-low-pass:as_published=cifar10,sigma=2"
+    )
     assert filters.as_published("whitening", 1).startswith("whitening:as_published=fashion-mnist")
     assert filters.as_published("none", 3) == "none"
     assert filters.as_published("whitening", 2) == "whitening"
 
 
 def test_filters_that_differ_have_labels_that_differ():
-    specs = ["none", "whitening", "whitening:floor=0.01", "gaussian-low-pass:sigma=2", "gaussian-high-pass:sigma=2.5"]
+    specs = [
+        "none",
+        "whitening",
+        "whitening:floor=0.01",
+        "gaussian-low-pass:sigma=2",
+        "gaussian-high-pass:sigma=2.5",
+    ]
     labels = [filters.label(s) for s in specs]
     assert labels[2:4] == [("whitening floor = 0.01", None), ("low-pass σ = 2 px", None)]
     assert len(set(labels)) == len(specs)
@@ -143,7 +156,13 @@ def test_filters_that_differ_have_labels_that_differ():
 
 
 @pytest.mark.parametrize(
-    "spec", ["gaussian-low-pass:sigma=0", "gaussian-high-pass:sigma=-1", "gaussian-low-pass:sigma=nan", "whitening:floor=0"]
+    "spec",
+    [
+        "gaussian-low-pass:sigma=0",
+        "gaussian-high-pass:sigma=-1",
+        "gaussian-low-pass:sigma=nan",
+        "whitening:floor=0",
+    ],
 )
 def test_impossible_values_are_refused(spec):
     with pytest.raises(UserError, match="must"):

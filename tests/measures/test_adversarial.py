@@ -34,7 +34,9 @@ class Linear(nn.Module):
 @pytest.fixture(scope="module")
 def pixels():
     """Images as bytes, of values between 80 and 175: a change of 64 keeps them inside 0 .. 255."""
-    return torch.randint(80, 176, (120, 3, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(
+        80, 176, (120, 3, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
 
 
 def of(net, pixels, wrong=0):
@@ -63,7 +65,13 @@ def test_of_a_linear_network_every_number_is_that_of_the_closed_form(pixels):
 def test_no_change_allowed_is_the_accuracy(pixels):
     images = of(Linear(), pixels, wrong=30)
     result = compute(QUICK + ",eps=0,curve=0", Linear(), images)
-    assert [result["accuracy"], result["robust"], result["noise_accuracy"], *result["after"], *result["curve_accuracy"]] == [75] * 9
+    assert [
+        result["accuracy"],
+        result["robust"],
+        result["noise_accuracy"],
+        *result["after"],
+        *result["curve_accuracy"],
+    ] == [75] * 9
     assert result["attacked_loss"] == pytest.approx(result["clean_loss"]) and result["curve_eps"] == [0]
 
 
@@ -72,7 +80,10 @@ def test_attacks_are_made_in_their_order_and_only_those_that_are_asked_for(pixel
     result = compute("adversarial:attacks=square+fgsm,queries=20,curve=8", Linear(), images)
     assert result["attacks"] == ["fgsm", "square"] and len(result["after"]) == 2 and result["late"] is None
     assert result["alone"] == [result["after"][0], None]
-    assert normal_form("adversarial:attacks=square+apgd-t+apgd-ce+pgd+fgsm,curve=64+32+16+8+4+2,eps=8.0") == "adversarial"
+    assert (
+        normal_form("adversarial:attacks=square+apgd-t+apgd-ce+pgd+fgsm,curve=64+32+16+8+4+2,eps=8.0")
+        == "adversarial"
+    )
     with pytest.raises(UserError, match="unknown attack 'fgms'; did you mean 'fgsm'"):
         normal_form("adversarial:attacks=fgms")
     with pytest.raises(UserError, match=r"counted in 255ths; for 0.03 of .* write 7.65"):
@@ -138,7 +149,9 @@ def test_squares_that_find_more_than_one_step_did_are_no_sign_of_hidden_gradient
 def test_whole_numbers_of_eps_are_as_good_as_any(pixels):
     """Called by itself, where no description has been read."""
     net, options = Linear(), {"attacks": "fgsm+pgd", "steps": 2, "curve": (2, 4.0)}
-    assert adversarial(net, of(net, pixels), eps=4, **options) == adversarial(net, of(net, pixels), eps=4.0, **options)
+    assert adversarial(net, of(net, pixels), eps=4, **options) == adversarial(
+        net, of(net, pixels), eps=4.0, **options
+    )
 
 
 class Fragile(Linear):
@@ -153,7 +166,9 @@ def test_an_answer_without_numbers_to_an_attack_is_a_wrong_one(pixels):
     images = of(Linear(), pixels)
     result = compute(QUICK + ",eps=1.5,curve=1.5", Fragile(), images)
     assert result["accuracy"] == 100
-    assert [result["robust"], result["noise_accuracy"], *result["after"], *result["curve_accuracy"]] == [0] * 8
+    assert [result["robust"], result["noise_accuracy"], *result["after"], *result["curve_accuracy"]] == [
+        0
+    ] * 8
     assert result["attacked_loss"] is None and result["clean_loss"] > 0
 
 
@@ -188,7 +203,9 @@ def test_an_attack_that_leaves_the_ball_is_no_result(pixels, monkeypatch):
 
 
 def test_what_an_attack_says_is_not_believed_before_the_network_has_erred_again(pixels, monkeypatch):
-    monkeypatch.setattr(attacks, "fgsm", lambda model, images, labels, eps: Attacked(images, torch.ones_like(labels)))
+    monkeypatch.setattr(
+        attacks, "fgsm", lambda model, images, labels, eps: Attacked(images, torch.ones_like(labels))
+    )
     result = compute("adversarial:attacks=fgsm", Linear(), of(Linear(), pixels))
     assert result["after"] == [100]
 
@@ -204,5 +221,8 @@ def test_the_network_is_left_as_it_was(digits):
 
 def test_another_seed_is_another_attempt(digits):
     model, images = digits
-    first, second = (compute(f"adversarial:attacks=square,queries=20,curve=8,size=20,seed={n}", model, images) for n in (0, 1))
+    first, second = (
+        compute(f"adversarial:attacks=square,queries=20,curve=8,size=20,seed={n}", model, images)
+        for n in (0, 1)
+    )
     assert first["attacked_loss"] != second["attacked_loss"]

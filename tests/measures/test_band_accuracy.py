@@ -21,7 +21,9 @@ class Grating(nn.Module):
         self.register_buffer("wave", wave.expand(side, -1) / side**2)
 
     def forward(self, images):
-        return torch.stack([torch.full((len(images),), 1e-3, device=images.device), (images * self.wave).sum((1, 2, 3))], 1)
+        return torch.stack(
+            [torch.full((len(images),), 1e-3, device=images.device), (images * self.wave).sum((1, 2, 3))], 1
+        )
 
 
 def gratings(side=16, cycles=5, count=24):
@@ -38,7 +40,9 @@ def gratings(side=16, cycles=5, count=24):
 def test_the_curves_break_where_the_evidence_lies(cycles):
     result = compute("band-accuracy", *gratings(16, cycles))
     assert result["radii"] == list(range(13))  # the corner lies at 11.3
-    assert result["low"] == [50] * (cycles + 1) + [100] * (12 - cycles)  # the edge belongs to the high frequencies
+    assert result["low"] == [50] * (cycles + 1) + [100] * (
+        12 - cycles
+    )  # the edge belongs to the high frequencies
     assert result["high"] == [100] * (cycles + 1) + [50] * (12 - cycles)
     assert (result["low_half"], result["high_half"]) == (cycles + 1, cycles)
     assert result["high_area"] == pytest.approx((100 * cycles + 75 + 50 * (11 - cycles)) / 12)
@@ -87,7 +91,9 @@ def test_steps_take_points_of_the_whole_curve_and_its_end(digits):
 
 def test_a_size_is_a_balanced_subset_and_never_too_large(digits):
     model, images = digits
-    assert compute("band-accuracy:size=40", model, images) == compute("band-accuracy", model, images.subset(40))
+    assert compute("band-accuracy:size=40", model, images) == compute(
+        "band-accuracy", model, images.subset(40)
+    )
     assert compute("band-accuracy:size=4000", model, images) == compute("band-accuracy", model, images)
 
 

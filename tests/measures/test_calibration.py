@@ -15,7 +15,9 @@ from specfreq.measures import compute
 from specfreq.measures.calibration import _adaptive
 
 ERRORS = ["fixed_error", "fixed_rms", "fixed_max", "adaptive_error", "adaptive_rms", "adaptive_max"]
-RELIABILITY = [f"{kind}_{what}" for kind in ("fixed", "adaptive") for what in ("accuracy", "confidence", "count")]
+RELIABILITY = [
+    f"{kind}_{what}" for kind in ("fixed", "adaptive") for what in ("accuracy", "confidence", "count")
+]
 
 
 def planted(confidence, right, classes=4):
@@ -37,8 +39,15 @@ def by_loop(groups, confidence, right, total):
     error = square = largest = 0.0
     for group in groups:
         if len(group):
-            gap = abs(sum(confidence[i] for i in group) / len(group) - sum(bool(right[i]) for i in group) / len(group))
-            error, square, largest = error + len(group) / total * gap, square + len(group) / total * gap**2, max(largest, gap)
+            gap = abs(
+                sum(confidence[i] for i in group) / len(group)
+                - sum(bool(right[i]) for i in group) / len(group)
+            )
+            error, square, largest = (
+                error + len(group) / total * gap,
+                square + len(group) / total * gap**2,
+                max(largest, gap),
+            )
     return [100 * error, 100 * square**0.5, 100 * largest]
 
 
@@ -46,11 +55,17 @@ def test_fixed_bins_are_those_of_a_plain_loop(known):
     confidence, right = sloppy()
     groups = [[i for i, c in enumerate(confidence) if b / 10 <= c < (b + 1) / 10] for b in range(10)]
     result = compute("calibration:bins=10", *known(*planted(confidence, right)))
-    assert [result[k] for k in ERRORS[:3]] == pytest.approx(by_loop(groups, confidence, right, 1234), rel=1e-6)
+    assert [result[k] for k in ERRORS[:3]] == pytest.approx(
+        by_loop(groups, confidence, right, 1234), rel=1e-6
+    )
     assert result["fixed_count"] == [len(g) for g in groups]
     assert result["fixed_accuracy"][:2] == result["fixed_confidence"][:2] == [None, None]
-    assert result["fixed_accuracy"][5:] == pytest.approx([100 * np.mean(right[g]) for g in groups[5:]], rel=1e-12)
-    assert result["fixed_confidence"][5:] == pytest.approx([100 * np.mean(confidence[g]) for g in groups[5:]], rel=1e-6)
+    assert result["fixed_accuracy"][5:] == pytest.approx(
+        [100 * np.mean(right[g]) for g in groups[5:]], rel=1e-12
+    )
+    assert result["fixed_confidence"][5:] == pytest.approx(
+        [100 * np.mean(confidence[g]) for g in groups[5:]], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("spec", "counted"), [("calibration", 12), ("calibration:as_published=true", 11)])
@@ -60,8 +75,12 @@ def test_adaptive_bins_are_those_of_a_plain_loop_and_the_last_takes_the_rest(kno
     groups = [order[b * 100 : b * 100 + 100] for b in range(11)] + [order[1100:]]
     result = compute(spec, *known(*planted(confidence, right)))
     assert result["adaptive_count"] == [100] * 11 + [134]
-    assert [result[k] for k in ERRORS[3:]] == pytest.approx(by_loop(groups[:counted], confidence, right, 1234), rel=1e-6)
-    assert result["adaptive_confidence"] == pytest.approx([100 * np.mean(confidence[g]) for g in groups], rel=1e-6)
+    assert [result[k] for k in ERRORS[3:]] == pytest.approx(
+        by_loop(groups[:counted], confidence, right, 1234), rel=1e-6
+    )
+    assert result["adaptive_confidence"] == pytest.approx(
+        [100 * np.mean(confidence[g]) for g in groups], rel=1e-6
+    )
     assert result["adaptive_accuracy"] == pytest.approx([100 * np.mean(right[g]) for g in groups], rel=1e-12)
 
 
@@ -70,7 +89,9 @@ def test_as_published_the_most_confident_answers_do_not_count(known):
     confidence, right = [0.5] * 100 + [0.99] * 100, [True, False] * 50 + [False] * 100
     model, images = known(*planted(confidence, right))
     assert compute("calibration", model, images)["adaptive_error"] == pytest.approx(49.5)
-    assert compute("calibration:as_published=true", model, images)["adaptive_error"] == pytest.approx(0, abs=1e-5)
+    assert compute("calibration:as_published=true", model, images)["adaptive_error"] == pytest.approx(
+        0, abs=1e-5
+    )
     assert compute("calibration:as_published=true,per_bin=500", model, images)["adaptive_error"] is None
 
 
@@ -86,7 +107,9 @@ def test_right_as_often_as_said_has_no_error(known):
 def test_right_by_chance_as_often_as_said_is_an_error_of_noise_alone(known):
     random = np.random.RandomState(1)
     confidence = random.uniform(0.3, 1, 40_000)
-    result = compute("calibration:per_bin=4000", *known(*planted(confidence, random.uniform(size=40_000) < confidence)))
+    result = compute(
+        "calibration:per_bin=4000", *known(*planted(confidence, random.uniform(size=40_000) < confidence))
+    )
     assert max(result[k] for k in ("fixed_error", "fixed_rms", "adaptive_error", "adaptive_rms")) < 1.5
 
 
@@ -113,8 +136,12 @@ def test_a_confidence_of_exactly_one_is_in_the_last_bin(known):
 
 
 @pytest.mark.parametrize("towards", [0.0, 1.0])
-@pytest.mark.parametrize(("classes", "bins", "place"), [(10, 10, 1), (3, 15, 5), (5, 15, 3), (7, 7, 1), (2, 2, 1)])
-def test_a_confidence_on_an_edge_is_in_the_bin_above_on_every_processor(known, classes, bins, place, towards, monkeypatch):
+@pytest.mark.parametrize(
+    ("classes", "bins", "place"), [(10, 10, 1), (3, 15, 5), (5, 15, 3), (7, 7, 1), (2, 2, 1)]
+)
+def test_a_confidence_on_an_edge_is_in_the_bin_above_on_every_processor(
+    known, classes, bins, place, towards, monkeypatch
+):
     """A network that answers alike to all of K classes is sure of 1 / K, or of its neighbour in floating point."""
     exact = torch.Tensor.softmax
     off = lambda x, *dim: exact(x, *dim).nextafter(torch.tensor(towards, dtype=x.dtype))  # noqa: E731
@@ -169,13 +196,17 @@ def test_answers_to_corrupted_images_share_the_bins(digits):
     """As those of one set that holds the images behind every corruption at every severity."""
     model, images = digits
     parts = [behind(images, name, severity, 3) for name in ("shot_noise", "fog") for severity in (1, 4)]
-    pooled = ImageSet(torch.cat([p.images for p in parts]), images.labels.repeat(4), images.classes, images.name)
+    pooled = ImageSet(
+        torch.cat([p.images for p in parts]), images.labels.repeat(4), images.classes, images.name
+    )
     expected = compute("calibration:per_bin=20", model, pooled)
     result = compute("calibration:per_bin=20,corruptions=fog+shot_noise,severities=1+4,seed=3", model, images)
     assert (expected.pop("images"), result.pop("images")) == (244, 61)
     assert sum(result["fixed_count"]) == sum(result["adaptive_count"]) == 244
     for key, value in expected.items():
-        ours, theirs = ([-1 if v is None else v for v in np.atleast_1d(values)] for values in (result[key], value))
+        ours, theirs = (
+            [-1 if v is None else v for v in np.atleast_1d(values)] for values in (result[key], value)
+        )
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4), key
     assert result["made"] == "regenerated, cifar10-c"
     assert (result["corruptions"], result["severities"]) == (["shot_noise", "fog"], [1, 4])
@@ -184,7 +215,10 @@ def test_answers_to_corrupted_images_share_the_bins(digits):
 def test_corrupted_images_are_those_of_the_corruption_measure(digits):
     model, images = digits
     options = "corruptions=common,severities=5,seed=2,size=20"
-    error, said = compute(f"corruption:{options}", model, images), compute(f"calibration:{options}", model, images)
+    error, said = (
+        compute(f"corruption:{options}", model, images),
+        compute(f"calibration:{options}", model, images),
+    )
     assert said["accuracy"] == pytest.approx(100 - error["mean_error"])
     assert said["corruptions"] == list(COMMON)
     assert (said["made"], said["images"]) == (error["made"], 20)
@@ -216,5 +250,6 @@ def test_severities_without_corruptions_are_refused(digits):
     with pytest.raises(UserError, match="unknown corruption 'fogg'; did you mean 'fog'"):
         measures.check("calibration:corruptions=fogg")
     assert (
-        measures.normal_form("calibration:corruptions=snow+fog,severities=3+1") == "calibration:corruptions=snow+fog,severities=1+3"
+        measures.normal_form("calibration:corruptions=snow+fog,severities=3+1")
+        == "calibration:corruptions=snow+fog,severities=1+3"
     )

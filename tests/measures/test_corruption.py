@@ -26,7 +26,9 @@ class Same(nn.Module):
 
 
 def of_class(count, side=32, classes=("n00000001", "n00000002")):
-    pixels = torch.randint(256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = torch.randint(
+        256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), classes, "noise")
 
 
@@ -54,7 +56,10 @@ def test_a_subset_meets_the_corruptions_that_it_meets_in_the_whole(digits):
     part = compute("corruption:corruptions=gaussian_noise,size=10", model, images)
     assert part == compute("corruption:corruptions=gaussian_noise", model, images.subset(10))
     assert part["images"] == 10
-    assert part["mean_error"] != compute("corruption:corruptions=gaussian_noise,size=10,seed=1", model, images)["mean_error"]
+    assert (
+        part["mean_error"]
+        != compute("corruption:corruptions=gaussian_noise,size=10,seed=1", model, images)["mean_error"]
+    )
 
 
 def test_mce_divides_by_alexnet_name_by_name():
@@ -111,7 +116,12 @@ def published(tmp_path, monkeypatch):
         pixels[(severity - 1) * 6 : (severity - 1) * 6 + severity] = 255
     np.save(tmp_path / "CIFAR-100-C" / "fog.npy", pixels)
     np.save(tmp_path / "CIFAR-100-C" / "labels.npy", np.zeros(30, np.uint8))
-    return ImageSet(torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64), ("a", "b"), "cifar100")
+    return ImageSet(
+        torch.zeros(6, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(6, dtype=torch.int64),
+        ("a", "b"),
+        "cifar100",
+    )
 
 
 class White(Same):
@@ -121,7 +131,9 @@ class White(Same):
 
 def test_the_published_set_is_measured_as_it_is(published):
     for batch in (4, 500):
-        result = compute("corruption:source=official,corruptions=fog,severities=1+3+5", White(2, 0), published, batch=batch)
+        result = compute(
+            "corruption:source=official,corruptions=fog,severities=1+3+5", White(2, 0), published, batch=batch
+        )
         assert result["error"] == [pytest.approx([100 / 6, 300 / 6, 500 / 6])]
         assert result["made"] == "CIFAR-100-C"
         assert result["clean_error"] == 0
@@ -161,4 +173,6 @@ def test_a_published_set_that_is_not_there_is_said_to_be_missing(published, digi
 def test_every_group_of_corruptions_has_its_names():
     images = of_class(1, 8)
     for group, names in (("common", COMMON), ("extra", EXTRA), ("all", COMMON + EXTRA)):
-        assert compute(f"corruption:corruptions={group},severities=1", Same(2, 0), images)["corruptions"] == list(names)
+        assert compute(f"corruption:corruptions={group},severities=1", Same(2, 0), images)[
+            "corruptions"
+        ] == list(names)

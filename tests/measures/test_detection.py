@@ -32,7 +32,11 @@ def store(place, pixels, name="others.npz", **labels):
 def numbered(first, count):
     """Images of one pixel, whose number `lookup` looks up."""
     number = torch.arange(first, first + count)
-    return torch.stack([number // 256, number % 256, torch.zeros_like(number)], 1).to(torch.uint8).reshape(-1, 3, 1, 1)
+    return (
+        torch.stack([number // 256, number % 256, torch.zeros_like(number)], 1)
+        .to(torch.uint8)
+        .reshape(-1, 3, 1, 1)
+    )
 
 
 @pytest.fixture
@@ -78,7 +82,9 @@ def test_scores_of_logits_are_those_of_the_papers(known_and_others, spec):
     model, images, name = known_and_others(logits, torch.arange(300) % 4, other)
     result = compute(f"out-of-distribution:score={spec},other={name}", model, images)
     assert result["auroc"] == [auroc(SCORES[spec](logits), SCORES[spec](other))]
-    assert result["accuracy"] == pytest.approx(100 * float((logits.argmax(1) == images.labels).double().mean()))
+    assert result["accuracy"] == pytest.approx(
+        100 * float((logits.argmax(1) == images.labels).double().mean())
+    )
     assert (result["images"], result["other_images"]) == (300, [200])
 
 
@@ -87,9 +93,14 @@ def test_scores_differ_where_the_papers_say(known_and_others):
     logits, labels = 8 * torch.eye(4).repeat(10, 1), torch.arange(40) % 4
     model, images, name = known_and_others(logits, labels, 2 * torch.eye(4).repeat(5, 1) + 20)
     found = {
-        s: compute(f"out-of-distribution:score={s},other={name}", model, images) for s in ("max-logit", "energy", "max-softmax")
+        s: compute(f"out-of-distribution:score={s},other={name}", model, images)
+        for s in ("max-logit", "energy", "max-softmax")
     }
-    assert {s: r["auroc"] for s, r in found.items()} == {"max-logit": [0], "energy": [0], "max-softmax": [100]}
+    assert {s: r["auroc"] for s, r in found.items()} == {
+        "max-logit": [0],
+        "energy": [0],
+        "max-softmax": [100],
+    }
     assert found["max-softmax"]["oscr"] == [100]
 
 
@@ -102,7 +113,11 @@ def test_confidences_that_float32_cannot_tell_apart_are_told_apart(known_and_oth
 def test_a_network_that_answers_all_images_alike_knows_nothing(known_and_others):
     model, images, name = known_and_others([[1.0, 2, 0]] * 9, [1, 1, 1, 0, 0, 0, 2, 2, 2], [[1.0, 2, 0]] * 14)
     result = compute("out-of-distribution", model, images, other=name)
-    assert (result["auroc"], result["detection_accuracy"], result["oscr"]) == ([50], [50], [pytest.approx(50 / 3)])
+    assert (result["auroc"], result["detection_accuracy"], result["oscr"]) == (
+        [50],
+        [50],
+        [pytest.approx(50 / 3)],
+    )
 
 
 def test_means_are_taken_over_the_sets(known_and_others, place):
@@ -132,14 +147,18 @@ def odin_by_hand(model, x, eps, temperature):
     return torch.stack(scores)
 
 
-@pytest.mark.parametrize(("options", "eps", "temperature"), [("", 0.0014, 1000), (",eps=0.02,temperature=10", 0.02, 10)])
+@pytest.mark.parametrize(
+    ("options", "eps", "temperature"), [("", 0.0014, 1000), (",eps=0.02,temperature=10", 0.02, 10)]
+)
 def test_odin_moves_images_as_the_paper_says(digits, noise, options, eps, temperature):
     model, images = digits
     name, pixels = noise
     result = compute(f"out-of-distribution:score=odin,other={name}{options}", model, images)
     double = copy.deepcopy(model).double()
     known, other = (odin_by_hand(double, x, eps, temperature) for x in (images.images / 255, pixels))
-    assert result["auroc"][0] == pytest.approx(auroc(known, other).expected, abs=0.1)  # a sign of a tiny gradient may differ
+    assert result["auroc"][0] == pytest.approx(
+        auroc(known, other).expected, abs=0.1
+    )  # a sign of a tiny gradient may differ
     assert (result["eps"], result["temperature"]) == (eps, temperature)
     assert all(p.grad is None for p in model.parameters()) and not torch.is_inference_mode_enabled()
 
@@ -158,14 +177,18 @@ def test_odin_works_in_bfloat16_and_on_a_network_whose_weights_are_fixed(digits,
     fixed = copy.deepcopy(model).requires_grad_(False)
     expected = compute(f"out-of-distribution:score=odin,other={noise[0]}", model, images)["auroc"]
     assert compute(f"out-of-distribution:score=odin,other={noise[0]}", fixed, images)["auroc"] == expected
-    rough = compute(f"out-of-distribution:score=odin,other={noise[0]}", model, images, precision="bfloat16")["auroc"]
+    rough = compute(f"out-of-distribution:score=odin,other={noise[0]}", model, images, precision="bfloat16")[
+        "auroc"
+    ]
     assert rough == pytest.approx(expected, abs=5)
 
 
 def mahalanobis_by_hand(z, training, labels):
     means = np.stack([training[labels == c].mean(0) for c in np.unique(labels)])
     centred = training - np.stack([training[labels == c].mean(0) for c in labels])
-    inverse = np.linalg.inv(centred.T @ centred + 1e-6 * np.eye(64))  # some features are 0 in all training images
+    inverse = np.linalg.inv(
+        centred.T @ centred + 1e-6 * np.eye(64)
+    )  # some features are 0 in all training images
     return -np.min([np.einsum("nd,de,ne->n", z - m, inverse, z - m) for m in means], 0)
 
 
@@ -176,7 +199,10 @@ def test_mahalanobis_is_the_distance_to_the_nearest_class_of_the_training_images
     given = "" if count is None else f",fitted_on={count}"
     result = compute(f"out-of-distribution:score=mahalanobis,other={name}{given}", model, images)
     training = data.load("digits", "train", count)
-    z, mine, theirs = (inference.evaluate(model, x, model.features).double().numpy() for x in (training, images, pixels.float()))
+    z, mine, theirs = (
+        inference.evaluate(model, x, model.features).double().numpy()
+        for x in (training, images, pixels.float())
+    )
     scores = [torch.from_numpy(mahalanobis_by_hand(x, z, training.labels.numpy())) for x in (mine, theirs)]
     assert result["auroc"] == [auroc(*scores)]
     assert result["auroc"][0] > 98
@@ -190,20 +216,30 @@ def test_mahalanobis_does_not_change_when_features_are_rotated(digits, noise):
     plain, head = model.net.features, rotated.net.head
     rotated.net.features = lambda x: plain(x) @ rotation
     head.weight.data = head.weight @ rotation
-    one, other = (compute(f"out-of-distribution:score=mahalanobis,other={noise[0]}+constant", m, images) for m in (model, rotated))
+    one, other = (
+        compute(f"out-of-distribution:score=mahalanobis,other={noise[0]}+constant", m, images)
+        for m in (model, rotated)
+    )
     assert other["auroc"] == pytest.approx(one["auroc"], abs=0.1)
 
 
 def test_mahalanobis_needs_a_linear_layer_and_enough_training_images_of_the_name(digits, noise):
     model, images = digits
     spec = f"out-of-distribution:score=mahalanobis,other={noise[0]}"
-    with pytest.raises(UserError, match="60 training images are too few for a covariance of 64 features; raise fitted_on"):
+    with pytest.raises(
+        UserError, match="60 training images are too few for a covariance of 64 features; raise fitted_on"
+    ):
         compute(f"{spec},fitted_on=60", model, images)
-    with pytest.raises(UserError, match="mahalanobis needs the training images of mine: unknown data set 'mine'"):
+    with pytest.raises(
+        UserError, match="mahalanobis needs the training images of mine: unknown data set 'mine'"
+    ):
         compute(spec, model, ImageSet(images.images, images.labels, images.classes, "mine"))
     with pytest.raises(UserError, match="training images of planted have another shape or other classes"):
         compute(spec, model, ImageSet(images.images, images.labels, images.classes, "planted"))
-    with pytest.raises(UserError, match=r"mahalanobis needs the linear layer that gives the logits, .*; it has no linear layer"):
+    with pytest.raises(
+        UserError,
+        match=r"mahalanobis needs the linear layer that gives the logits, .*; it has no linear layer",
+    ):
         compute(spec, torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten()), images)
 
 
@@ -221,7 +257,10 @@ def test_a_network_that_knows_digits_tells_them_from_noise_better_than_one_with_
 def test_size_bounds_both_sets_and_the_counts_say_so(digits, noise, size, kept):
     model, images = digits
     result = compute(
-        f"out-of-distribution:other={noise[0]}+uniform-noise", model, images, **({} if size is None else {"size": size})
+        f"out-of-distribution:other={noise[0]}+uniform-noise",
+        model,
+        images,
+        **({} if size is None else {"size": size}),
     )
     assert result["images"] == kept[0]
     assert result["other_images"] == [kept[1], kept[0]]  # computed ones are as many as the known
@@ -258,7 +297,9 @@ def found(name, known, **options):
 
 
 def colours(count=12, side=8, name="colours", channels=3):
-    pixels = torch.randint(256, (count, channels, side, side), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    pixels = torch.randint(
+        256, (count, channels, side, side), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
+    )
     return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), ("one",), name)
 
 
@@ -282,7 +323,9 @@ def test_of_larger_pictures_the_middle_is_scaled_down(place):
     """Blocks of 4x4 equal pixels: scaled down, each pixel is a block, but for the antialiasing of its edges."""
     small = torch.full((2, 3, 8, 8), 60, dtype=torch.uint8)
     small[:, :, :4] = 200
-    large = F.pad(small.repeat_interleave(4, 2).repeat_interleave(4, 3), (16, 16))  # 32 x 64, black beside the middle
+    large = F.pad(
+        small.repeat_interleave(4, 2).repeat_interleave(4, 3), (16, 16)
+    )  # 32 x 64, black beside the middle
     seen, other = found(store(place, large.numpy()), colours())
     assert other.how == "scaled from 32x64"
     torch.testing.assert_close(seen[:, :, [0, 1, 2, 5, 6, 7]], small[:, :, [0, 1, 2, 5, 6, 7]] / 255)
@@ -299,7 +342,9 @@ def test_what_the_smaller_grid_cannot_show_is_averaged_away(place):
 def test_what_does_not_fit_is_refused_by_name(place, count, side, channels):
     known = colours() if side < 8 else colours(channels=2)
     name = store(place, colours(count, side, channels=channels).images.numpy())
-    with pytest.raises(UserError, match=rf"images of {name} are {side}x{side} with {channels} channels? and do not fit .*8x8"):
+    with pytest.raises(
+        UserError, match=rf"images of {name} are {side}x{side} with {channels} channels? and do not fit .*8x8"
+    ):
         found(name, known)
 
 
@@ -312,14 +357,20 @@ def test_sets_that_are_not_there_are_refused_by_name():
 
 def test_noise_has_its_distribution_and_is_on_the_grid_of_bytes():
     known = colours(60, 16)
-    uniform, normal, flat = (found(name, known)[0] for name in ("uniform-noise", "gaussian-noise", "constant"))
-    assert uniform.mean() == pytest.approx(0.5, abs=0.01) and uniform.var() == pytest.approx(1 / 12, abs=0.002)
+    uniform, normal, flat = (
+        found(name, known)[0] for name in ("uniform-noise", "gaussian-noise", "constant")
+    )
+    assert uniform.mean() == pytest.approx(0.5, abs=0.01) and uniform.var() == pytest.approx(
+        1 / 12, abs=0.002
+    )
     # of a normal distribution with deviation 1 around the middle, 30.9 % lie beyond either end
     assert (normal == 0).double().mean() == pytest.approx(0.309, abs=0.01) == (normal == 1).double().mean()
     assert (flat == flat[..., :1, :1]).all() and len(flat[:, :, 0, 0].unique(dim=0)) == 60
     for images in (uniform, normal, flat):
         assert images.shape == (60, 3, 16, 16)
-        assert (255 * images).equal((255 * images).round()) or torch.allclose(255 * images, (255 * images).round(), atol=1e-4)
+        assert (255 * images).equal((255 * images).round()) or torch.allclose(
+            255 * images, (255 * images).round(), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", others.COMPUTED)
@@ -339,10 +390,14 @@ def test_scrambled_images_follow_their_content_whatever_the_order():
 
 def test_scrambling_keeps_amplitudes_and_mean_and_what_channels_have_in_common():
     random = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    images = (255 * (0.45 + 0.1 * torch.cat([random, random, 1 - random], 1))).round() / 255  # far from black and white
+    images = (
+        255 * (0.45 + 0.1 * torch.cat([random, random, 1 - random], 1))
+    ).round() / 255  # far from black and white
     seen = others.scrambled(images, 3)
     before, after = (torch.fft.fft2(x.double()).abs() for x in (images, seen))
-    torch.testing.assert_close(after, before, atol=0.25, rtol=0)  # bytes: of 256 pixels, 16 * 0.3 / 255 deviation
+    torch.testing.assert_close(
+        after, before, atol=0.25, rtol=0
+    )  # bytes: of 256 pixels, 16 * 0.3 / 255 deviation
     torch.testing.assert_close(seen.mean((-2, -1)), images.mean((-2, -1)), atol=1e-3, rtol=0)
     torch.testing.assert_close(seen[:, 0], seen[:, 1])
     assert (seen - images).abs().mean() > 0.02
@@ -375,7 +430,10 @@ def test_descriptions_have_one_spelling(spec, form):
     ("spec", "message"),
     [
         ("out-of-distribution", "needs other; write out-of-distribution:other="),
-        ("out-of-distribution:other=cifar1000", "unknown set of other images 'cifar1000'; did you mean 'cifar100'"),
+        (
+            "out-of-distribution:other=cifar1000",
+            "unknown set of other images 'cifar1000'; did you mean 'cifar100'",
+        ),
         ("out-of-distribution:other=uniform-nois", "did you mean 'uniform-noise'"),
         ("out-of-distribution:other=constant:side=3", "constant has no parameters; leave :side=3 out"),
         ("out-of-distribution:other=planted:sid=3", "unknown parameter 'sid'"),

@@ -82,8 +82,16 @@ def test_planted_features_are_found(known):
     result = compute("feature-discrimination:radii=1+2", model, images)
     assert (result["between"], result["within"], result["fisher"], result["accuracy"]) == (9, 1, 9, 100)
     # images of one pixel: a low pass keeps all of them, a high pass nothing but the mean
-    assert (result["low_between"], result["low_fisher"], result["low_accuracy"]) == ([9, 9], [9, 9], [100, 100])
-    assert (result["high_between"], result["high_fisher"], result["high_accuracy"]) == ([0, 0], [None, None], [50, 50])
+    assert (result["low_between"], result["low_fisher"], result["low_accuracy"]) == (
+        [9, 9],
+        [9, 9],
+        [100, 100],
+    )
+    assert (result["high_between"], result["high_fisher"], result["high_accuracy"]) == (
+        [0, 0],
+        [None, None],
+        [50, 50],
+    )
     assert (result["fisher_chance"], result["chance"], result["images"]) == (1 / 38, 50, 40)
 
 
@@ -95,7 +103,10 @@ def test_each_band_has_the_features_and_the_accuracy_of_its_filtered_images(digi
     assert result["radii"] == [1, 2, 3, 4]  # eighths of 8 pixels; of 32 they are the paper's 4, 8, 12, 16
     views = {"": x}
     for radius in result["radii"]:
-        views |= {("low_", radius): fourier.low_pass(x, radius), ("high_", radius): fourier.high_pass(x, radius) + grey}
+        views |= {
+            ("low_", radius): fourier.low_pass(x, radius),
+            ("high_", radius): fourier.high_pass(x, radius) + grey,
+        }
     for place, view in views.items():
         with torch.no_grad():
             right = (model(view).argmax(1) == images.labels).double().mean()
@@ -130,17 +141,25 @@ def test_the_last_linear_layer_of_any_network_is_found_or_named(digits):
     assert compute("feature-discrimination:radii=2", torch.nn.Sequential(model), images) == ours
     assert compute("feature-discrimination:radii=2", Plain(model), images) == ours
     hidden = Plain(model, temperature=2.0)
-    with pytest.raises(UserError, match=r"none of this network does; write layer=NAME for one of body.net.head \(64 -> 10\)"):
+    with pytest.raises(
+        UserError, match=r"none of this network does; write layer=NAME for one of body.net.head \(64 -> 10\)"
+    ):
         compute("feature-discrimination", hidden, images)
     assert compute("feature-discrimination:radii=2,layer=last", hidden, images) == ours
-    with pytest.raises(UserError, match=r"unknown layer 'lst' for feature-discrimination; known: body\.net\.head"):
+    with pytest.raises(
+        UserError, match=r"unknown layer 'lst' for feature-discrimination; known: body\.net\.head"
+    ):
         compute("feature-discrimination:layer=lst", hidden, images)
-    with pytest.raises(UserError, match=r"layer=body\.net\.stem sees 1x8x8 numbers for each image, not one row"):
+    with pytest.raises(
+        UserError, match=r"layer=body\.net\.stem sees 1x8x8 numbers for each image, not one row"
+    ):
         compute("feature-discrimination:layer=body.net.stem", hidden, images)
 
 
 def test_a_network_without_a_linear_layer_is_refused(known):
     _, images = known(torch.eye(2), [0, 1])
     bare = models.Classifier(torch.nn.Flatten(), torch.zeros(1), torch.ones(1))
-    with pytest.raises(UserError, match=r"needs the linear layer that gives the logits, .*; it has no linear layer"):
+    with pytest.raises(
+        UserError, match=r"needs the linear layer that gives the logits, .*; it has no linear layer"
+    ):
         compute("feature-discrimination", bare, images)

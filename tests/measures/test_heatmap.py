@@ -36,7 +36,9 @@ def grey(height, width, channels=1, count=3):
 def photographs(height, width, channels, count=9):
     """Images of random bytes, some of them black or white, of two classes."""
     g = torch.Generator().manual_seed(0)
-    pixels = (torch.rand(count, channels, height, width, generator=g) * 400 - 70).clamp(0, 255).to(torch.uint8)
+    pixels = (
+        (torch.rand(count, channels, height, width, generator=g) * 400 - 70).clamp(0, 255).to(torch.uint8)
+    )
     return ImageSet(pixels, torch.arange(count) % 2, ("even", "odd"), "random")
 
 
@@ -71,20 +73,27 @@ def test_a_network_that_minds_one_frequency_is_wrong_there_and_at_its_mirror_ima
         assert result["clean_error"] == 0
 
 
-@pytest.mark.parametrize(("shape", "channels"), [((6, 6), 3), ((5, 8), 1), ((7, 5), 2), ((1, 1), 1), ((1, 4), 1)])
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((6, 6), 3), ((5, 8), 1), ((7, 5), 2), ((1, 1), 1), ((1, 4), 1)]
+)
 def test_the_network_is_shown_every_image_with_every_wave_and_the_map_counts_its_errors(shape, channels):
     """Waves by an inverse DFT, in float64, in whatever order they come, each channel with one sign or the other."""
     (height, width), images = shape, photographs(*shape, channels)
     model = Watch(channels * height * width)
     result = compute("fourier-heatmap:norm=1.5", model, images)
-    x, (clean, *disturbed) = images.images.double() / 255, torch.cat(model.seen).unflatten(0, (-1, len(images)))
+    x, (clean, *disturbed) = (
+        images.images.double() / 255,
+        torch.cat(model.seen).unflatten(0, (-1, len(images))),
+    )
     assert clean.equal(x.float()) and disturbed[0].min() >= 0 and disturbed[0].max() <= 1
     signs = torch.tensor(list(itertools.product((1, -1), repeat=channels)))[:, None, :, None, None]
     for ky, kx in itertools.product(result["ky"], result["kx"]):
         spectrum = np.zeros(shape, complex)
         spectrum[ky, kx] = spectrum[-ky, -kx] = 1
         wave = np.fft.ifft2(spectrum).real
-        expected = (x + signs * torch.from_numpy(1.5 * wave / np.linalg.norm(wave))).clamp(0, 1).float()  # (2^C, N, C, H, W)
+        expected = (
+            (x + signs * torch.from_numpy(1.5 * wave / np.linalg.norm(wave))).clamp(0, 1).float()
+        )  # (2^C, N, C, H, W)
         distance = [(shown - expected).abs().amax((2, 3, 4)).amin(0).max() for shown in disturbed]
         assert min(distance) < 1e-6
         answers = model(disturbed[int(np.argmin(distance))]).argmax(1)
@@ -93,12 +102,21 @@ def test_the_network_is_shown_every_image_with_every_wave_and_the_map_counts_its
 
 
 def test_signs_are_those_of_a_coin_independent_for_image_frequency_and_channel():
-    pixels = torch.randint(120, 136, (200, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = torch.randint(
+        120, 136, (200, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     model = Watch(192)
-    compute("fourier-heatmap:norm=1", model, ImageSet(pixels, torch.arange(200) % 2, ("a", "b"), "greys"), batch=200)
+    compute(
+        "fourier-heatmap:norm=1",
+        model,
+        ImageSet(pixels, torch.arange(200) % 2, ("a", "b"), "greys"),
+        batch=200,
+    )
     clean, *disturbed = model.seen
     waves = fourier.basis(8).images
-    signs = torch.stack([((x - clean) * w).sum((-2, -1)) for x, w in zip(disturbed, waves, strict=True)])  # (34, 200, 3)
+    signs = torch.stack(
+        [((x - clean) * w).sum((-2, -1)) for x, w in zip(disturbed, waves, strict=True)]
+    )  # (34, 200, 3)
     torch.testing.assert_close(signs.abs(), torch.ones_like(signs), rtol=0, atol=1e-5)
     signs = signs.round()
     assert signs.mean().abs() < 4 / math.sqrt(signs.numel())
@@ -130,7 +148,9 @@ def test_each_distinct_wave_is_shown_once(shape, bases):
     model = Count(1, 1)
     result = compute("fourier-heatmap:norm=1", model, grey(*shape))
     assert (result["bases"], model.shown) == (bases, 3 * (bases + 1))
-    assert (len(result["ky"]), len(result["kx"])) == shape and result["ky"][shape[0] // 2] == result["kx"][shape[1] // 2] == 0
+    assert (len(result["ky"]), len(result["kx"])) == shape and result["ky"][shape[0] // 2] == result["kx"][
+        shape[1] // 2
+    ] == 0
 
 
 def test_the_map_is_symmetric_and_without_a_norm_it_is_the_clean_error(digits):
@@ -149,15 +169,23 @@ def test_the_edges_of_the_bands_are_exact_on_every_processor(shape, other_roundi
     error = torch.arange(height * width, dtype=torch.float64).view(shape)
     shown = torch.ones(shape, dtype=torch.bool)
     squared = [
-        [Fraction(y - height // 2, height) ** 2 + Fraction(x - width // 2, width) ** 2 for x in range(width)] for y in range(height)
+        [Fraction(y - height // 2, height) ** 2 + Fraction(x - width // 2, width) ** 2 for x in range(width)]
+        for y in range(height)
     ]
     for (name, found), low, high in zip(_bands(error, shown).items(), (0, 1, 2), (1, 2, 9), strict=True):
-        inside = torch.tensor([[f > 0 and Fraction(low, 8) ** 2 <= f < Fraction(high, 8) ** 2 for f in row] for row in squared])
+        inside = torch.tensor(
+            [[f > 0 and Fraction(low, 8) ** 2 <= f < Fraction(high, 8) ** 2 for f in row] for row in squared]
+        )
         assert found == pytest.approx(float(error[inside].mean()), rel=1e-12), name
 
 
 def test_means_over_bands_and_rings_are_those_of_the_map():
-    for k, band, ring in [((1, 0), "low", 1), ((3, -2), "middle", 4), ((4, 1), "high", 4), ((8, 8), "high", None)]:
+    for k, band, ring in [
+        ((1, 0), "low", 1),
+        ((3, -2), "middle", 4),
+        ((4, 1), "high", 4),
+        ((8, 8), "high", None),
+    ]:
         result = compute("fourier-heatmap:norm=1", Detector(*k), grey(16, 16))
         error = np.array(result["error"])
         distance = np.hypot(*np.meshgrid(result["ky"], result["kx"], indexing="ij"))
@@ -166,7 +194,11 @@ def test_means_over_bands_and_rings_are_those_of_the_map():
         for r, mean in zip(result["radii"], result["by_radius"], strict=True):
             assert mean == pytest.approx(error[np.rint(distance) == r].mean())
             assert (mean > 0) == (r == ring)
-        inside = {"low": (distance > 0) & (distance < 2), "middle": (distance >= 2) & (distance < 4), "high": distance >= 4}
+        inside = {
+            "low": (distance > 0) & (distance < 2),
+            "middle": (distance >= 2) & (distance < 4),
+            "high": distance >= 4,
+        }
         for name, there in inside.items():
             assert result[f"{name}_error"] == pytest.approx(error[there].mean())
             assert (result[f"{name}_error"] > 0) == (name == band)
@@ -174,10 +206,18 @@ def test_means_over_bands_and_rings_are_those_of_the_map():
 
 @pytest.mark.parametrize(
     ("options", "ky"),
-    [("step=3", [-3, 0, 3]), ("extent=2", [-2, -1, 0, 1, 2]), ("as_published=1", [*range(-3, 4)]), ("step=2,extent=2", [-2, 0, 2])],
+    [
+        ("step=3", [-3, 0, 3]),
+        ("extent=2", [-2, -1, 0, 1, 2]),
+        ("as_published=1", [*range(-3, 4)]),
+        ("step=2,extent=2", [-2, 0, 2]),
+    ],
 )
 def test_a_part_of_the_map_is_that_part(digits, options, ky):
-    whole, part = compute("fourier-heatmap:norm=2", *digits), compute(f"fourier-heatmap:norm=2,{options}", *digits)
+    whole, part = (
+        compute("fourier-heatmap:norm=2", *digits),
+        compute(f"fourier-heatmap:norm=2,{options}", *digits),
+    )
     assert part["ky"] == part["kx"] == ky
     assert part["error"] == [[whole["error"][y + 4][x + 4] for x in ky] for y in ky]
     assert part["bases"] == (len(ky) ** 2 + 1) // 2
@@ -197,11 +237,15 @@ def test_a_seed_is_another_draw_and_a_size_a_subset(digits):
     model, images = digits
     first, second = (compute("fourier-heatmap:norm=2", model, images, seed=s) for s in (0, 1))
     assert first["error"] != second["error"] and first["clean_error"] == second["clean_error"]
-    assert compute("fourier-heatmap:norm=2,size=20", model, images) == compute("fourier-heatmap:norm=2", model, images.subset(20))
+    assert compute("fourier-heatmap:norm=2,size=20", model, images) == compute(
+        "fourier-heatmap:norm=2", model, images.subset(20)
+    )
 
 
 def test_the_published_norms_disturb_as_published_and_other_sizes_need_one(digits):
     for (height, width), norm in PUBLISHED.items():
         assert compute("fourier-heatmap:extent=0", Detector(0, 0), grey(height, width))["norm"] == norm
-    with pytest.raises(UserError, match=r"not for 8x8; say one: fourier-heatmap:norm=1 disturbs each pixel as much"):
+    with pytest.raises(
+        UserError, match=r"not for 8x8; say one: fourier-heatmap:norm=1 disturbs each pixel as much"
+    ):
         compute("fourier-heatmap", *digits)

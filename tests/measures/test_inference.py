@@ -10,12 +10,16 @@ from specfreq.measures.inference import evaluate, logits
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randint(0, 256, (90, 2, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (90, 2, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
 
 
 @pytest.fixture
 def model():
-    return models.Classifier(models.build("resnet8", 3, 2), torch.full((2,), 0.5), torch.full((2,), 0.25)).train()
+    return models.Classifier(
+        models.build("resnet8", 3, 2), torch.full((2,), 0.5), torch.full((2,), 0.25)
+    ).train()
 
 
 def test_logits_leave_the_mode_and_the_statistics_alone(model, images):

@@ -39,7 +39,10 @@ def assert_same(result, expected):
 
     Logits of up to 100 are rounded to 4e-6 in each of ten layers: 4e-5 of a probability, and no more of a loss.
     """
-    about = {k: pytest.approx(v, rel=1e-4, abs=4e-5) if isinstance(v, float) else v for k, v in leaves(expected).items()}
+    about = {
+        k: pytest.approx(v, rel=1e-4, abs=4e-5) if isinstance(v, float) else v
+        for k, v in leaves(expected).items()
+    }
     assert leaves(result) == about
 
 
@@ -103,7 +106,9 @@ def test_a_network_of_other_classes_is_refused(digits, spec):
 @pytest.mark.parametrize("spec", EVERY)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_answers_that_are_no_numbers_are_refused(known, spec, value, monkeypatch):
-    monkeypatch.setattr("specfreq.measures.corruption.refuse_images", lambda shape: None)  # ours are one pixel
+    monkeypatch.setattr(
+        "specfreq.measures.corruption.refuse_images", lambda shape: None
+    )  # ours are one pixel
     logits = torch.zeros(6, 3)
     logits[4, 1] = value
     with pytest.raises(UserError, match="NaN or infinity"):
@@ -114,7 +119,9 @@ def test_answers_that_are_no_numbers_are_refused(known, spec, value, monkeypatch
 def test_no_images_are_refused(digits, spec):
     model, images = digits
     with pytest.raises(UserError, match="digits has no images"):
-        measures.compute(spec, model, ImageSet(images.images[:0], images.labels[:0], images.classes, images.name))
+        measures.compute(
+            spec, model, ImageSet(images.images[:0], images.labels[:0], images.classes, images.name)
+        )
 
 
 @pytest.mark.parametrize(
@@ -127,8 +134,14 @@ def test_no_images_are_refused(digits, spec):
         ("band-accuracy:step=2,size=500", "band-accuracy:size=500,step=2"),
         ("band-accuracy:level=set", "band-accuracy"),
         ("fourier-heatmap:seed=0,norm=2.0,as_published=yes", "fourier-heatmap:as_published=True,norm=2"),
-        ("amplitude-phase-swap:clip=0,channels=1,other=svhn", "amplitude-phase-swap:channels=True,other=svhn"),
-        ("corruption:corruptions=snow+fog+snow,severities=3+1", "corruption:corruptions=snow+fog,severities=1+3"),
+        (
+            "amplitude-phase-swap:clip=0,channels=1,other=svhn",
+            "amplitude-phase-swap:channels=True,other=svhn",
+        ),
+        (
+            "corruption:corruptions=snow+fog+snow,severities=3+1",
+            "corruption:corruptions=snow+fog,severities=1+3",
+        ),
         ("corruption:corruptions=extra+common,severities=5+4+3+2+1,seed=0", "corruption:corruptions=all"),
         ("feature-discrimination:radii=4.0+8+12.5", "feature-discrimination:radii=4+8+12.5"),
     ],
@@ -176,7 +189,9 @@ def test_descriptions_that_cannot_be_meant_are_refused(spec, message):
 
 def test_options_by_name_are_those_of_the_description(digits):
     model, images = digits
-    assert measures.compute("calibration", model, images, per_bin=20) == measures.compute("calibration:per_bin=20", model, images)
+    assert measures.compute("calibration", model, images, per_bin=20) == measures.compute(
+        "calibration:per_bin=20", model, images
+    )
     views = measures.compute("feature-discrimination", model, images, radii=[1, 2.5])
     assert views == measures.compute("feature-discrimination:radii=1+2.5", model, images)
     with pytest.raises(UserError, match="per_bin=0 is refused"):

@@ -5,9 +5,16 @@ import pytest
 import specfreq
 from specfreq import Experiment, measures
 
-EDGES = {"low": 2, "high": 4}  # cycles per image at 16 pixels: the low band ends below 2, the high one begins at 4
+EDGES = {
+    "low": 2,
+    "high": 4,
+}  # cycles per image at 16 pixels: the low band ends below 2, the high one begins at 4
 RECIPE = {"model": "resnet8", "epochs": 3, "batch": 50, "shift": 0, "flip": False, "test_size": 400}
-MEASURES = ("band-accuracy", "feature-discrimination:radii=1+2+4", "feature-discrimination:level=zero,radii=1")
+MEASURES = (
+    "band-accuracy",
+    "feature-discrimination:radii=1+2+4",
+    "feature-discrimination:level=zero,radii=1",
+)
 CHANCE = pytest.approx(25, abs=10)  # of 400 test images in 4 classes: 4.6 standard deviations
 
 
@@ -18,7 +25,9 @@ def users(request, tmp_path_factory):
         patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
         results = {}
         for band in EDGES:
-            run = specfreq.run(Experiment(data=f"planted:band={band},side=16,count=1000", seed=request.param, **RECIPE))
+            run = specfreq.run(
+                Experiment(data=f"planted:band={band},side=16,count=1000", seed=request.param, **RECIPE)
+            )
             asked = run.classifier(), run.image_set("test")
             results[band] = [measures.compute(spec, *asked) for spec in MEASURES]
             assert results[band][0]["accuracy"] > 85
@@ -41,8 +50,14 @@ def test_the_curves_show_which_band_a_network_uses(users):
 
 def test_the_features_show_which_band_a_network_uses(users):
     low, high = (users[band][1] for band in EDGES)
-    assert at(low, "low_fisher", EDGES["low"]) > 0.5 * low["fisher"] > 20 * at(low, "high_fisher", EDGES["low"])
-    assert at(high, "high_fisher", EDGES["high"]) > 0.5 * high["fisher"] > 20 * at(high, "low_fisher", EDGES["high"])
+    assert (
+        at(low, "low_fisher", EDGES["low"]) > 0.5 * low["fisher"] > 20 * at(low, "high_fisher", EDGES["low"])
+    )
+    assert (
+        at(high, "high_fisher", EDGES["high"])
+        > 0.5 * high["fisher"]
+        > 20 * at(high, "low_fisher", EDGES["high"])
+    )
     for without in (at(low, "high_fisher", EDGES["low"]), at(high, "low_fisher", EDGES["high"])):
         assert without < 10 * low["fisher_chance"]
     assert at(low, "low_accuracy", EDGES["low"]) > 75 and at(high, "high_accuracy", EDGES["high"]) > 85

@@ -24,7 +24,11 @@ def numbers(known, other, right=None, as_published=False):
 def planted(n, m, levels, seed):
     """Scores of few levels, so that most are tied; known ones somewhat higher, two thirds of them classified rightly."""
     random = np.random.RandomState(seed)
-    return random.randint(0, levels, n) + random.randint(0, 2, n), random.randint(0, levels, m), random.uniform(size=n) < 0.67
+    return (
+        random.randint(0, levels, n) + random.randint(0, 2, n),
+        random.randint(0, levels, m),
+        random.uniform(size=n) < 0.67,
+    )
 
 
 def precision(wanted, unwanted):
@@ -45,7 +49,12 @@ def by_hand(known, other, right):
     wins = [sum(Fraction((s > t) + (s >= t), 2) for t in other) for s in known]
     rates = []
     for t in [np.inf, *sorted({*known, *other}, reverse=True)]:
-        rates.append((Fraction(sum(s >= t for s in known), len(known)), Fraction(sum(s >= t for s in other), len(other))))
+        rates.append(
+            (
+                Fraction(sum(s >= t for s in known), len(known)),
+                Fraction(sum(s >= t for s in other), len(other)),
+            )
+        )
     enough = min((rate for rate in rates if rate[0] >= Fraction(95, 100)), key=lambda rate: rate[1])
     return {
         "auroc": sum(wins) / pairs,
@@ -57,7 +66,9 @@ def by_hand(known, other, right):
     }
 
 
-@pytest.mark.parametrize(("n", "m", "levels"), [(40, 60, 5), (60, 23, 3), (20, 20, 1000), (1, 1, 2), (7, 1, 2), (1, 9, 4)])
+@pytest.mark.parametrize(
+    ("n", "m", "levels"), [(40, 60, 5), (60, 23, 3), (20, 20, 1000), (1, 1, 2), (7, 1, 2), (1, 9, 4)]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_all_numbers_are_those_counted_by_hand(n, m, levels, seed):
     case = planted(n, m, levels, seed)
@@ -98,7 +109,9 @@ def test_the_order_of_the_images_changes_nothing():
     order, others = (np.random.RandomState(0).permutation(n) for n in (200, 300))
     assert numbers(known[order], other[others], right[order]) == numbers(known, other, right)
     by_score = known.argsort()
-    assert numbers(known[by_score], np.sort(other)[::-1].copy(), right[by_score]) == numbers(known, other, right)
+    assert numbers(known[by_score], np.sort(other)[::-1].copy(), right[by_score]) == numbers(
+        known, other, right
+    )
 
 
 def test_exchanging_the_two_sets_mirrors_the_areas():
@@ -106,7 +119,10 @@ def test_exchanging_the_two_sets_mirrors_the_areas():
     one, mirrored, turned = numbers(known, other), numbers(other, known), numbers(-other, -known)
     assert one["auroc"] + mirrored["auroc"] == pytest.approx(100, abs=1e-9)
     assert (turned["auin"], turned["auout"]) == (one["auout"], one["auin"])
-    assert turned["auroc"] == pytest.approx(one["auroc"]) and turned["detection_accuracy"] == one["detection_accuracy"]
+    assert (
+        turned["auroc"] == pytest.approx(one["auroc"])
+        and turned["detection_accuracy"] == one["detection_accuracy"]
+    )
 
 
 def test_a_constant_score_knows_nothing():
@@ -145,12 +161,16 @@ def program(known, other):
         else:
             k += 1
         left.append((n - k, m - j))
-    at = min(range(len(left)), key=lambda i: abs(Fraction(left[i][0], n) - Fraction(95, 100)))  # the first of equals
+    at = min(
+        range(len(left)), key=lambda i: abs(Fraction(left[i][0], n) - Fraction(95, 100))
+    )  # the first of equals
     tpr, fpr = (np.array([0, *(one[i] / left[0][i] for one in reversed(left)), 1]) for i in (0, 1))
     return {"auroc": 100 * np.trapezoid(tpr, fpr), "tnr95": 100 * (1 - left[at][1] / m)}
 
 
-@pytest.mark.parametrize(("n", "m", "levels"), [(200, 900, 12), (200, 900, 10**6), (33, 40, 5), (10, 7, 3), (5, 5, 1)])
+@pytest.mark.parametrize(
+    ("n", "m", "levels"), [(200, 900, 12), (200, 900, 10**6), (33, 40, 5), (10, 7, 3), (5, 5, 1)]
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_as_published_is_the_programs_walk_through_the_scores(n, m, levels, seed):
     known, other, right = planted(n, m, levels, seed)
@@ -193,7 +213,9 @@ def test_the_drawn_curve_is_short_and_lies_on_the_true_one():
 
 
 def test_a_curve_of_few_distinct_scores_keeps_every_corner():
-    counts = Thresholds.of(torch.tensor([1.0, 2, 2]), torch.tensor([0.0, 2]), torch.tensor([True, True, False]))
+    counts = Thresholds.of(
+        torch.tensor([1.0, 2, 2]), torch.tensor([0.0, 2]), torch.tensor([True, True, False])
+    )
     drawn = separation.curve(counts)
     assert (drawn["fpr"], drawn["tpr"]) == ([0, 50, 50, 100], pytest.approx([0, 200 / 3, 100, 100]))
     assert drawn["ccr"] == pytest.approx([0, 100 / 3, 200 / 3, 200 / 3])
@@ -201,7 +223,10 @@ def test_a_curve_of_few_distinct_scores_keeps_every_corner():
 
 def test_histograms_share_their_edges_and_count_every_score():
     random = np.random.RandomState(0)
-    parts = [torch.from_numpy(v) for v in (random.normal(2, 1, 5000), random.normal(0, 1, 800), np.array([-1e6, 1e6]))]
+    parts = [
+        torch.from_numpy(v)
+        for v in (random.normal(2, 1, 5000), random.normal(0, 1, 800), np.array([-1e6, 1e6]))
+    ]
     edges, counts = separation.histograms(parts)
     assert [len(c) for c in counts] == [len(edges) - 1] * 3 == [40] * 3
     assert [sum(c) for c in counts] == [5000, 800, 2]

@@ -80,7 +80,12 @@ def test_the_numbers_are_those_of_the_mixtures_of_the_pairs(digits):
     spectra = torch.fft.fft2(x.double())
     for mixture, named in zip(mixed.double(), inference.logits(model, mixed).argmax(1), strict=True):
         spectrum = torch.fft.fft2(mixture)
-        d = int((spectra * spectrum.conj()).real.sum((1, 2, 3)).div((spectra.abs() * spectrum.abs()).sum((1, 2, 3))).argmax())
+        d = int(
+            (spectra * spectrum.conj())
+            .real.sum((1, 2, 3))
+            .div((spectra.abs() * spectrum.abs()).sum((1, 2, 3)))
+            .argmax()
+        )
         a = int((spectra.abs() - spectrum.abs()).square().sum((1, 2, 3)).argmin())
         torch.testing.assert_close(mixture.float(), fourier.recombine(x[a], x[d]), rtol=0, atol=1e-5)
         y_a, y_d = int(images.labels[a]), int(images.labels[d])
@@ -89,7 +94,9 @@ def test_the_numbers_are_those_of_the_mixtures_of_the_pairs(digits):
         own.append(d)
         donors.append(a)
     assert sorted(own) == sorted(donors) == list(range(len(images)))
-    assert {k: result[k] for k in counts} == {k: pytest.approx(100 * v / len(images)) for k, v in counts.items()}
+    assert {k: result[k] for k in counts} == {
+        k: pytest.approx(100 * v / len(images)) for k, v in counts.items()
+    }
     assert min(counts.values()) > 0
 
 
@@ -113,7 +120,9 @@ def test_pairs_are_of_different_classes_and_every_image_gives_each_half_once(lab
         assert a.sort().values.tolist() == d.tolist() == list(range(len(labels)))
 
 
-@pytest.mark.parametrize("labels", [[0] * 9 + [1] * 4, [1] * 7 + [0], [0, 0, 1], [3] * 20 + [1] * 3 + [0] * 2])
+@pytest.mark.parametrize(
+    "labels", [[0] * 9 + [1] * 4, [1] * 7 + [0], [0, 0, 1], [3] * 20 + [1] * 3 + [0] * 2]
+)
 def test_of_a_class_with_more_than_half_of_the_images_some_do_not_give_their_amplitude(labels):
     labels = torch.tensor(labels)
     for seed in range(20):
@@ -140,13 +149,21 @@ def test_a_class_alone_has_no_pairs():
     assert result["pairs"] == result["right_pairs"] == 0
     assert result["accuracy"] == 100
     assert (
-        result["phase"] is result["amplitude"] is result["neither"] is result["right_phase"] is result["phase_confidence"] is None
+        result["phase"]
+        is result["amplitude"]
+        is result["neither"]
+        is result["right_phase"]
+        is result["phase_confidence"]
+        is None
     )
 
 
 def test_pairs_are_trusted_where_both_images_are_known(digits):
     model, images = digits
-    result, accuracy = compute("amplitude-phase-swap", model, images), compute("accuracy", model, images)["accuracy"]
+    result, accuracy = (
+        compute("amplitude-phase-swap", model, images),
+        compute("accuracy", model, images)["accuracy"],
+    )
     assert result["accuracy"] == pytest.approx(accuracy)
     wrong = round(len(images) * (1 - accuracy / 100))
     assert len(images) - 2 * wrong <= result["right_pairs"] <= len(images) - wrong
@@ -158,9 +175,15 @@ def test_against_another_set_each_half_is_asked_about_by_itself(half, other, mon
     monkeypatch.setattr(data, "load", lambda name, split, *_: strangers)
     result = compute("amplitude-phase-swap:other=cifar100", Reader(half), images)
     assert (result[half], result["pairs"], result["images"]) == (100, 18, 18)
-    assert result[other] == pytest.approx(100 / 3)  # it names the strangers' class, which every third image has as well
+    assert result[other] == pytest.approx(
+        100 / 3
+    )  # it names the strangers' class, which every third image has as well
     assert result["neither"] is None
-    assert (result["other"], result["other_how"], result["other_digest"]) == ("cifar100", "as they are", strangers.digest)
+    assert (result["other"], result["other_how"], result["other_digest"]) == (
+        "cifar100",
+        "as they are",
+        strangers.digest,
+    )
 
 
 def test_confidence_is_the_mean_of_the_largest_probability(digits):
@@ -210,12 +233,15 @@ def test_examples_are_pairs_that_all_know_with_what_each_says_of_the_four_pictur
         assert [name for name, _ in swap.answers["by amplitude"]] == [first, second, first, second]
         assert all(33 < sure <= 100 for answers in swap.answers.values() for _, sure in answers)
     assert not any(a.pictures.equal(b.pictures) for a, b in itertools.combinations(swaps, 2))
-    with pytest.raises(UserError, match="of written, 12 pairs are of images that all the classifiers know, fewer than 13"):
+    with pytest.raises(
+        UserError, match="of written, 12 pairs are of images that all the classifiers know, fewer than 13"
+    ):
         examples(asked, images, 13)
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"), [("other=svhn+cifar100", "one other set at a time"), ("other=svnh", "did you mean 'svhn'")]
+    ("spec", "message"),
+    [("other=svhn+cifar100", "one other set at a time"), ("other=svnh", "did you mean 'svhn'")],
 )
 def test_other_sets_that_cannot_be_meant_are_refused(spec, message):
     with pytest.raises(UserError, match=message):

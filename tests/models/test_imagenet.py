@@ -15,7 +15,9 @@ PAGE = Path(__file__).parents[2] / "book" / "reading-and-rerunning.md"
 
 def documented() -> list[str]:
     """The options of the command on the page that trains on ImageNet."""
-    blocks = re.findall(r"```console\n\$ torchrun [^\n]*? -m specfreq (train .*?)```", PAGE.read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```console\n\$ torchrun [^\n]*? -m specfreq (train .*?)```", PAGE.read_text(), re.DOTALL
+    )
     (command,) = (block for block in blocks if "imagenet" in block)
     return shlex.split(command.replace("\\\n", " "))
 
@@ -25,7 +27,19 @@ def test_the_documented_recipe_runs_end_to_end(imagenet_folder, tmp_path, monkey
     imagenet_folder(tmp_path / "images")
     args = [word.replace("PATH?size=224", f"{tmp_path}/images?size=32") for word in documented()]
     with pytest.raises(SystemExit) as ended:
-        cli.main([*args, "--epochs", "2", "--batch", "14", "--measure", "accuracy", "--measure", "band-accuracy:step=8"])
+        cli.main(
+            [
+                *args,
+                "--epochs",
+                "2",
+                "--batch",
+                "14",
+                "--measure",
+                "accuracy",
+                "--measure",
+                "band-accuracy:step=8",
+            ]
+        )
     assert not ended.value.code, capfd.readouterr().err
     (run,) = experiment.list_runs()
     assert isinstance(run.image_set("train"), Stream)
@@ -33,15 +47,26 @@ def test_the_documented_recipe_runs_end_to_end(imagenet_folder, tmp_path, monkey
     assert run.experiment.milestones == (0.3, 0.6, 0.9) and run.experiment.weight_decay == 1e-4
     assert run.results["accuracy"]["images"] == 14
     assert run.results["band-accuracy step=8"]["low"][-1] == run.results["accuracy"]["accuracy"]
-    assert [row["lr"] for row in run.history] == pytest.approx([0.01, 0.001])  # the last steps: 3/8 and 7/8 of the way
+    assert [row["lr"] for row in run.history] == pytest.approx(
+        [0.01, 0.001]
+    )  # the last steps: 3/8 and 7/8 of the way
 
 
-def test_a_run_on_streamed_pictures_is_computed_once_and_ends_in_the_same_bits(imagenet_folder, tmp_path, monkeypatch):
+def test_a_run_on_streamed_pictures_is_computed_once_and_ends_in_the_same_bits(
+    imagenet_folder, tmp_path, monkeypatch
+):
     """In other processes, with another number of workers: crops are drawn by key."""
     from specfreq import Experiment, run
 
     data = f"folder:{imagenet_folder(tmp_path / 'images')}?size=16&stream=1"
-    asked = Experiment(data=data, crop="random-resized", epochs=2, batch=10, filter="gaussian-high-pass:sigma=2", augment="apr-p")
+    asked = Experiment(
+        data=data,
+        crop="random-resized",
+        epochs=2,
+        batch=10,
+        filter="gaussian-high-pass:sigma=2",
+        augment="apr-p",
+    )
     models = []
     for workers in ("0", "2"):
         monkeypatch.setenv("SPECFREQ_WORKERS", workers)

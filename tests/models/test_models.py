@@ -74,7 +74,9 @@ def smallest(name):
 
 def cifar_resnet(n):
     """Parameters of a ResNet-(6n+2), option A: convolutions, two for each normalised channel, linear layer."""
-    convolutions = 9 * (3 * 16 + 16 * 16 * 2 * n + 16 * 32 + 32 * 32 * (2 * n - 1) + 32 * 64 + 64 * 64 * (2 * n - 1))
+    convolutions = 9 * (
+        3 * 16 + 16 * 16 * 2 * n + 16 * 32 + 32 * 32 * (2 * n - 1) + 32 * 64 + 64 * 64 * (2 * n - 1)
+    )
     return convolutions + 2 * (16 * (2 * n + 1) + 32 * 2 * n + 64 * 2 * n) + 64 * 10 + 10
 
 
@@ -112,13 +114,21 @@ def resnext(groups, width):
     for stage, outputs in enumerate((256, 512, 1024)):
         inner = groups * width * 2**stage
         for _ in range(3):
-            total += inputs * inner + 9 * inner * inner // groups + inner * outputs + 2 * (2 * inner + outputs)
+            total += (
+                inputs * inner + 9 * inner * inner // groups + inner * outputs + 2 * (2 * inner + outputs)
+            )
             total += (inputs * outputs + 2 * outputs) * (inputs != outputs)
             inputs = outputs
     return total + 1024 * 10 + 10
 
 
-ALLCONV = 9 * (3 * 96 + 2 * 96 * 96 + 96 * 192 + 3 * 192 * 192) + 2 * 192 * 192 + 2 * (3 * 96 + 6 * 192) + 192 * 10 + 10
+ALLCONV = (
+    9 * (3 * 96 + 2 * 96 * 96 + 96 * 192 + 3 * 192 * 192)
+    + 2 * 192 * 192
+    + 2 * (3 * 96 + 6 * 192)
+    + 192 * 10
+    + 10
+)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +161,10 @@ def test_torchvisions_networks_keep_their_size_at_1000_classes(name, published):
 
 @pytest.mark.parametrize(
     ("network", "published"),  # millions: whole tables, so that no agreement is by chance
-    [(partial(CifarResNet, n), m) for n, m in ((3, "0.27"), (5, "0.46"), (7, "0.66"), (9, "0.85"), (18, "1.7"))]
+    [
+        (partial(CifarResNet, n), m)
+        for n, m in ((3, "0.27"), (5, "0.46"), (7, "0.66"), (9, "0.85"), (18, "1.7"))
+    ]
     + [(partial(WideResNet, 40, k), m) for k, m in ((1, "0.6"), (2, "2.2"), (4, "8.9"), (8, "35.7"))]
     + [(partial(WideResNet, 28, k), m) for k, m in ((10, "36.5"), (12, "52.5"))]
     + [(partial(WideResNet, 22, k), m) for k, m in ((8, "17.2"), (10, "26.8"))]
@@ -163,7 +176,9 @@ def test_families_grow_as_published(network, published):
 
 
 @pytest.mark.parametrize(("groups", "published"), [(8, "34.4"), (16, "68.1")])
-def test_resnext_has_the_published_number_of_weights(groups, published):  # Xie et al. 2017: normalisation not counted
+def test_resnext_has_the_published_number_of_weights(
+    groups, published
+):  # Xie et al. 2017: normalisation not counted
     assert millions(weights(ResNeXt29, 10, cardinality=groups, width=64), published) == published
 
 
@@ -181,12 +196,15 @@ def test_resnext_has_the_published_number_of_weights(groups, published):  # Xie 
 def test_seed_0_draws_the_weights_of_the_published_records(name, pinned):
     net = models.build(name, 10)
     first, second = net.stem.weight.flatten()[:2]
-    drawn = torch.stack([first, second, net.blocks[-1].conv2.weight.flatten()[-2], net.head.weight[0, 0], net.head.bias[-2]])
+    drawn = torch.stack(
+        [first, second, net.blocks[-1].conv2.weight.flatten()[-2], net.head.weight[0, 0], net.head.bias[-2]]
+    )
     assert_close(drawn, torch.tensor(pinned))
 
 
 @pytest.mark.parametrize(
-    ("name", "digest"), [("resnet8", "a2dfc5dcffb63949"), ("resnet20", "f7ec490890e7a4ef"), ("resnet18", "e95a01a8a2f83b7b")]
+    ("name", "digest"),
+    [("resnet8", "a2dfc5dcffb63949"), ("resnet20", "f7ec490890e7a4ef"), ("resnet18", "e95a01a8a2f83b7b")],
 )
 def test_tensors_keep_the_names_under_which_published_weights_are_stored(name, digest):
     with torch.device("meta"):
@@ -216,7 +234,10 @@ def test_convolutions_start_with_he_scale(name, net):
     for m in net.modules():
         if isinstance(m, nn.Conv2d) and m.weight.numel() > 10_000:
             assert_close(
-                m.weight.std() * math.sqrt(m.out_channels * m.weight[0, 0].numel() / 2), torch.tensor(1.0), atol=0.04, rtol=0
+                m.weight.std() * math.sqrt(m.out_channels * m.weight[0, 0].numel() / 2),
+                torch.tensor(1.0),
+                atol=0.04,
+                rtol=0,
             )
 
 
@@ -368,7 +389,9 @@ def test_a_preactivated_block_is_its_formula(outputs, stride):
     first = block.norm1(x).relu()
     inner = F.conv2d(first, block.conv1.weight, stride=stride, padding=1)
     residual = F.conv2d(block.norm2(inner).relu(), block.conv2.weight, padding=1)
-    assert_close(block(x), residual + (x if stride == 1 else F.conv2d(first, block.shortcut.weight, stride=2)))
+    assert_close(
+        block(x), residual + (x if stride == 1 else F.conv2d(first, block.shortcut.weight, stride=2))
+    )
 
 
 def test_the_shortcut_of_option_a_is_the_subsampled_input():
@@ -392,7 +415,11 @@ def test_every_layer_of_a_densenet_hands_its_input_on(name, net):
 
 def test_allconv_as_published_is_the_layer_list_of_the_program():
     def step(inputs, outputs, size, padding):
-        return [nn.Conv2d(inputs, outputs, size, 1, padding, bias=False), nn.BatchNorm2d(outputs), Approximate()]
+        return [
+            nn.Conv2d(inputs, outputs, size, 1, padding, bias=False),
+            nn.BatchNorm2d(outputs),
+            Approximate(),
+        ]
 
     class Approximate(nn.Module):
         def forward(self, x):
@@ -408,7 +435,9 @@ def test_allconv_as_published_is_the_layer_list_of_the_program():
     lend(theirs, to=ours)
     images = torch.rand(2, 3, 32, 32)
     assert_close(ours.eval()(images), theirs.eval()(images))
-    assert not torch.allclose(models.build("allconv", 10).eval()(images), models.build("allconv:as_published=1", 10).eval()(images))
+    assert not torch.allclose(
+        models.build("allconv", 10).eval()(images), models.build("allconv:as_published=1", 10).eval()(images)
+    )
 
 
 # ---- the classifier
@@ -425,7 +454,9 @@ def test_a_classifier_normalises_by_its_own_statistics():
 def test_a_classifier_has_the_features_of_its_network_behind_filter_and_normalisation():
     net, images = _built("resnet8").eval(), torch.rand(3, 2, 8, 8)
     model = models.Classifier(net, torch.tensor([0.5, 0.25]), torch.tensor([0.25, 0.5]), nn.AvgPool2d(2))
-    by_hand = (F.avg_pool2d(images, 2) - torch.tensor([0.5, 0.25])[:, None, None]) / torch.tensor([0.25, 0.5])[:, None, None]
+    by_hand = (F.avg_pool2d(images, 2) - torch.tensor([0.5, 0.25])[:, None, None]) / torch.tensor(
+        [0.25, 0.5]
+    )[:, None, None]
     assert_close(model.features(images), net.features(by_hand))
     assert_close(model(images), net.head(model.features(images)))
 

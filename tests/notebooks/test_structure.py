@@ -18,7 +18,9 @@ from specfreq.core.errors import UserError
 ROOT = Path(__file__).parents[2]
 STUDIES = execution.studies(ROOT)
 LONGEST = 25  # lines of a cell
-ABSOLUTE = re.compile(r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)""")
+ABSOLUTE = re.compile(
+    r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)"""
+)
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -33,12 +35,18 @@ def problems(notebook: NotebookNode) -> list[str]:
         found.append("no cell is tagged nbval-check-output: nothing is compared")
     for number, cell in code:
         found += [f"cell {number}: {p}" for p in (*source(cell), *figure(cell), *outputs(cell))]
-    found += [f"cell {n}: an absolute path" for n, cell in enumerate(notebook.cells, 1) if ABSOLUTE.search(all_text(cell))]
+    found += [
+        f"cell {n}: an absolute path"
+        for n, cell in enumerate(notebook.cells, 1)
+        if ABSOLUTE.search(all_text(cell))
+    ]
     return found
 
 
 def all_text(cell: NotebookNode) -> str:
-    shown = [text for o in cell.get("outputs", []) for text in (o.get("text", ""), *o.get("data", {}).values())]
+    shown = [
+        text for o in cell.get("outputs", []) for text in (o.get("text", ""), *o.get("data", {}).values())
+    ]
     return "\n".join([cell.source, *map(str, shown)])
 
 
@@ -75,7 +83,9 @@ def source(cell: NotebookNode) -> list[str]:
     except SyntaxError as error:
         return [*found, f"not Python: {error}"]
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    return found + [f"defines {ast.unparse(n).splitlines()[0]}" for n in ast.walk(tree) if isinstance(n, definitions)]
+    return found + [
+        f"defines {ast.unparse(n).splitlines()[0]}" for n in ast.walk(tree) if isinstance(n, definitions)
+    ]
 
 
 def draws(cell: NotebookNode) -> bool:
@@ -142,7 +152,9 @@ def test_launch_buttons_open_files_that_exist():
 
 def test_no_two_figures_share_a_name():
     cells = [cell for path in STUDIES.values() for cell in nbformat.read(path, as_version=4).cells]
-    names = [cell.metadata.mystnb.figure.name for cell in cells if "figure" in cell.metadata.get("mystnb", {})]
+    names = [
+        cell.metadata.mystnb.figure.name for cell in cells if "figure" in cell.metadata.get("mystnb", {})
+    ]
     assert names and len(names) == len(set(names))
 
 
@@ -157,9 +169,12 @@ def notebook():
         "image": {"alt": "Line chart of power that falls with frequency.", "classes": "dark-light"},
     }
     cells = [
-        new_markdown_cell("# Spectra\n\n**What do images contain?**\n\nMuch, see https://example.org/home/page."),
+        new_markdown_cell(
+            "# Spectra\n\n**What do images contain?**\n\nMuch, see https://example.org/home/page."
+        ),
         new_code_cell(
-            'epochs: int = 2  # passes\nprofile: str = "quick"  # the name of its record', metadata={"tags": ["parameters"]}
+            'epochs: int = 2  # passes\nprofile: str = "quick"  # the name of its record',
+            metadata={"tags": ["parameters"]},
         ),
         new_code_cell("figures.profile(power)", metadata={"mystnb": about}),
         new_code_cell("print(1)", metadata={"tags": ["nbval-check-output"]}, execution_count=3),
@@ -189,7 +204,10 @@ def relabel(cell, *path, to=None):
     return apply
 
 
-WARNING = [new_output("stream", name="stderr", text="UserWarning"), new_output("stream", name="stdout", text="1\n")]
+WARNING = [
+    new_output("stream", name="stderr", text="UserWarning"),
+    new_output("stream", name="stdout", text="1\n"),
+]
 ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
 
 
@@ -201,7 +219,10 @@ ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
         (damage(0, source="# Spectra\n\nSee below.\n\nWhat is there?"), "the first line asks no question"),
         (damage(1, source="epochs = 2"), "write name: type = value"),
         (damage(1, source="epochs: int = '2'  # passes"), "epochs='2' is refused"),
-        (damage(1, source='epochs: int = 2\nprofile: str = "quick"  # record'), "epochs does not say what it is"),
+        (
+            damage(1, source='epochs: int = 2\nprofile: str = "quick"  # record'),
+            "epochs does not say what it is",
+        ),
         (damage(1, source='profile: str = "laptop"  # record'), "no parameter profile with default 'quick'"),
         (relabel(1, "tags", to=[]), "0 cells are tagged parameters"),
         (relabel(2, "tags", to=["parameters"]), "2 cells are tagged parameters"),
@@ -212,7 +233,10 @@ ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
         (damage(2, source="figures.profile("), "cell 3: not Python"),
         (damage(2, source="print(power)"), "cell 3: describes a figure and draws none"),
         (damage(2, metadata={}), "cell 3: its figure has no caption"),
-        (relabel(2, "mystnb", "figure", to=NotebookNode(name="fig-power")), "cell 3: its figure has no caption"),
+        (
+            relabel(2, "mystnb", "figure", to=NotebookNode(name="fig-power")),
+            "cell 3: its figure has no caption",
+        ),
         (relabel(2, "mystnb", "figure", "name", to="power"), "cell 3: its figure has no name"),
         (relabel(2, "mystnb", "image", "alt", to="a plot"), "cell 3: its figure has no alt text"),
         (relabel(2, "mystnb", "image", "classes", to=""), "cell 3: its figure has no class dark-light"),
@@ -223,8 +247,14 @@ ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
         (damage(3, outputs=ERROR), "cell 4: an error or a warning is kept"),
         (damage(3, outputs=[]), "cell 4: tagged nbval-check-output without reference output"),
         (damage(3, execution_count=None), "cell 4: tagged nbval-check-output without reference output"),
-        (damage(3, outputs=[new_output("stream", text="1\n" * 11)]), "cell 4: its reference output is no short text"),
-        (damage(3, outputs=[], execution_count=None, metadata={"tags": []}), "no cell is tagged nbval-check-output"),
+        (
+            damage(3, outputs=[new_output("stream", text="1\n" * 11)]),
+            "cell 4: its reference output is no short text",
+        ),
+        (
+            damage(3, outputs=[], execution_count=None, metadata={"tags": []}),
+            "no cell is tagged nbval-check-output",
+        ),
         (damage(3, source="open('/home/me/data')"), "cell 4: an absolute path"),
         (damage(3, outputs=[new_output("stream", text="wrote /tmp/x\n")]), "cell 4: an absolute path"),
         (damage(0, source="# Spectra\n\nWhat is in C:\\data?"), "cell 1: an absolute path"),

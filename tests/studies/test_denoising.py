@@ -22,7 +22,8 @@ def test_a_picture_is_the_centre_of_the_photograph():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "message"), [("dog", 64, "unknown picture"), ("cat", 1, "from 2 to"), ("cat", 9999, "from 2")]
+    ("name", "side", "message"),
+    [("dog", 64, "unknown picture"), ("cat", 1, "from 2 to"), ("cat", 9999, "from 2")],
 )
 def test_a_picture_that_is_not_there_is_refused(name, side, message):
     with pytest.raises(UserError, match=message):
@@ -34,7 +35,9 @@ def test_noise_has_its_standard_deviation_and_ratio():
     given = denoising.noisy(clean, 0.1, seed=1)
     assert_close((given - clean).std(), torch.tensor(0.1), rtol=0.02, atol=0)
     assert_close(denoising.psnr(given, clean), torch.full((4,), 20.0, dtype=torch.float64), rtol=0, atol=0.3)
-    assert torch.equal(given, denoising.noisy(clean, 0.1, seed=1)) and not torch.equal(given, denoising.noisy(clean, 0.1))
+    assert torch.equal(given, denoising.noisy(clean, 0.1, seed=1)) and not torch.equal(
+        given, denoising.noisy(clean, 0.1)
+    )
 
 
 def test_of_pure_noise_the_largest_weight_is_best_and_the_discrepancy_keeps_to_the_noise():
@@ -71,7 +74,9 @@ def test_the_program_is_further_from_the_minimiser_and_loses_the_mean(small):
     ours, program = found["ours"], found["program"]
     assert (ours["excess energy (%)"] <= 0.01).all() and (ours["drift of the mean (%)"] <= 1e-4).all()
     assert (program["distance (%)"] > 10 * ours["distance (%)"]).all()
-    assert (program["drift of the mean (%)"] > 0.01).all() and (program["excess energy (%)"] > ours["excess energy (%)"]).all()
+    assert (program["drift of the mean (%)"] > 0.01).all() and (
+        program["excess energy (%)"] > ours["excess energy (%)"]
+    ).all()
 
 
 def test_flat_images_have_no_energy_to_compare(small):
@@ -82,7 +87,9 @@ def test_flat_images_have_no_energy_to_compare(small):
 def test_a_disc_loses_height_at_the_speed_of_theory():
     flow = denoising.disc_flow(32, 8.0, 0.25, 16)
     speed = (flow.found[0] - flow.found[4]) / flow.times[4]
-    assert float(speed * flow.extinction) == pytest.approx(1.05, abs=0.06)  # the border of a disc of pixels is longer
+    assert float(speed * flow.extinction) == pytest.approx(
+        1.05, abs=0.06
+    )  # the border of a disc of pixels is longer
     assert abs(float(flow.found[-1])) < 1e-6
 
 
@@ -93,7 +100,13 @@ def test_rows_of_the_record_pair_images(small):
     assert set(psnr) == {"noisy", "gaussian-blur", "total-variation", "total-variation:by-discrepancy"}
     assert all(row["seeds"] == list(range(7)) for row in psnr.values())
     assert psnr["total-variation:by-discrepancy"]["mean"] <= psnr["total-variation"]["mean"]
-    assert {r["arm"] for r in rows if r["quantity"] == "iterations" and r["stands_for"] != "ours"} == set(tv.ALGORITHMS)
-    assert {r["arm"] for r in rows if r["stands_for"] == "ours"} == {"ours", "program", *(f"{q} alone" for q in tv.QUIRKS)}
+    assert {r["arm"] for r in rows if r["quantity"] == "iterations" and r["stands_for"] != "ours"} == set(
+        tv.ALGORITHMS
+    )
+    assert {r["arm"] for r in rows if r["stands_for"] == "ours"} == {
+        "ours",
+        "program",
+        *(f"{q} alone" for q in tv.QUIRKS),
+    }
     program = [row for row in rows if row["arm"] == "program"]
     assert program and all(row["series"] == "as published" and row["stands_for"] == "ours" for row in program)

@@ -17,7 +17,9 @@ from specfreq.studies.generators.features import Network
 
 
 def gaussians(count: int, mean: np.ndarray, root: np.ndarray, *key: object) -> torch.Tensor:
-    return torch.randn(count, len(mean), generator=keyed(*key), dtype=torch.float64) @ torch.tensor(root).T + torch.tensor(mean)
+    return torch.randn(count, len(mean), generator=keyed(*key), dtype=torch.float64) @ torch.tensor(
+        root
+    ).T + torch.tensor(mean)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,10 @@ def kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def test_kid_of_one_block_is_the_formula():
-    x, y = torch.randn(30, 4, generator=keyed(0)).double(), torch.randn(30, 4, generator=keyed(1)).double() + 0.5
+    x, y = (
+        torch.randn(30, 4, generator=keyed(0)).double(),
+        torch.randn(30, 4, generator=keyed(1)).double() + 0.5,
+    )
     off = ~torch.eye(30, dtype=torch.bool)
     expected = kernel(x, x)[off].mean() + kernel(y, y)[off].mean() - 2 * kernel(x, y).mean()
     assert fidelity.kid(x, y, blocks=1) == (pytest.approx(float(expected), rel=1e-9), None, None)
@@ -81,7 +86,9 @@ def test_the_interval_of_kid_covers_the_truth_about_as_often_as_it_says():
     truth = sum(math.comb(3, k) * (normal[k] - moved[k]) ** 2 for k in (1, 2, 3))
     hits = 0
     for i in range(100):
-        x, y = (torch.randn(200, 1, generator=keyed("cover", i, j), dtype=torch.float64) + j for j in range(2))
+        x, y = (
+            torch.randn(200, 1, generator=keyed("cover", i, j), dtype=torch.float64) + j for j in range(2)
+        )
         _, low, high = fidelity.kid(x, y, blocks=10)
         hits += low <= truth <= high
     assert 85 <= hits <= 100
@@ -167,7 +174,9 @@ class Moments(torch.nn.Module):
 def judge(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
-        recipe = generators.Recipe(data="digits", train_size=60, width=4, latent=5, batch=30, epochs=1, bands=2, parts="bands")
+        recipe = generators.Recipe(
+            data="digits", train_size=60, width=4, latent=5, batch=30, epochs=1, bands=2, parts="bands"
+        )
         yield fidelity.Judge(recipe, Network("moments", "moments", Moments(), 1), 50, blocks=5, scales=4)
 
 
@@ -199,7 +208,13 @@ def test_rows_name_every_arm_and_are_computed_once(judge, monkeypatch):
     monkeypatch.setattr(judge, "compare", None)
     assert fidelity.rows(judge, [run]) == found
     assert [r["arm"] for r in found[::5]] == ["bands", fidelity.APART, fidelity.UNSEEN, fidelity.MIXED]
-    assert [r["quantity"] for r in found[:5]] == ["FID", "KID x 1000", "FID, band 1", "FID, band 2", "FID, residual"]
+    assert [r["quantity"] for r in found[:5]] == [
+        "FID",
+        "KID x 1000",
+        "FID, band 1",
+        "FID, band 2",
+        "FID, residual",
+    ]
     shared, apart = (next(r for r in found if r["arm"] == arm) for arm in ("bands", "bands, latents apart"))
     assert shared["values"] != apart["values"]
 
@@ -215,7 +230,9 @@ def test_features_of_a_classifier_are_what_its_linear_layer_sees(tmp_path, monke
     network, images = features.trained(run), run.image_set("test").images[:4] / 255
     with torch.inference_mode():
         assert_close(run.classifier().net.head(network(images) * network.unit), run.classifier()(images))
-        assert network(run.image_set("test").images / 255).square().mean().item() == pytest.approx(1, rel=1e-4)
+        assert network(run.image_set("test").images / 255).square().mean().item() == pytest.approx(
+            1, rel=1e-4
+        )
         assert_close(network(images.expand(-1, 3, -1, -1)), network(images))
     assert parts.luminance(images.expand(-1, 3, -1, -1)).shape == images.shape
 
@@ -223,7 +240,9 @@ def test_features_of_a_classifier_are_what_its_linear_layer_sees(tmp_path, monke
 def test_the_dissertations_comparison_sees_generator_0_only(judge):
     fields = judge.recipe.model_dump() | {"parts": "flow", "bands": 3}
     run, never = (generators.run(generators.Recipe(**fields | {"epochs": epochs})) for epochs in (1, 0))
-    found = fidelity.identity(judge, {"as trained": (run, False), "latents apart": (run, True), "never trained": (never, False)})
+    found = fidelity.identity(
+        judge, {"as trained": (run, False), "latents apart": (run, True), "never trained": (never, False)}
+    )
     assert max(max(r["values"]) for r in found if r["quantity"] == "difference") < 1e-3
     for arm in ("as trained", "latents apart", "never trained"):
         before, after = (r["mean"] for r in found if r["arm"] == arm and r["quantity"].startswith("FID"))

@@ -39,7 +39,9 @@ def trained(parts: torch.Tensor, recipe: Recipe, **options) -> dict[str, torch.T
     """All weights, averages and losses after a training on these parts."""
     channels, side = parts.shape[2:4]
     pairs = training.networks(recipe, channels, side)
-    average = torch.nn.ModuleList(p.generator for p in training.networks(recipe, channels, side)).requires_grad_(False)
+    average = torch.nn.ModuleList(
+        p.generator for p in training.networks(recipe, channels, side)
+    ).requires_grad_(False)
     history = training.fit(pairs, average, parts, recipe, **options)
     weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | average.state_dict()
     return weights | {"losses": torch.tensor([[row["discriminator"], row["generator"]] for row in history])}
@@ -85,7 +87,11 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_where():
 def test_the_average_of_decay_0_is_the_last_generator():
     images = parts.prepared(Recipe(**SMALL)).ranged
     weights = trained(images, Recipe(**SMALL, ema=0))
-    assert all(torch.equal(v, weights[k.replace("0.", "pairs/0.generator.", 1)]) for k, v in weights.items() if k.startswith("0."))
+    assert all(
+        torch.equal(v, weights[k.replace("0.", "pairs/0.generator.", 1)])
+        for k, v in weights.items()
+        if k.startswith("0.")
+    )
 
 
 def test_averaged_generators_have_batch_statistics_of_their_own():
@@ -96,7 +102,9 @@ def test_averaged_generators_have_batch_statistics_of_their_own():
     training.fit(pairs, average, parts.prepared(recipe).ranged, recipe)
     unflatten, convolution, norm = list(average[0])[:3]
     draws = (keyed(recipe.seed, "statistics", i) for i in range(training.SETTLING))
-    seen = [convolution(unflatten(torch.randn(recipe.batch, recipe.latent, generator=g))).double() for g in draws]
+    seen = [
+        convolution(unflatten(torch.randn(recipe.batch, recipe.latent, generator=g))).double() for g in draws
+    ]
     means = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
     variances = torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0)
     assert_close(norm.running_mean.double(), means, rtol=1e-5, atol=1e-6)
@@ -128,7 +136,11 @@ def test_a_generator_makes_the_images_that_its_discriminator_takes(side):
 
 
 def test_at_64_pixels_the_layers_are_those_of_the_paper():
-    shapes = [tuple(m.weight.shape[:2]) for m in Generator(100, 3, 128, 64) if isinstance(m, torch.nn.ConvTranspose2d)]
+    shapes = [
+        tuple(m.weight.shape[:2])
+        for m in Generator(100, 3, 128, 64)
+        if isinstance(m, torch.nn.ConvTranspose2d)
+    ]
     assert shapes == [(100, 1024), (1024, 512), (512, 256), (256, 128), (128, 3)]
 
 
@@ -155,7 +167,9 @@ def test_the_cost_of_a_step_is_what_torch_counts_while_it_is_taken():
     recipe = Recipe(**SMALL | {"train_size": 16, "epochs": 1}, parts="bands")
     images = parts.prepared(recipe).ranged
     with FlopCounterMode(display=False) as counter:
-        trained(images, recipe.model_copy(update={"ema": 0.0}))  # statistics of averages are no part of a step
+        trained(
+            images, recipe.model_copy(update={"ema": 0.0})
+        )  # statistics of averages are no part of a step
     expected = 3 * training.cost(5, 1, training.matched(recipe, 1, 8), 8)
     assert counter.get_total_flops() / 2 / 16 == pytest.approx(expected)
 
@@ -271,7 +285,9 @@ def test_an_edited_recipe_is_noticed(runs, tmp_path):
 
 def test_the_key_leaves_out_what_has_no_effect():
     assert generators.key_of(Recipe(**SMALL)) == generators.key_of(Recipe(**SMALL | {"bands": 7}))
-    assert generators.key_of(Recipe(**SMALL, parts="bands")) != generators.key_of(Recipe(**SMALL | {"bands": 7}, parts="bands"))
+    assert generators.key_of(Recipe(**SMALL, parts="bands")) != generators.key_of(
+        Recipe(**SMALL | {"bands": 7}, parts="bands")
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +309,10 @@ def test_images_that_no_dcgan_makes_are_refused_before_any_work(tmp_path, monkey
     from PIL import Image
 
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
-    for name, size, message in [("odd", (12, 12), "8, 16, 32, 64 or 128"), ("wide", (32, 16), "make squares")]:
+    for name, size, message in [
+        ("odd", (12, 12), "8, 16, 32, 64 or 128"),
+        ("wide", (32, 16), "make squares"),
+    ]:
         for i in range(5):
             (tmp_path / name).mkdir(exist_ok=True)
             Image.new("RGB", size).save(tmp_path / name / f"{i}.png")

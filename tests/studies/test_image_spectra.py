@@ -35,7 +35,9 @@ def test_the_centroid_of_a_grating_is_its_frequency_without_a_window():
 def test_with_a_window_the_mean_does_not_leak_into_the_centroid():
     """Dropping the bin at 0 alone would leave what the window spreads around it: brighter pictures would look smoother."""
     dark, bright = (image_spectra.summarise(gratings([8], brightness=b)).centroids for b in (0.25, 0.75))
-    assert dark[image_spectra.WITHOUT].numpy() == pytest.approx(bright[image_spectra.WITHOUT].numpy(), rel=0.01)
+    assert dark[image_spectra.WITHOUT].numpy() == pytest.approx(
+        bright[image_spectra.WITHOUT].numpy(), rel=0.01
+    )
     assert dark[image_spectra.WITHOUT].numpy() == pytest.approx(8 / 32, rel=0.02)
     assert (dark[image_spectra.WITH] > 1.5 * bright[image_spectra.WITH]).all()
 
@@ -78,7 +80,9 @@ def test_halves_keep_what_they_say():
 def test_of_pictures_of_equal_contrast_the_first_is_shown():
     pixels = torch.randint(256, (1, 3, 19, 23), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     order = torch.randperm(pixels[0].numel(), generator=torch.Generator().manual_seed(1))
-    alike = pixels.flatten()[order].view_as(pixels)  # the same values elsewhere: the same variance, summed in another order
+    alike = pixels.flatten()[order].view_as(
+        pixels
+    )  # the same values elsewhere: the same variance, summed in another order
     for pair in (torch.cat([pixels, alike]), torch.cat([alike, pixels])):
         images = ImageSet(pair, torch.zeros(2, dtype=torch.int64), ("a",), "alike")
         assert image_spectra.halves(images)["picture"].equal(pair[:1].double() / 255)

@@ -24,7 +24,9 @@ def test_a_disc_peaks_where_theory_says(height):
 def test_spectra_of_classes_are_means_of_their_images(small):
     found = spectral_tv.summarise(small, 3, 1 / 14)
     parts = tv.transform(small.images[small.labels == 2].float() / 255, 3, 1 / 14)
-    assert_close(found.spectra[small.classes[2]], parts.phi.double().abs().mean((1, 2, 3, 4)), rtol=1e-5, atol=0)
+    assert_close(
+        found.spectra[small.classes[2]], parts.phi.double().abs().mean((1, 2, 3, 4)), rtol=1e-5, atol=0
+    )
     assert found.fine.shape == (7,) and ((found.fine >= 0) & (found.fine <= 1)).all()
     assert found.radial.shape[0] == 4
     assert_close(found.times, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64) / 14)
@@ -71,7 +73,12 @@ def test_a_warm_start_saves_iterations(small):
 def test_the_record_holds_departures_in_percent(small):
     x = small.images[:2].float() / 255
     content = spectral_tv.content(
-        small, spectral_tv.summarise(small, 2, 1 / 14), spectral_tv.invariances(x, 2, 1 / 14), [8.0, 12.0], 2, 1 / 14
+        small,
+        spectral_tv.summarise(small, 2, 1 / 14),
+        spectral_tv.invariances(x, 2, 1 / 14),
+        [8.0, 12.0],
+        2,
+        1 / 14,
     )
     rows = {(row["arm"], row["quantity"]): row for row in content["arms"]}
     assert rows["disc", "departure of the peak"]["seeds"] == [0, 1]
@@ -81,7 +88,18 @@ def test_the_record_holds_departures_in_percent(small):
 
 
 def test_costs_come_from_the_published_record(monkeypatch):
-    row = {"case": "1 x 1x8x8", "start": "warm", "tol": 1e-4, "seconds": 1.234, "iterations": 4321, "error": 0.0567}
+    row = {
+        "case": "1 x 1x8x8",
+        "start": "warm",
+        "tol": 1e-4,
+        "seconds": 1.234,
+        "iterations": 4321,
+        "error": 0.0567,
+    }
     monkeypatch.setattr(spectral_tv.records, "content", lambda study, key: {"spectral": [row]}[key])
     (line,) = spectral_tv.published_costs()
-    assert line["seconds"] == "1.23" and line["iterations"] == "4,321" and line["error of the bands (%)"] == "5.7"
+    assert (
+        line["seconds"] == "1.23"
+        and line["iterations"] == "4,321"
+        and line["error of the bands (%)"] == "5.7"
+    )

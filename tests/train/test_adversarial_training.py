@@ -32,7 +32,11 @@ def images():
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
     stripes = torch.sin(torch.arange(12)[None, :] * (labels[:, None] + 1) * 0.7)
-    x = 0.5 + 0.3 * stripes[:, None, None, :].expand(-1, 2, 12, -1) + 0.2 * torch.randn(90, 2, 12, 12, generator=g)
+    x = (
+        0.5
+        + 0.3 * stripes[:, None, None, :].expand(-1, 2, 12, -1)
+        + 0.2 * torch.randn(90, 2, 12, 12, generator=g)
+    )
     return (x.clamp(0, 1) * 255).to(torch.uint8), labels
 
 
@@ -41,7 +45,9 @@ class Watched(nn.Module):
 
     def __init__(self, norm="batch"):
         super().__init__()
-        self.net = models.Classifier(models.build(f"resnet8:norm={norm}", 3, 2, 0), torch.full((2,), 0.5), torch.full((2,), 0.25))
+        self.net = models.Classifier(
+            models.build(f"resnet8:norm={norm}", 3, 2, 0), torch.full((2,), 0.5), torch.full((2,), 0.25)
+        )
         self.shown = []
 
     def forward(self, x):
@@ -67,8 +73,13 @@ def test_one_step_is_the_step_of_the_formula():
     """A linear network, whose slope is known: the start by the image's seed, the step, the ball, the box; then sgd."""
     weight, g = torch.empty(2, 4), torch.Generator().manual_seed(3)
     nn.init.uniform_(weight, -0.5, 0.5, generator=g)
-    x, y = torch.rand(8, 1, 2, 2, generator=g).round(decimals=1), torch.arange(8) % 2  # some are 0 and 1: the box counts
-    model = models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1))
+    x, y = (
+        torch.rand(8, 1, 2, 2, generator=g).round(decimals=1),
+        torch.arange(8) % 2,
+    )  # some are 0 and 1: the box counts
+    model = models.Classifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1)
+    )
     model.net[1].weight.data = weight.clone()
     plain = {"schedule": "constant", "weight_decay": 0, "momentum": 0, "shift": 0, "flip": False}
     train.fit(model, x, y, changed(epochs=1, batch=8, lr=0.1, eps=20, alpha=25, seed=6, **plain))
@@ -86,7 +97,10 @@ def test_one_step_is_the_step_of_the_formula():
 def test_attacked_views_stay_in_their_balls_and_in_the_box(images):
     """Also those that an augmentation had put outside the box: they come in."""
     plain, model = Watched(), Watched()
-    for watched, recipe in ((plain, changed(adversary="none", epochs=1, batch=90)), (model, changed(epochs=1, batch=90))):
+    for watched, recipe in (
+        (plain, changed(adversary="none", epochs=1, batch=90)),
+        (model, changed(epochs=1, batch=90)),
+    ):
         train.fit(watched, *images, recipe, augmentation=augment.build(MIXED))
     ((_, clean),) = plain.shown
     (_, begun), (_, found) = model.shown[:2]
@@ -105,7 +119,9 @@ def test_an_attack_depends_on_the_image_and_not_on_its_batch(images):
         train.fit(model, *images, changed(epochs=1, batch=batch), augmentation=augment.build("apr-p:p=0"))
         begun[batch], found[batch] = (views.view(2, batch, 2, 12, 12)[:, :10] for _, views in model.shown[:2])
     assert torch.equal(begun[10], begun[30])
-    assert ((found[10] - found[30]).abs() > 1e-6).float().mean() < 0.001  # where a slope is 0 but for rounding
+    assert (
+        (found[10] - found[30]).abs() > 1e-6
+    ).float().mean() < 0.001  # where a slope is 0 but for rounding
     assert (begun[10][0] - begun[10][1]).abs().max() > 8 / 255
 
 
@@ -148,8 +164,18 @@ def test_an_interrupted_training_resumes_to_the_same_bits(images, tmp_path, vari
     whole, again = Watched(), Watched()
     expected = train.fit(whole, *images, recipe, augmentation=mixed)
     with pytest.raises(Stopped):
-        train.fit(Watched(), *images, recipe, augmentation=mixed, checkpoints=Checkpoints(tmp_path / "c", every=0), after_step=stop)
-    assert train.fit(again, *images, recipe, augmentation=mixed, checkpoints=Checkpoints(tmp_path / "c")) == expected
+        train.fit(
+            Watched(),
+            *images,
+            recipe,
+            augmentation=mixed,
+            checkpoints=Checkpoints(tmp_path / "c", every=0),
+            after_step=stop,
+        )
+    assert (
+        train.fit(again, *images, recipe, augmentation=mixed, checkpoints=Checkpoints(tmp_path / "c"))
+        == expected
+    )
     assert_same_bits(state(whole), state(again))
 
 
@@ -170,7 +196,9 @@ def test_a_compiled_network_is_attacked_the_same_within_rounding():
     x, y = torch.rand(24, 1, 2, 2, generator=g), torch.arange(24) % 2
     weight = torch.randn(2, 4, generator=g)
     for compiled in (False, True):
-        model = models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1))
+        model = models.Classifier(
+            nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1)
+        )
         model.net[1].weight.data = weight.clone()
         train.fit(model, x, y, changed(batch=8, shift=0, flip=False, eps=40, alpha=30, compile=compiled))
         ends.append(model.net[1].weight.detach())
@@ -182,7 +210,9 @@ def test_streamed_images_are_attacked(imagenet_folder, tmp_path):
     images = data.load(f"folder:{folder}?size=32&stream=1", "train")
     losses = []
     for adversary in ("none", "fgsm"):
-        model = models.Classifier(models.build("resnet8", 3, 3, 0), torch.full((3,), 0.5), torch.full((3,), 0.25))
+        model = models.Classifier(
+            models.build("resnet8", 3, 3, 0), torch.full((3,), 0.5), torch.full((3,), 0.25)
+        )
         recipe = changed(adversary=adversary, epochs=1, batch=9, crop="random-resized")
         losses.append(train.fit(model, images, images.labels, recipe)[0]["loss"])
     assert losses[1] > losses[0]
@@ -206,7 +236,9 @@ def test_it_learns_what_attacks_cannot_take_away():
         train.fit(model, x, labels, recipe)
         weight = (model.net[1].weight[1] - model.net[1].weight[0]).detach()
         worst = (x - 8 / 255 * (sign * weight.sign())[:, :, None, None]).clamp(0, 1)
-        accuracy[adversary] = [100 * float((logits(model, seen).argmax(1) == labels).float().mean()) for seen in (x, worst)]
+        accuracy[adversary] = [
+            100 * float((logits(model, seen).argmax(1) == labels).float().mean()) for seen in (x, worst)
+        ]
     (clean, attacked), (clean_robust, attacked_robust) = accuracy["none"], accuracy["fgsm"]
     assert clean == 100 and attacked < 50
     assert clean_robust < 95 and attacked_robust > 85
@@ -234,15 +266,20 @@ def test_fields_that_have_no_effect_do_not_change_the_key():
     plain = Experiment(**fields)
     assert Experiment(**fields, eps=4, alpha=2, attack_mode="train").key == plain.key
     keys = [
-        Experiment(**fields, adversary="fgsm", **other).key for other in ({}, {"eps": 4}, {"alpha": 4}, {"attack_mode": "train"})
+        Experiment(**fields, adversary="fgsm", **other).key
+        for other in ({}, {"eps": 4}, {"alpha": 4}, {"attack_mode": "train"})
     ]
     assert len({plain.key, *keys}) == 5
 
 
 def test_what_cannot_be_attacked_is_refused(images):
-    with pytest.raises(UserError, match=r"reach from .*; attacked images stay in \[0, 1\], so leave out the filter"):
+    with pytest.raises(
+        UserError, match=r"reach from .*; attacked images stay in \[0, 1\], so leave out the filter"
+    ):
         train.fit(Watched(), images[0] / 255 - 0.5, images[1], RECIPE)
-    with pytest.raises(UserError, match=r"eps=0.03 is refused: it is counted in 255ths; for 0.03 of \[0, 1\] write 7.65"):
+    with pytest.raises(
+        UserError, match=r"eps=0.03 is refused: it is counted in 255ths; for 0.03 of \[0, 1\] write 7.65"
+    ):
         Experiment(adversary="fgsm", eps=0.03)
     for bad in ({"eps": -1}, {"alpha": 300}, {"adversary": "pgd"}, {"attack_mode": "both"}):
         with pytest.raises(ValueError):
@@ -255,7 +292,9 @@ def apart(norm: str, team=None, checkpoints=None, after_step=None):
 
     g, labels = torch.Generator().manual_seed(0), torch.arange(101) % 3  # batches of 20 and 21
     x = torch.rand(101, 1, 8, 8, generator=g, dtype=torch.float64) / 2 + labels[:, None, None, None] / 6
-    model = models.Classifier(models.build(f"resnet8:norm={norm}", 3, 1), torch.zeros(1), torch.ones(1)).double()
+    model = models.Classifier(
+        models.build(f"resnet8:norm={norm}", 3, 1), torch.zeros(1), torch.ones(1)
+    ).double()
     recipe = changed(batch=24, ema=0.5, seed=4, eps=20, attack_mode="eval" if norm == "group" else "train")
     history = train.fit(
         model,
@@ -267,7 +306,9 @@ def apart(norm: str, team=None, checkpoints=None, after_step=None):
         checkpoints=checkpoints,
         after_step=after_step,
     )
-    curves = {key: torch.tensor([row[key] for row in history], dtype=torch.float64) for key in ("loss", "robust")}
+    curves = {
+        key: torch.tensor([row[key] for row in history], dtype=torch.float64) for key in ("loss", "robust")
+    }
     return {**model.state_dict(), **curves}
 
 
@@ -301,7 +342,9 @@ def test_two_processes_take_the_steps_of_one_and_resume_to_the_same_bits(tmp_pat
     del expected["robust"]  # the first process asks about its share of the batch
     for name, value in expected.items():
         for results in (first, second):
-            assert_close(results[f"group/{name}"], value, rtol=1e-8, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+            assert_close(
+                results[f"group/{name}"], value, rtol=1e-8, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            )
     for name in first:
         training, _, rest = name.partition("/")
         if training == "batch":

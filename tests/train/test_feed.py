@@ -58,7 +58,10 @@ class Member(Team):
 
 def shown(images, augmentation=None, batch=64, rank=0, size=1, seed=0):
     """All views in order of the epoch, (views, 2 epochs x images, C, H, W)."""
-    recipe, network = train.Recipe(epochs=2, batch=batch, lr=0.01, shift=2, border="reflect", seed=seed), Recorder()
+    recipe, network = (
+        train.Recipe(epochs=2, batch=batch, lr=0.01, shift=2, border="reflect", seed=seed),
+        Recorder(),
+    )
     train.fit(network, *images, recipe, augmentation=augmentation, team=Member(rank, size))
     views = 2 if augmentation else 1
     return torch.cat([torch.stack(x.chunk(views)) for x in network.seen], dim=1)
@@ -78,7 +81,12 @@ def test_what_happens_to_an_image_does_not_depend_on_the_number_of_processes(ima
     alone, batch = shown(images, augmentation, batch=60), 60
     first, second = (shown(images, augmentation, batch=60, rank=rank, size=2) for rank in (0, 1))
     together = torch.cat(
-        [half for pair in zip(first.split(batch // 2, 1), second.split(batch // 2, 1), strict=True) for half in pair], 1
+        [
+            half
+            for pair in zip(first.split(batch // 2, 1), second.split(batch // 2, 1), strict=True)
+            for half in pair
+        ],
+        1,
     )
     assert torch.equal(together, alone)
 
@@ -97,7 +105,9 @@ def test_epochs_and_seeds_differ_and_every_image_comes_once_an_epoch(images):
     assert not torch.equal(feed.order(0), feed.order(1))
     assert not torch.equal(shown(images, seed=0), shown(images, seed=1))
     first, second = shown(images)[0].split(300)
-    assert not torch.equal(first.flatten(1).sort(0)[0], second.flatten(1).sort(0)[0])  # other crops, not only another order
+    assert not torch.equal(
+        first.flatten(1).sort(0)[0], second.flatten(1).sort(0)[0]
+    )  # other crops, not only another order
 
 
 def test_shifts_and_flips_are_uniform(images):

@@ -19,7 +19,13 @@ import pytest
 
 RECIPES = {
     "sgd": {"augment": "apr-p:p=0.5", "ema": 0.9, "label_smoothing": 0.1},
-    "adam": {"optimizer": "adam", "lr": 0.003, "schedule": "cosine", "augment": "apr-p:donor=batch,per=batch", "shift": 1},
+    "adam": {
+        "optimizer": "adam",
+        "lr": 0.003,
+        "schedule": "cosine",
+        "augment": "apr-p:donor=batch,per=batch",
+        "shift": 1,
+    },
 }
 COMMON = {"data": "digits", "train_size": 120, "test_size": 40, "epochs": 8, "batch": 30}
 MOST = 400  # kills, before the test gives up
@@ -64,11 +70,16 @@ def killer(which: str, folder: Path) -> None:
         os.environ["SPECFREQ_RUNS"] = str(folder / runs)
         if log is not None:
             steps = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            loop.fit = partial(fit, after_step=lambda epoch, step: os.write(steps, f"{epoch * 4 + step}\n".encode()))
+            loop.fit = partial(
+                fit, after_step=lambda epoch, step: os.write(steps, f"{epoch * 4 + step}\n".encode())
+            )
         specfreq.run(asked, checkpoint_every=0)
 
     training("whole")  # in this process: what torch imports at the first step, the children have
-    logs, patience = [], 0.1  # seconds; adapted to the machine, so that most children get somewhere and none gets far
+    logs, patience = (
+        [],
+        0.1,
+    )  # seconds; adapted to the machine, so that most children get somewhere and none gets far
     while len(logs) < MOST:
         log = folder / f"{len(logs)}.log"
         child = in_child(partial(training, "killed", log))
@@ -95,7 +106,13 @@ def test_a_training_killed_many_times_ends_in_the_same_bits(which, tmp_path):
         whole, killed = ((tmp_path / runs / key / name).read_bytes() for runs in ("whole", "killed"))
         assert whole == killed, name
     files = [p.name for p in (tmp_path / "killed" / key).iterdir() if p.is_file()]
-    assert sorted(files) == ["experiment.json", "history.csv", "lock", "model.safetensors", "provenance.json"], "something is left"
+    assert sorted(files) == [
+        "experiment.json",
+        "history.csv",
+        "lock",
+        "model.safetensors",
+        "provenance.json",
+    ], "something is left"
     steps = [step for log in logs for step in log]
     assert steps == sorted(set(steps)), "a step that was saved was computed again"
     assert max(steps) == 32

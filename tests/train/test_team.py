@@ -32,11 +32,20 @@ def trained(norm: str, checkpoints=None, after_step=None):
     team, g = team.join("cpu"), torch.Generator().manual_seed(0)
     labels = torch.arange(101) % 3  # batches of 20 and 21: the two shares of some differ in size
     images = torch.rand(101, 1, 8, 8, generator=g, dtype=torch.float64) / 2 + labels[:, None, None, None] / 6
-    model = models.Classifier(models.build(f"resnet8:norm={norm}", 3, 1), torch.zeros(1), torch.ones(1)).double()
+    model = models.Classifier(
+        models.build(f"resnet8:norm={norm}", 3, 1), torch.zeros(1), torch.ones(1)
+    ).double()
     mixed = augment.build("apr-p:p=0.5")
     recipe = train.Recipe(**RECIPE)
     history = train.fit(
-        model, images, labels, recipe, augmentation=mixed, team=team, checkpoints=checkpoints, after_step=after_step
+        model,
+        images,
+        labels,
+        recipe,
+        augmentation=mixed,
+        team=team,
+        checkpoints=checkpoints,
+        after_step=after_step,
     )
     return model.state_dict(), history, team
 
@@ -103,7 +112,9 @@ def test_without_synchronised_batches_two_processes_are_near_one_and_agree_with_
 def test_two_processes_resume_to_the_same_bits(both):
     for results in both:
         resumed = named(results, "resumed")
-        assert resumed and all(torch.equal(value, named(results, "group")[name]) for name, value in resumed.items())
+        assert resumed and all(
+            torch.equal(value, named(results, "group")[name]) for name, value in resumed.items()
+        )
 
 
 def test_torchrun_trains_an_experiment_once_and_one_process_speaks(tmp_path):
@@ -112,7 +123,9 @@ def test_torchrun_trains_an_experiment_once_and_one_process_speaks(tmp_path):
     command = [*TORCHRUN, "-m", "specfreq", "train", *options.split()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    asked = Experiment(data="digits", train_size=60, test_size=20, epochs=1, batch=20, model="resnet8:norm=group")
+    asked = Experiment(
+        data="digits", train_size=60, test_size=20, epochs=1, batch=20, model="resnet8:norm=group"
+    )
     assert done.stdout.count(asked.key) == 2 and done.stdout.count("images") == 1
     assert "lightning" not in done.stderr.lower() and "distributed" not in done.stderr.lower()
     origin = storage.read_json(tmp_path / asked.key / "provenance.json")

@@ -25,12 +25,18 @@ def images():
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
     stripes = torch.sin(torch.arange(12)[None, :] * (labels[:, None] + 1) * 0.7)
-    x = 0.5 + 0.2 * stripes[:, None, None, :].expand(-1, 2, 12, -1) + 0.1 * torch.randn(90, 2, 12, 12, generator=g)
+    x = (
+        0.5
+        + 0.2 * stripes[:, None, None, :].expand(-1, 2, 12, -1)
+        + 0.1 * torch.randn(90, 2, 12, 12, generator=g)
+    )
     return (x.clamp(0, 1) * 255).to(torch.uint8), labels
 
 
 def classifier(seed=0):
-    return models.Classifier(models.build("resnet8", 3, 2, seed), torch.full((2,), 0.5), torch.full((2,), 0.25))
+    return models.Classifier(
+        models.build("resnet8", 3, 2, seed), torch.full((2,), 0.5), torch.full((2,), 0.25)
+    )
 
 
 def state(model):
@@ -112,7 +118,9 @@ def test_an_interrupted_training_resumes_to_the_same_bits(images, tmp_path, afte
     expected = train.fit(whole, *images, recipe, augmentation=mixed)
     kept = Checkpoints(tmp_path / "c", every=0)
     with pytest.raises(Stopped):
-        train.fit(resumed, *images, recipe, augmentation=mixed, checkpoints=kept, after_step=stop_after(*after))
+        train.fit(
+            resumed, *images, recipe, augmentation=mixed, checkpoints=kept, after_step=stop_after(*after)
+        )
     again = Dropping()  # nothing may be left from the process that was interrupted
     history = train.fit(again, *images, recipe, augmentation=mixed, checkpoints=Checkpoints(tmp_path / "c"))
     assert_same_bits(state(whole), state(again))
@@ -139,7 +147,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(images, tmp_path):
 
 
 def linear():
-    return models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1))
+    return models.Classifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1)
+    )
 
 
 STEP = train.Recipe(epochs=1, batch=8, lr=0.1, schedule="constant", weight_decay=0.01, shift=0, flip=False)
@@ -195,7 +205,9 @@ def test_averaged_weights_have_batch_statistics_of_their_own(images, changes):
     first = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     seen = []
     hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double()))
-    feed = Feed(pixels, Augmentation(), seed=recipe.seed, shift=recipe.shift, border=recipe.border, flip=recipe.flip)
+    feed = Feed(
+        pixels, Augmentation(), seed=recipe.seed, shift=recipe.shift, border=recipe.border, flip=recipe.flip
+    )
     with torch.no_grad():
         for (batch,) in feed.views(recipe.epochs, feed.order(recipe.epochs).tensor_split(6)):
             model(batch)
@@ -235,7 +247,11 @@ def test_a_compiled_training_resumes_to_the_same_bits(tmp_path):
     x, y = torch.rand(27, 1, 2, 2, generator=g), torch.arange(27) % 2
     recipe, ends = STEP.model_copy(update={"compile": True, "epochs": 2}), []
     start = state(linear())
-    for kept, stop in ((None, None), (Checkpoints(tmp_path / "c", every=0), (0, 3)), (Checkpoints(tmp_path / "c"), None)):
+    for kept, stop in (
+        (None, None),
+        (Checkpoints(tmp_path / "c", every=0), (0, 3)),
+        (Checkpoints(tmp_path / "c"), None),
+    ):
         model = linear()
         model.load_state_dict(start)
         with contextlib.suppress(Stopped):
@@ -276,7 +292,9 @@ def test_compilation_without_a_compiler_is_refused(images, monkeypatch):
 
 
 def test_crops_and_batches_that_do_not_fit_are_refused(images):
-    with pytest.raises(UserError, match="crop=random-resized does not fit images that are in memory; take crop=shift"):
+    with pytest.raises(
+        UserError, match="crop=random-resized does not fit images that are in memory; take crop=shift"
+    ):
         train.fit(classifier(), *images, RECIPE.model_copy(update={"crop": "random-resized"}))
     with pytest.raises(UserError, match="batches of 1 images are too small"):
         train.fit(classifier(), images[0][:1], images[1][:1], RECIPE)

@@ -107,7 +107,9 @@ def test_the_dual_field_proves_the_gap(noisy):
 
 
 def test_the_sense_of_weight_is_that_of_scikit_image(noisy):
-    expected = denoise_tv_chambolle(noisy[0].double().numpy(), weight=0.1, eps=1e-8, max_num_iter=5000, channel_axis=0)
+    expected = denoise_tv_chambolle(
+        noisy[0].double().numpy(), weight=0.1, eps=1e-8, max_num_iter=5000, channel_axis=0
+    )
     assert_close(tv.denoise(noisy[0].double(), 0.1, tol=1e-7).image.numpy(), expected, rtol=0, atol=2e-3)
 
 

@@ -36,7 +36,9 @@ def test_the_flow_has_derivatives(photos):
 
 
 def test_the_transform_agrees_with_finite_differences():
-    f = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(10), dtype=torch.float64, requires_grad=True)
+    f = torch.rand(
+        1, 3, 3, generator=torch.Generator().manual_seed(10), dtype=torch.float64, requires_grad=True
+    )
 
     def bands(f):
         return tv.transform(f, 2, 0.05, tol=1e-12).phi
@@ -50,9 +52,13 @@ def test_a_weight_has_a_derivative_of_its_own_shape_and_precision(noisy):
         tv.denoise(noisy, weight).image.square().sum().backward()
         slope = weight.grad
         assert slope.shape == shape and slope.dtype == kind
-        more, less = (tv.denoise(noisy.double(), 0.1 + d, tol=1e-9).image.square().sum((1, 2, 3)) for d in (1e-4, -1e-4))
+        more, less = (
+            tv.denoise(noisy.double(), 0.1 + d, tol=1e-9).image.square().sum((1, 2, 3)) for d in (1e-4, -1e-4)
+        )
         expected = (more - less) / 2e-4
-        assert_close(slope.double(), expected if shape == (3,) else expected.sum().reshape(shape), rtol=0.05, atol=0)
+        assert_close(
+            slope.double(), expected if shape == (3,) else expected.sum().reshape(shape), rtol=0.05, atol=0
+        )
 
 
 @pytest.mark.parametrize("weight", [1e-320, 1e-30, 1e30, 1e300])

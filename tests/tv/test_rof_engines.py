@@ -33,7 +33,11 @@ def test_an_image_does_not_depend_on_its_batch(noisy, engine, channels, algorith
 @each_engine
 def test_threads_and_memory_layout_do_not_matter(noisy, engine):
     u = tv.denoise(noisy, 0.1, engine=engine)
-    layouts = noisy.contiguous(memory_format=torch.channels_last), noisy.flip(0).flip(0), noisy.mT.contiguous().mT
+    layouts = (
+        noisy.contiguous(memory_format=torch.channels_last),
+        noisy.flip(0).flip(0),
+        noisy.mT.contiguous().mT,
+    )
     threads = torch.get_num_threads()
     try:
         for count, f in zip((1, 2, 3), layouts, strict=True):
@@ -82,7 +86,9 @@ def test_convergence_is_what_denoise_goes_through(noisy, algorithm, channels):
     f = torch.cat([noisy, torch.zeros(1, 3, 16, 20)])
     result = tv.denoise(f, 0.1, algorithm=algorithm, channels=channels)
     iterations, gap = tv.convergence(f, 0.1, algorithm=algorithm, channels=channels)
-    assert iterations[0] == 0 and (iterations.diff() >= 10).all() and iterations[-1] == result.iterations.max()
+    assert (
+        iterations[0] == 0 and (iterations.diff() >= 10).all() and iterations[-1] == result.iterations.max()
+    )
     assert gap.shape == (len(iterations), 4) and torch.equal(gap[-1], result.gap)
     for k in range(4):
         last = (gap[:, k] == gap[-1, k]).int().argmax()

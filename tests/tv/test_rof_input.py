@@ -28,7 +28,8 @@ def test_a_pixel_is_constant():
 
 
 @pytest.mark.parametrize(
-    "bad", [torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.complex64), np.zeros((4, 4))]
+    "bad",
+    [torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.complex64), np.zeros((4, 4))],
 )
 def test_what_is_no_float_tensor_is_refused(bad):
     with pytest.raises(TypeError, match="float32 or float64"):
@@ -74,7 +75,10 @@ def test_other_bad_input_is_refused(photos):
             "start must be dual fields, a tensor of floats",
         ),
         (lambda: tv.denoise(photos, 0.1, start=0), "start must be dual fields, a tensor of floats; got int"),
-        (lambda: tv.denoise(photos, 0.1, start=torch.full((3, 3, 2, 16, 20), math.nan)), "start must be finite"),
+        (
+            lambda: tv.denoise(photos, 0.1, start=torch.full((3, 3, 2, 16, 20), math.nan)),
+            "start must be finite",
+        ),
         (lambda: tv.convergence(photos[:0], 0.1), "at least one image"),
         (lambda: tv.denoise(photos, 0.1, start=torch.zeros(3, 3, 2, 4, 4)), "start must be"),
         (lambda: tv.denoise(photos, torch.tensor([0.1, 0.2, 0.3]), as_published=True), "one weight for all"),
@@ -109,7 +113,9 @@ def test_a_weight_may_be_huge(photos, engine, kind, weight):
 
 @each_engine
 @pytest.mark.parametrize(
-    "kind, power", [(torch.float32, -100), (torch.float32, 120), (torch.float64, -900), (torch.float64, 1000)], ids=str
+    "kind, power",
+    [(torch.float32, -100), (torch.float32, 120), (torch.float64, -900), (torch.float64, 1000)],
+    ids=str,
 )
 def test_values_may_be_tiny_or_huge(photos, engine, kind, power):
     f = photos.to(kind) - 0.5
@@ -130,7 +136,9 @@ def test_the_whole_range_of_a_precision_is_contrast_like_any_other(engine, kind)
 
 @each_engine
 @each_precision
-def test_values_that_are_not_normal_are_certified_as_they_are_returned_or_refused(photos, engine, kind, monkeypatch):
+def test_values_that_are_not_normal_are_certified_as_they_are_returned_or_refused(
+    photos, engine, kind, monkeypatch
+):
     monkeypatch.setattr("specfreq.tv.steps.PATIENCE", 128)
     tiny = torch.finfo(kind).tiny
     f = photos.to(kind) * tiny
@@ -140,7 +148,11 @@ def test_values_that_are_not_normal_are_certified_as_they_are_returned_or_refuse
     dual = (g * divergence).sum((1, 2, 3)) - 0.05 * divergence.square().sum((1, 2, 3))
     assert_close(gap, (primal - dual) / primal, rtol=1e-3, atol=1e-7)
     with pytest.raises(ValueError, match="rounding stops the gap"):
-        tv.denoise(photos.to(kind) * (tiny * torch.finfo(kind).eps * 4), 2 * tiny * torch.finfo(kind).eps, engine=engine)
+        tv.denoise(
+            photos.to(kind) * (tiny * torch.finfo(kind).eps * 4),
+            2 * tiny * torch.finfo(kind).eps,
+            engine=engine,
+        )
 
 
 @each_engine

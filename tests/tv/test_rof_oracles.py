@@ -45,7 +45,9 @@ def test_two_pixels_approach_each_other_by_twice_the_weight(channels, weight):
     middle = f.mean(-1)
     expected = torch.stack([middle - left / 2, middle + left / 2], -1)
     for way in (lambda t: t, lambda t: t.mT):
-        assert_close(tv.denoise(way(f), weight, tol=1e-12, channels=channels).image, way(expected), rtol=0, atol=1e-6)
+        assert_close(
+            tv.denoise(way(f), weight, tol=1e-12, channels=channels).image, way(expected), rtol=0, atol=1e-6
+        )
         found = tv.denoise(way(f).float(), weight, channels=channels).image
         assert_close(found.double(), way(expected), rtol=0, atol=2e-2)
 

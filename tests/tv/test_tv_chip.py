@@ -103,6 +103,9 @@ def test_the_kernels_compute_what_the_plain_engine_computes(tmp_path):
     run(INTERPRETED, tmp_path, TRITON_INTERPRET="1")
 
 
-@pytest.mark.skipif(not find_spec("triton.backends.nvidia") if find_spec("triton") else True, reason="no compiler for NVIDIA GPUs")
+@pytest.mark.skipif(
+    not find_spec("triton.backends.nvidia") if find_spec("triton") else True,
+    reason="no compiler for NVIDIA GPUs",
+)
 def test_the_kernels_compile_for_a_gpu_without_fused_or_approximate_arithmetic(tmp_path):
     run(COMPILED, tmp_path, TRITON_INTERPRET="0")

@@ -34,7 +34,9 @@ def test_a_disc_is_one_peak_where_theory_puts_it():
     times = dt * torch.arange(1, 31)
     peak = spectrum.argmax()
     near = spectrum[peak - 1 : peak + 2]
-    assert (times[peak - 1 : peak + 2] * near).sum() / near.sum() == pytest.approx(tv.disc_extinction(radius, 1.0, size), rel=0.06)
+    assert (times[peak - 1 : peak + 2] * near).sum() / near.sum() == pytest.approx(
+        tv.disc_extinction(radius, 1.0, size), rel=0.06
+    )
     assert near.sum() > 0.9 * spectrum.sum()
 
 
@@ -47,7 +49,9 @@ def test_a_taut_string_touches_its_tube_wherever_it_bends(n, weight):
     jump = np.diff(u)
     assert np.abs(spare).max(initial=0) <= weight * (1 + 1e-9) + 1e-9
     bends = np.abs(jump) > 1e-9
-    np.testing.assert_allclose(spare[bends], weight * np.sign(jump[bends]), rtol=1e-6, atol=1e-9)  # up at the ceiling
+    np.testing.assert_allclose(
+        spare[bends], weight * np.sign(jump[bends]), rtol=1e-6, atol=1e-9
+    )  # up at the ceiling
     assert np.sum(u) == pytest.approx(np.sum(f))
 
 

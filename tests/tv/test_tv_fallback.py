@@ -19,7 +19,9 @@ def nothing_failed_before(monkeypatch):
 
 
 @pytest.mark.parametrize("entry", ["begin", "advance", "certify"])
-def test_an_engine_that_cannot_be_launched_is_named_once_and_not_tried_again(noisy, monkeypatch, caplog, entry):
+def test_an_engine_that_cannot_be_launched_is_named_once_and_not_tried_again(
+    noisy, monkeypatch, caplog, entry
+):
     expected = tv.denoise(noisy, 0.1, engine="plain").image
     working, tried = fused.Fused._share, []
 
@@ -37,8 +39,13 @@ def test_an_engine_that_cannot_be_launched_is_named_once_and_not_tried_again(noi
         tv.denoise(noisy[..., :9], 0.1)
         assert len(tried) > before
     assert len(caplog.records) == 1
-    assert "engine 'plain', as 'fused' does not work here: OutOfResources: shared memory, required 300000" in caplog.text
-    with pytest.raises(ValueError, match=r"engine 'fused' does not work here \(OutOfResources.*take engine='plain'"):
+    assert (
+        "engine 'plain', as 'fused' does not work here: OutOfResources: shared memory, required 300000"
+        in caplog.text
+    )
+    with pytest.raises(
+        ValueError, match=r"engine 'fused' does not work here \(OutOfResources.*take engine='plain'"
+    ):
         tv.denoise(noisy, 0.1, engine="fused")
 
 

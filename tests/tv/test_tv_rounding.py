@@ -26,7 +26,9 @@ def stalls(monkeypatch):
         rough = run(images, weight, start, 0.05, *others[:3])
         fine = run(images, weight, start, tol, *others)
         groups = stuck.repeat_interleave(len(rough[2]) // len(stuck))
-        return tuple(torch.where(groups.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(rough, fine, strict=True))
+        return tuple(
+            torch.where(groups.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(rough, fine, strict=True)
+        )
 
     monkeypatch.setattr(rof, "run", stalling)
 
@@ -58,10 +60,15 @@ def test_the_gap_is_that_of_the_rounded_image_and_field(noisy, stalls, engine, c
 @each_engine
 @each_kind
 def test_what_is_finished_depends_on_no_other_image_nor_changes_one(noisy, stalls, engine, channels):
-    f, weight = torch.cat([noisy, noisy.flip(0)]), torch.tensor([0.1, 0.2, 0.1, 0.05, 0.3, 0.1], dtype=torch.float64)
+    f, weight = (
+        torch.cat([noisy, noisy.flip(0)]),
+        torch.tensor([0.1, 0.2, 0.1, 0.05, 0.3, 0.1], dtype=torch.float64),
+    )
     together = tv.solve(f, weight, engine=engine, channels=channels)
     for k in range(6):
-        for mine, alone in zip(together, tv.solve(f[k], weight[k], engine=engine, channels=channels), strict=True):
+        for mine, alone in zip(
+            together, tv.solve(f[k], weight[k], engine=engine, channels=channels), strict=True
+        ):
             assert torch.equal(mine[k], alone)
 
 
@@ -89,7 +96,10 @@ def test_derivatives_go_through_what_was_finished(noisy, stalls):
     weight = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     upstream = torch.rand(noisy.shape, generator=torch.Generator().manual_seed(2))
     tv.denoise(f, weight).image.backward(upstream)
-    exact, exact_weight = noisy.double().requires_grad_(), torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    exact, exact_weight = (
+        noisy.double().requires_grad_(),
+        torch.tensor(0.1, dtype=torch.float64, requires_grad=True),
+    )
     tv.denoise(exact, exact_weight, tol=1e-4).image.backward(upstream.double())
     assert f.grad.isfinite().all() and f.grad.dtype == torch.float32
     assert (f.grad - exact.grad).norm() < 0.1 * exact.grad.norm()

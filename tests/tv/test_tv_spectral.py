@@ -70,10 +70,17 @@ def test_as_published_the_mean_drifts_and_the_problem_is_another(photos):
 
 def test_no_images_have_no_bands():
     parts = tv.transform(torch.zeros(0, 3, 8, 8), 2)
-    assert parts.phi.shape == (2, 0, 3, 8, 8) and parts.residual.shape == (0, 3, 8, 8) and parts.spectrum.shape == (2, 0)
+    assert (
+        parts.phi.shape == (2, 0, 3, 8, 8)
+        and parts.residual.shape == (0, 3, 8, 8)
+        and parts.spectrum.shape == (2, 0)
+    )
 
 
 @pytest.mark.parametrize("call", [tv.flow, tv.transform])
 def test_more_images_than_memory_holds_are_refused_before_work(photos, call):
-    with pytest.raises(ValueError, match=r"=1000000000 of images of shape \(3, 3, 16, 20\) takes .* GiB of memory, and cpu has"):
+    with pytest.raises(
+        ValueError,
+        match=r"=1000000000 of images of shape \(3, 3, 16, 20\) takes .* GiB of memory, and cpu has",
+    ):
         call(photos, 1_000_000_000)

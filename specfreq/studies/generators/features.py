@@ -14,7 +14,9 @@ from specfreq.experiment.runs import Run
 from specfreq.measures.inference import evaluate
 from specfreq.studies.generators.parts import luminance
 
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # the name ends in the first digits of the content's SHA-256
+INCEPTION = (
+    "weights-inception-2015-12-05-6726825d.pth"  # the name ends in the first digits of the content's SHA-256
+)
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 
 
@@ -65,7 +67,9 @@ def trained(run: Run, device: str | None = None) -> Network:
     (KID's kernel is a polynomial: on features of another size it is another distance.)
     """
     name = f"{run.experiment.model}, trained on {run.experiment.data}"
-    network = Network(name, run.key, _Penultimate(run.classifier(device=device)), run.image_set("train").shape[0]).eval()
+    network = Network(
+        name, run.key, _Penultimate(run.classifier(device=device)), run.image_set("train").shape[0]
+    ).eval()
     network.unit = float(evaluate(network, run.image_set("test")).double().square().mean().sqrt())
     return network
 
@@ -84,11 +88,17 @@ def inception(path: Path | None = None, device: str | None = None) -> Network:
     """
     path = path or data.root() / INCEPTION
     if not path.is_file():
-        raise UserError(f"{path} is missing; get it with `curl -L -o '{path}' {INCEPTION_URL}`, or judge by a network trained here")
+        raise UserError(
+            f"{path} is missing; get it with `curl -L -o '{path}' {INCEPTION_URL}`, or judge by a network trained here"
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(INCEPTION[-12:-4]):
-        raise UserError(f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}; delete it and get it again")
-    return Network("Inception-v3", digest[:16], _Inception(_extractor(path)).to(checked_device(device))).eval()
+        raise UserError(
+            f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}; delete it and get it again"
+        )
+    return Network(
+        "Inception-v3", digest[:16], _Inception(_extractor(path)).to(checked_device(device))
+    ).eval()
 
 
 def _extractor(path: Path) -> nn.Module:

@@ -69,11 +69,15 @@ def kid(real: Tensor, made: Tensor, blocks: int = 10) -> tuple[float, float | No
 
     size = min(len(real), len(made)) // blocks
     if size < 2:
-        raise UserError(f"KID over {blocks} blocks needs {2 * blocks} images or more of each kind, not {len(real)} and {len(made)}")
+        raise UserError(
+            f"KID over {blocks} blocks needs {2 * blocks} images or more of each kind, not {len(real)} and {len(made)}"
+        )
     sets = [f.double()[torch.randperm(len(f), generator=keyed("kid", len(f)))] for f in (real, made)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features, which it is given
-        metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=1, subset_size=size).set_dtype(torch.float64)
+        metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=1, subset_size=size).set_dtype(
+            torch.float64
+        )
     values = []
     with torch.random.fork_rng(devices=[]):  # it shuffles by the global stream
         torch.default_generator.manual_seed(seed_of("kid"))
@@ -109,18 +113,46 @@ class Judge:
     """
 
     def __init__(
-        self, recipe: Recipe, network: Network, count: int = 5000, *, blocks: int = 10, scales: int = 12, spectral: int = 500
+        self,
+        recipe: Recipe,
+        network: Network,
+        count: int = 5000,
+        *,
+        blocks: int = 10,
+        scales: int = 12,
+        spectral: int = 500,
     ):
         self.recipe = recipe.model_copy(update={"parts": "bands"})
-        self.network, self.count, self.blocks, self.scales, self.spectral = network, count, blocks, scales, spectral
+        self.network, self.count, self.blocks, self.scales, self.spectral = (
+            network,
+            count,
+            blocks,
+            scales,
+            spectral,
+        )
         self.real = parts.real(recipe)
         prepared = parts.prepared(self.recipe)
-        self.names, self.bands, self.scale, self.centre = prepared.names, prepared.values, prepared.scale, prepared.centre
+        self.names, self.bands, self.scale, self.centre = (
+            prepared.names,
+            prepared.values,
+            prepared.scale,
+            prepared.centre,
+        )
 
     def key(self, *more: Any) -> str:
         """By which numbers of this judge are known again."""
         r = self.recipe
-        what = [VERSION, self.network.key, self.count, self.blocks, self.scales, self.spectral, r.bands, r.dt, r.grey]
+        what = [
+            VERSION,
+            self.network.key,
+            self.count,
+            self.blocks,
+            self.scales,
+            self.spectral,
+            r.bands,
+            r.dt,
+            r.grey,
+        ]
         text = json.dumps([*what, parts.digest(r), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -138,7 +170,9 @@ class Judge:
 
     @functools.cached_property
     def _of_real(self) -> tuple[Tensor, list[Tensor]]:
-        return self.features(self.real), [self.features(self.shown(band, i)) for i, band in enumerate(self.bands)]
+        return self.features(self.real), [
+            self.features(self.shown(band, i)) for i, band in enumerate(self.bands)
+        ]
 
     def distance(self, images: Tensor) -> float:
         """FID of images (N, C, H, W) in [0, 1] against the real ones."""
@@ -156,9 +190,13 @@ class Judge:
         found = dict(zip(("kid", "kid_low", "kid_high"), kid(real, features, self.blocks), strict=True))
         split = parts.split_up(images, self.recipe)
         by_part = [fid(real_bands[i], self.features(self.shown(part, i))) for i, part in enumerate(split)]
-        return {"images": len(images), "fid": fid(real, features), **found, "names": self.names, "by_part": by_part} | self.spectra(
-            images
-        )
+        return {
+            "images": len(images),
+            "fid": fid(real, features),
+            **found,
+            "names": self.names,
+            "by_part": by_part,
+        } | self.spectra(images)
 
     def spectra(self, images: Tensor) -> dict[str, list[float]]:
         """Means over the first images: power on rings of the Fourier plane, and variation, Σ|phi_n| per pixel."""
@@ -185,12 +223,24 @@ class Judge:
         """
         path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key()}.json"
         if not path.exists():
-            orders = [torch.randperm(len(self.real), generator=keyed("mixed", i)) for i in range(len(self.bands))]
-            mixed = torch.stack([band[order] for band, order in zip(self.bands, orders, strict=True)]).sum(0).clamp(0, 1)
+            orders = [
+                torch.randperm(len(self.real), generator=keyed("mixed", i)) for i in range(len(self.bands))
+            ]
+            mixed = (
+                torch.stack([band[order] for band, order in zip(self.bands, orders, strict=True)])
+                .sum(0)
+                .clamp(0, 1)
+            )
             unseen = parts.real(self.recipe, "test", self.count)
             one, other = self._of_real[0][torch.randperm(len(self.real), generator=keyed("halves"))].chunk(2)
-            found = {"unseen": self.compare(unseen), "mixed": self.compare(mixed), "real": self.spectra(self.real)}
-            storage.write_json(path, {**found, "halves": {"fid": fid(one, other), "kid": kid(one, other, self.blocks)[0]}})
+            found = {
+                "unseen": self.compare(unseen),
+                "mixed": self.compare(mixed),
+                "real": self.spectra(self.real),
+            }
+            storage.write_json(
+                path, {**found, "halves": {"fid": fid(one, other), "kid": kid(one, other, self.blocks)[0]}}
+            )
         return storage.read_json(path)
 
 
@@ -216,7 +266,9 @@ def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> 
     for arm, group in groups.items():
         each = {seed: numbers(found) for seed, found in group.items()}
         for quantity in next(iter(each.values())):
-            row = comparison.of_images(judge.recipe.data, arm, quantity, [found[quantity] for found in each.values()])
+            row = comparison.of_images(
+                judge.recipe.data, arm, quantity, [found[quantity] for found in each.values()]
+            )
             out.append({**row, "seeds": list(each)})
     return out
 
@@ -224,7 +276,9 @@ def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> 
 def numbers(found: Mapping[str, Any]) -> dict[str, float]:
     """What `Judge.compare` found, as the numbers of a table."""
     whole = {"FID": found["fid"], "KID x 1000": 1000 * found["kid"]}
-    return whole | {f"FID, {name}": value for name, value in zip(found["names"], found["by_part"], strict=True)}
+    return whole | {
+        f"FID, {name}": value for name, value in zip(found["names"], found["by_part"], strict=True)
+    }
 
 
 def kernel_distances(judge: Judge, runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -233,14 +287,22 @@ def kernel_distances(judge: Judge, runs: Sequence[Run]) -> list[dict[str, str]]:
     found = {arm: first[arm] for arm in dict.fromkeys(run.experiment.parts for run in runs)}
     found |= {UNSEEN: judge.of_real()["unseen"], MIXED: judge.of_real()["mixed"]}
     ends = {arm: [1000 * f[key] for key in ("kid", "kid_low", "kid_high")] for arm, f in found.items()}
-    return [{"arm": arm, "KID x 1000": f"{kid:.2f} [{low:.2f}, {high:.2f}]"} for arm, (kid, low, high) in ends.items()]
+    return [
+        {"arm": arm, "KID x 1000": f"{kid:.2f} [{low:.2f}, {high:.2f}]"}
+        for arm, (kid, low, high) in ends.items()
+    ]
 
 
 def spectra(judge: Judge, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """What `figures.against_real` draws, of each arm's first run and of unseen images; under ``real``, of the training images."""
-    found = {UNSEEN: judge.of_real()["unseen"]} | {run.experiment.parts: judge.of_run(run) for run in reversed(runs)}
+    found = {UNSEEN: judge.of_real()["unseen"]} | {
+        run.experiment.parts: judge.of_run(run) for run in reversed(runs)
+    }
     order = [*dict.fromkeys(run.experiment.parts for run in runs), UNSEEN]
-    return {**{arm: {k: found[arm][k] for k in ("power", "variation")} for arm in order}, "real": judge.of_real()["real"]}
+    return {
+        **{arm: {k: found[arm][k] for k in ("power", "variation")} for arm in order},
+        "real": judge.of_real()["real"],
+    }
 
 
 def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[str, Any]]:
@@ -262,7 +324,10 @@ def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[s
         found = {"difference": [100 * float(block.max()) for block in change.chunk(judge.blocks)]}
         for quantity, images in {"FID of u_0": made[0], "FID of the reconstruction": back}.items():
             found[quantity] = [judge.distance(images.clamp(0, 1))]
-        out += [comparison.of_images(judge.recipe.data, name, quantity, values) for quantity, values in found.items()]
+        out += [
+            comparison.of_images(judge.recipe.data, name, quantity, values)
+            for quantity, values in found.items()
+        ]
     return out
 
 

@@ -52,7 +52,11 @@ def restored(made: Sequence[Tensor], centre: Tensor, scale: Tensor) -> Tensor:
 
 def luminance(images: Tensor) -> Tensor:
     """Images (N, C, H, W) -> (N, 1, H, W): the weighted mean of red, green and blue, .299, .587, .114; grey ones as they are."""
-    return images if images.shape[1] == 1 else (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    return (
+        images
+        if images.shape[1] == 1
+        else (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    )
 
 
 def real(recipe: Recipe, split: str = "train", most: int | None = None) -> Tensor:
@@ -68,9 +72,13 @@ def _images(recipe: Recipe, split: str) -> ImageSet:
     if isinstance(images, Stream):
         raise UserError(f"{recipe.data}: generators learn from images in memory; leave out stream=1")
     if height != width:
-        raise UserError(f"{recipe.data}: generators make squares, not {height}x{width}; take folder:PATH?size=64")
+        raise UserError(
+            f"{recipe.data}: generators make squares, not {height}x{width}; take folder:PATH?size=64"
+        )
     if recipe.grey and channels not in (1, 3):
-        raise UserError(f"{recipe.data} has {channels} channels; only three can be made grey, so say grey=False")
+        raise UserError(
+            f"{recipe.data} has {channels} channels; only three can be made grey, so say grey=False"
+        )
     stages(width)
     return images
 

@@ -74,9 +74,15 @@ class Run:
         """The averaged generators, and centre and scale of each part."""
         tensors, (key, channels, side) = storage.read_tensors(self.path / "model.safetensors")
         if key != self.key:
-            raise storage.Damaged(f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again")
-        generators = torch.nn.ModuleList(pair.generator for pair in training.networks(self.experiment, channels, side))
-        generators.load_state_dict({k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")})
+            raise storage.Damaged(
+                f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again"
+            )
+        generators = torch.nn.ModuleList(
+            pair.generator for pair in training.networks(self.experiment, channels, side)
+        )
+        generators.load_state_dict(
+            {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
+        )
         return generators.to(self.device).eval(), tensors["centre"], tensors["scale"]
 
     def parts(self, latents: Tensor | Sequence[Tensor]) -> Tensor:
@@ -120,7 +126,12 @@ def between(first: Tensor, last: Tensor, steps: int) -> Tensor:
     .. math:: z_t = \frac{\sin((1 - t) \omega)}{\sin \omega} z_0 + \frac{\sin(t \omega)}{\sin \omega} z_1, \quad
         \cos \omega = \frac{z_0 \cdot z_1}{|z_0| |z_1|}
     """
-    angle = torch.nn.functional.cosine_similarity(first, last, dim=1).clamp(-1, 1).acos().clamp(min=1e-4)[:, None, None]
+    angle = (
+        torch.nn.functional.cosine_similarity(first, last, dim=1)
+        .clamp(-1, 1)
+        .acos()
+        .clamp(min=1e-4)[:, None, None]
+    )
     t = torch.linspace(0, 1, steps)[:, None]
     return (((1 - t) * angle).sin() * first[:, None] + (t * angle).sin() * last[:, None]) / angle.sin()
 
@@ -132,7 +143,9 @@ def _generated(generator: torch.nn.Module, latent: Tensor) -> Tensor:
         return torch.cat([generator(z).float().cpu() for z in padded.split(CHUNK)])[: len(latent)].clone()
 
 
-def run(recipe: Recipe, *, device: str | None = None, progress: bool | None = None, checkpoint_every: float = 60) -> Run:
+def run(
+    recipe: Recipe, *, device: str | None = None, progress: bool | None = None, checkpoint_every: float = 60
+) -> Run:
     """Train generators, or return what an earlier call trained. A second process that wants the same run waits for the first.
 
     Args:
@@ -175,7 +188,13 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
     epochs = training.fit(
-        pairs, average, parts.ranged.to(team.device), recipe, checkpoints=checkpoints, progress=progress, after_epoch=sheet
+        pairs,
+        average,
+        parts.ranged.to(team.device),
+        recipe,
+        checkpoints=checkpoints,
+        progress=progress,
+        after_epoch=sheet,
     )
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", "discriminator", "generator"], lineterminator="\n")
@@ -195,7 +214,9 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         "scale": dict(zip(parts.names, parts.scale.tolist(), strict=True)),
         "lost": dict(zip(parts.names, parts.lost, strict=True)),
     }
-    storage.write_sealed(path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name)
+    storage.write_sealed(
+        path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name
+    )
     weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | {
         f"average/{k}": v for k, v in average.state_dict().items()
     }
@@ -241,7 +262,10 @@ def grid(**fields: Any) -> list[Recipe]:
     """All recipes of a grid: fields given as lists vary, the last one fastest; the others are fixed."""
     varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
     fixed = {k: v for k, v in fields.items() if k not in varying}
-    return [Recipe(**fixed, **dict(zip(varying, row, strict=True))) for row in itertools.product(*varying.values())]
+    return [
+        Recipe(**fixed, **dict(zip(varying, row, strict=True)))
+        for row in itertools.product(*varying.values())
+    ]
 
 
 def run_all(recipes: Iterable[Recipe], **options: Any) -> list[Run]:

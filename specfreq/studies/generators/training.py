@@ -33,27 +33,40 @@ class Recipe(Refusing):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    data: str = Field("photos", description="image set, see `specfreq data list`; square, of 8, 16, 32, 64 or 128 pixels")
-    train_size: int | None = Field(None, ge=2, description="training images, a balanced subset; all if not given")
+    data: str = Field(
+        "photos", description="image set, see `specfreq data list`; square, of 8, 16, 32, 64 or 128 pixels"
+    )
+    train_size: int | None = Field(
+        None, ge=2, description="training images, a balanced subset; all if not given"
+    )
     grey: bool = Field(True, description="images without their colours, as in the dissertation")
     parts: Parts = Field(
         "image",
         description="image: one generator of whole images; bands: one for each band and one for the residual, on a shared latent; "
         "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as the dissertation",
     )
-    bands: int = Field(3, ge=1, le=100, description="bands of total variation beside the residual; steps of the flow")
+    bands: int = Field(
+        3, ge=1, le=100, description="bands of total variation beside the residual; steps of the flow"
+    )
     dt: Positive = Field(1 / 14, description="step of the total variation flow, for images in [0, 1]")
     width: int = Field(
-        32, ge=2, le=4096, description="channels of the generator of whole images; others take what computes as much"
+        32,
+        ge=2,
+        le=4096,
+        description="channels of the generator of whole images; others take what computes as much",
     )
     latent: int = Field(100, ge=1, le=10**5, description="numbers that an image is made of")
     epochs: int = Field(2, ge=0, le=10**6, description="passes over the training images")
     batch: int = Field(64, ge=2, le=10**6, description="images per step")
     lr: Positive = Field(2e-4, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay per step of the averaged generator, less at first; 0 for none")
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="decay per step of the averaged generator, less at first; 0 for none"
+    )
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward passes")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast of the forward passes"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order, the mirrors and the latents")
 
     @field_validator("data")
@@ -94,7 +107,9 @@ def networks(recipe: Recipe, channels: int, side: int) -> nn.ModuleList:
     """The pairs of a recipe for images (channels, side, side), each with weights of its own, drawn from the seed alone."""
     width = matched(recipe, channels, side)
     count, deep = layout(recipe, channels)
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights from the global stream, which are then drawn anew
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch's layers draw weights from the global stream, which are then drawn anew
         pairs = nn.ModuleList(Pair(recipe.latent, deep, width, side) for _ in range(count))
     for i, pair in enumerate(pairs):
         draw(pair.generator, keyed(recipe.seed, "generator", i))
@@ -140,7 +155,10 @@ def _judge(pairs: Sequence[nn.Module], latent: Tensor, real: Sequence[Tensor]) -
     made = [pair.generator(latent) for pair in pairs]
     losses = []
     for pair, x, y in zip(pairs, real, made, strict=True):
-        losses.append(F.softplus(-pair.discriminator(x).float()).mean() + F.softplus(pair.discriminator(y.detach()).float()).mean())
+        losses.append(
+            F.softplus(-pair.discriminator(x).float()).mean()
+            + F.softplus(pair.discriminator(y.detach()).float()).mean()
+        )
     return made, torch.stack(losses).sum()
 
 
@@ -208,7 +226,9 @@ def fit(
     with bar, exact(device):
         for epoch in range(len(state.history), recipe.epochs):
             order = torch.randperm(count, generator=keyed(recipe.seed, epoch, "order")).to(device)
-            mirrored = torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip")).bool().to(device)
+            mirrored = (
+                torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip")).bool().to(device)
+            )
             batches = order.tensor_split(steps)  # near-equal parts: no tiny last batch
             for step in range(len(state.losses), steps):
                 index = batches[step]
@@ -223,7 +243,12 @@ def fit(
                     after_step(epoch, step + 1)
             losses = finite(epoch).double().mean(0) / len(pairs)
             state.end_epoch(*losses.tolist())
-            bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", D=f"{losses[0]:.3f}", G=f"{losses[1]:.3f}", refresh=False)
+            bar.set_postfix(
+                epoch=f"{epoch + 1}/{recipe.epochs}",
+                D=f"{losses[0]:.3f}",
+                G=f"{losses[1]:.3f}",
+                refresh=False,
+            )
             if after_epoch is not None:
                 after_epoch(epoch + 1)
     settle(average, recipe)
@@ -242,7 +267,9 @@ def settle(average: nn.ModuleList, recipe: Recipe) -> None:
     if recipe.ema:
         for generator in average:
             draws = (keyed(recipe.seed, "statistics", i) for i in range(SETTLING))
-            shown = (torch.randn(recipe.batch, recipe.latent, generator=random).to(device) for random in draws)
+            shown = (
+                torch.randn(recipe.batch, recipe.latent, generator=random).to(device) for random in draws
+            )
             with exact(device):
                 update_bn(shown, generator)
 
@@ -261,12 +288,16 @@ class _State:
         self.device = next(pairs.parameters()).device
         self.named = dict(pairs.named_parameters())
         self.optimizers = {
-            kind: torch.optim.Adam([p for name, p in self.named.items() if kind in name], recipe.lr, (recipe.beta1, 0.999))
+            kind: torch.optim.Adam(
+                [p for name, p in self.named.items() if kind in name], recipe.lr, (recipe.beta1, 0.999)
+            )
             for kind in ("discriminator", "generator")
         }
         self.live = [t for pair in pairs for t in pair.generator.parameters()]
         self.kept = list(average.parameters())
-        self.statistics = list(zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True))
+        self.statistics = list(
+            zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True)
+        )
         self.history: list[Row] = []
         self.losses: list[Tensor] = []
         self.taken = 0  # steps
@@ -299,7 +330,9 @@ class _State:
             kept.copy_(live)
 
     def end_epoch(self, discriminator: float, generator: float) -> None:
-        self.history.append({"epoch": len(self.history) + 1, "discriminator": discriminator, "generator": generator})
+        self.history.append(
+            {"epoch": len(self.history) + 1, "discriminator": discriminator, "generator": generator}
+        )
         self.losses = []
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
@@ -307,15 +340,23 @@ class _State:
         tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         for optimizer in self.optimizers.values():
             for name, parameter in self.named.items():
-                tensors |= {f"optimizer/{key}/{name}": v for key, v in optimizer.state.get(parameter, {}).items()}
+                tensors |= {
+                    f"optimizer/{key}/{name}": v for key, v in optimizer.state.get(parameter, {}).items()
+                }
         if self.losses:
             tensors["losses"] = torch.stack(self.losses)
-        meta = {"recipe": [version(self.recipe), self.recipe.model_dump(mode="json")], "history": self.history, "taken": self.taken}
+        meta = {
+            "recipe": [version(self.recipe), self.recipe.model_dump(mode="json")],
+            "history": self.history,
+            "taken": self.taken,
+        }
         return tensors, meta
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
         made_by, fields = meta["recipe"]
-        same = type(self.recipe)(**fields) == self.recipe  # fields newer than the checkpoint have their defaults
+        same = (
+            type(self.recipe)(**fields) == self.recipe
+        )  # fields newer than the checkpoint have their defaults
         if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
