@@ -1,4 +1,6 @@
-"""python -m benchmarks [NAME ...]: speed against named peers, as ratios measured in one run. Without names: all of them."""
+"""python -m benchmarks [NAME ...]: speed against named peers, as ratios measured in one run. Without names:
+all of them.
+"""
 
 import importlib
 import sys

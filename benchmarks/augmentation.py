@@ -1,4 +1,6 @@
-"""The augmentations against the original program: APR-S picture by picture, APR-P on a batch, and the bare transforms."""
+"""The augmentations against the original program: APR-S picture by picture, APR-P on a batch, and the bare
+transforms.
+"""
 
 import random
 import statistics
@@ -63,7 +65,9 @@ def operation(picture: Image.Image) -> Image.Image:
 
 
 def single(picture: Image.Image) -> Image.Image:
-    """APR-S of one picture as the original does it in the loader: Pillow, then full complex transforms in double precision."""
+    """APR-S of one picture as the original does it in the loader: Pillow, then full complex transforms in
+    double precision.
+    """
     picture = operation(picture)
     if random.random() > 0.5:
         return picture

@@ -1,4 +1,6 @@
-"""Corruptions, images a second and against the generators' algorithms, picture by picture; and how long all 95 sets take."""
+"""Corruptions, images a second and against the generators' algorithms, picture by picture; and how long all
+95 sets take.
+"""
 
 import io
 import statistics
@@ -99,7 +101,9 @@ RESTATED: dict[str, Callable[..., np.ndarray]] = {
 
 
 def peer(name: str, severity: int) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
-    """What the generator does to a picture, (H, W, 3) bytes to bytes, and whose constants: CIFAR's, or imagecorruptions' own."""
+    """What the generator does to a picture, (H, W, 3) bytes to bytes, and whose constants: CIFAR's, or
+    imagecorruptions' own.
+    """
     if name in RESTATED:
         constants = CIFAR.constants[name][severity - 1]
         given = constants if isinstance(constants, tuple) else (constants,)

@@ -1,4 +1,6 @@
-"""Amplitude-phase recombination, against the bare transforms and against the algorithm of the original program."""
+"""Amplitude-phase recombination, against the bare transforms and against the algorithm of the original
+program.
+"""
 
 import shutil
 import time
@@ -19,7 +21,9 @@ AT_LEAST = {PER_IMAGE: 28, BATCHED: 7}  # times as fast at the same mathematics
 
 
 def per_image(amplitude_of: np.ndarray, phase_of: np.ndarray) -> np.ndarray:
-    """The 3-D formula image by image, as APR-S does in the loader: full complex transforms in double precision."""
+    """The 3-D formula image by image, as APR-S does in the loader: full complex transforms in double
+    precision.
+    """
     result = np.empty_like(phase_of)
     for i, (a, p) in enumerate(zip(amplitude_of, phase_of, strict=True)):
         spectrum = np.abs(np.fft.fftn(a)) * np.exp(1j * np.angle(np.fft.fftn(p)))
@@ -28,7 +32,9 @@ def per_image(amplitude_of: np.ndarray, phase_of: np.ndarray) -> np.ndarray:
 
 
 def batched(amplitude_of: Tensor, phase_of: Tensor) -> Tensor:
-    """The 3-D formula on a batch, as APR-P does in the training loop: full complex transforms, sines and cosines."""
+    """The 3-D formula on a batch, as APR-P does in the training loop: full complex transforms, sines and
+    cosines.
+    """
     dims = (-3, -2, -1)
     spectrum = fftn(amplitude_of, dim=dims).abs() * torch.exp(1j * fftn(phase_of, dim=dims).angle())
     return ifftn(spectrum, dim=dims).real

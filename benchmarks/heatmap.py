@@ -1,4 +1,6 @@
-"""The Fourier heat map: the share of its time inside the network, against the original's algorithm and a bare forward pass."""
+"""The Fourier heat map: the share of its time inside the network, against the original's algorithm and a bare
+forward pass.
+"""
 
 import random
 import time
@@ -23,7 +25,9 @@ ON_GPU, SECONDS = 10_000, 30  # images, and what the whole map may take
 
 
 class Disturbed(Dataset):
-    """Pictures of a data set, each disturbed by one wave as the original does it: in the loader, with signs of its own."""
+    """Pictures of a data set, each disturbed by one wave as the original does it: in the loader, with signs
+    of its own.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, k: tuple[int, int], norm: float):
         self.images, self.labels = [Image.fromarray(x) for x in images.permute(0, 2, 3, 1).numpy()], labels

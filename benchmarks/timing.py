@@ -1,4 +1,6 @@
-"""Times as multiples of a floor that runs in the same rounds, so that the machine and its other work cancel out."""
+"""Times as multiples of a floor that runs in the same rounds, so that the machine and its other work cancel
+out.
+"""
 
 import ctypes
 import platform
@@ -20,7 +22,9 @@ class Ratio(NamedTuple):
 
 
 def machine() -> str:
-    """What ratios depend on: processor, versions, threads. Also sets the latter, and how memory is given back."""
+    """What ratios depend on: processor, versions, threads. Also sets the latter, and how memory is given
+    back.
+    """
     torch.set_num_threads(1)
     if (
         platform.libc_ver()[0] == "glibc"
@@ -43,7 +47,9 @@ def processor() -> str:
 
 
 def ratio(call: Callable, floor: Callable, rounds: int = 60) -> Ratio:
-    """Time of a call over that of the floor, in alternation. Both are repeated to fill 10 ms of a round or more."""
+    """Time of a call over that of the floor, in alternation. Both are repeated to fill 10 ms of a round or
+    more.
+    """
 
     def seconds(call: Callable, repeats: int) -> float:
         call()  # fills the caches that the other emptied

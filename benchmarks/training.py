@@ -1,4 +1,6 @@
-"""The trainer, step for step, against a bare loop over the same network, and against what one would write with torchvision."""
+"""The trainer, step for step, against a bare loop over the same network, and against what one would write
+with torchvision.
+"""
 
 import itertools
 import shutil
@@ -180,7 +182,9 @@ def run() -> None:
 
 
 def to_accuracy() -> None:
-    """On a GPU with CIFAR-10 at hand: how long ResNet-18 takes to 94 %. The recipe is FAST; nothing is stopped early."""
+    """On a GPU with CIFAR-10 at hand: how long ResNet-18 takes to 94 %. The recipe is FAST; nothing is
+    stopped early.
+    """
     if not torch.cuda.is_available():
         print("  ResNet-18 to 94 % on CIFAR-10 is measured on a GPU; this machine has none.")
         return

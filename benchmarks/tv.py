@@ -1,4 +1,6 @@
-"""ROF solvers, time to a true accuracy against scikit-image, deepinv and pyproximal; spectral TV, warm against cold starts."""
+"""ROF solvers, time to a true accuracy against scikit-image, deepinv and pyproximal; spectral TV, warm
+against cold starts.
+"""
 
 import importlib
 import statistics
@@ -47,7 +49,9 @@ PROFILE = "laptop"  # of the record
 
 
 class Contender(NamedTuple):
-    """A solver and its version, its settings from coarse to fine and the one that its authors chose, and how it is called."""
+    """A solver and its version, its settings from coarse to fine and the one that its authors chose, and how
+    it is called.
+    """
 
     solver: str
     version: str
@@ -57,7 +61,9 @@ class Contender(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A solver with one setting: seconds of each round, and how far the worst image is above its minimum, relative to that."""
+    """A solver with one setting: seconds of each round, and how far the worst image is above its minimum,
+    relative to that.
+    """
 
     solver: str
     version: str
@@ -161,7 +167,9 @@ def energy(u: Tensor, f: Tensor) -> Tensor:
 
 
 def timed(call: Callable) -> tuple[float, Any]:
-    """Seconds of the processor, which other work does not lengthen; all solvers use one thread. With a GPU seconds of the clock."""
+    """Seconds of the processor, which other work does not lengthen; all solvers use one thread. With a GPU
+    seconds of the clock.
+    """
     gpu = torch.cuda.is_available()
     clock, repeats, end = (time.perf_counter if gpu else time.process_time), 0, 0.0
     start = clock()
@@ -248,7 +256,9 @@ def targets(name: str, rows: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def spectral(images: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """The transform with each step of the flow started from nothing, and from the one before: at one gap, and at one error."""
+    """The transform with each step of the flow started from nothing, and from the one before: at one gap, and
+    at one error.
+    """
     print(
         f"\nSpectral TV, {BANDS} bands, float64; each step of the flow started anew (cold), or from the last (warm)."
     )

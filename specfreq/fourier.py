@@ -1,18 +1,24 @@
 """Fourier analysis of images: pure, differentiable functions of tensors.
 
-Images are float32 or float64 tensors (..., C, H, W) of any even or odd size, on any device. The transform is the unnormalised
-DFT over the last two axes, F(k) = Σ x(n) exp(-2πi k·n/N), computed as a half spectrum since the images are real.
+Images are float32 or float64 tensors (..., C, H, W) of any even or odd size, on any device. The transform is
+the unnormalised DFT over the last two axes, F(k) = Σ x(n) exp(-2πi k·n/N), computed as a half spectrum since
+the images are real.
 
-- *Frequencies* k are integers ky in [-H/2, H/2), kx in [-W/2, W/2), in cycles per image; divided by H and W: cycles per pixel.
-- *Shifted* spectra and masks hold k = 0 at index [H//2, W//2]; the others are in the order of `torch.fft.fft2`.
-- Which band, ring or bin a frequency is in is decided by the whole number |k|² = ky² + kx², never by a rounded root, and so
-  alike on every machine. |k| = *radius* where √|k|², rounded to float64, is the radius: low_pass(x, math.sqrt(2)) leaves
-  k = (1, 1) out, and low_pass(x, math.nextafter(math.sqrt(2), 2)) keeps it.
+- *Frequencies* k are integers ky in [-H/2, H/2), kx in [-W/2, W/2), in cycles per image; divided by H and W:
+  cycles per pixel.
+- *Shifted* spectra and masks hold k = 0 at index [H//2, W//2]; the others are in the order of
+  `torch.fft.fft2`.
+- Which band, ring or bin a frequency is in is decided by the whole number |k|² = ky² + kx², never by a
+  rounded root, and so alike on every machine. |k| = *radius* where √|k|², rounded to float64, is the radius:
+  low_pass(x, math.sqrt(2)) leaves k = (1, 1) out, and low_pass(x, math.nextafter(math.sqrt(2), 2)) keeps it.
 - A mask M is *Hermitian* if M(-k) = M(k) on the periodic grid; only then is what it lets through real.
-- An image's result does not depend on the rest of its batch, but for rounding: libraries choose a transform's kernel by its size.
-- A spectrum counts as *zero* at or below 2 eps Σ|x|, what rounding leaves of zeros: the phase of that would differ by machine.
+- An image's result does not depend on the rest of its batch, but for rounding: libraries choose a transform's
+  kernel by its size.
+- A spectrum counts as *zero* at or below 2 eps Σ|x|, what rounding leaves of zeros: the phase of that would
+  differ by machine.
 
-All functions raise TypeError for values that are not float32 or float64, ValueError for shapes that do not fit.
+All functions raise TypeError for values that are not float32 or float64, ValueError for shapes that do not
+fit.
 """
 
 import math
@@ -31,7 +37,8 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
     .. math:: R(a, p) = \mathcal{F}^{-1}\bigl(|\mathcal{F} a| \, e^{i \arg \mathcal{F} p}\bigr)
 
     Args:
-        amplitude_of, phase_of: images (..., C, H, W), same shape, dtype and device; any values whose spectra can be squared.
+        amplitude_of, phase_of: images (..., C, H, W), same shape, dtype and device; any values whose spectra
+            can be squared.
         channels: transform the channel axis too, as the original program does.
 
     Returns:
@@ -40,7 +47,8 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
     Raises:
         ValueError: the two differ in shape, dtype or device.
 
-    Source: Chen et al., ICCV 2021, section 3. Where the phase donor's spectrum is zero its phase is taken as 0.
+    Source: Chen et al., ICCV 2021, section 3. Where the phase donor's spectrum is zero its phase is taken as
+    0.
     """
     _check(amplitude_of)
     _check(phase_of)
@@ -49,7 +57,8 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
         if a != p:
             raise ValueError(f"amplitude and phase donor must have the same {what}; got {a} and {p}")
     tiny, dims = torch.finfo(phase_of.dtype).tiny, (-3, -2, -1) if channels else (-2, -1)
-    # X |Y| / |X| instead of |Y| exp(i arg X): no trigonometry. The clamp keeps the gradient finite where Y = 0.
+    # X |Y| / |X| instead of |Y| exp(i arg X): no trigonometry. The clamp keeps the gradient finite where Y =
+    # 0.
     donor = _squared(_transform(amplitude_of, channels)).clamp_min(tiny**0.5)
     spectrum, level = _transform(phase_of, channels), _rounding(phase_of, dims)
     power = _squared(spectrum)
@@ -75,9 +84,11 @@ def amplitude(x: Tensor) -> Tensor:
 
 
 def phase(x: Tensor) -> Tensor:
-    """Phase spectrum arg F x of images (..., C, H, W): (..., C, H, W), radians, not shifted; 0 where F x is zero.
+    """Phase spectrum arg F x of images (..., C, H, W): (..., C, H, W), radians, not shifted; 0 where F x is
+    zero.
 
-    In [-π, π], whose two ends are one angle: which of them a negative real coefficient has depends on rounding.
+    In [-π, π], whose two ends are one angle: which of them a negative real coefficient has depends on
+    rounding.
     """
     _check(x)
     spectrum = _forward(x)
@@ -86,12 +97,13 @@ def phase(x: Tensor) -> Tensor:
 
 
 def low_pass(x: Tensor, radius: float) -> Tensor:
-    """Ideal low pass: keep the frequencies |k| < radius of each channel; the edge belongs to the high frequencies.
+    """Ideal low pass: keep the frequencies |k| < radius of each channel; the edge belongs to the high
+    frequencies.
 
     Args:
         x: images (..., C, H, W).
-        radius: cycles per image, >= 0; 0 keeps nothing, 1 the mean, more than N/√2 all of an N x N image. Where the edge lies
-            among the frequencies is decided exactly, see `within`.
+        radius: cycles per image, >= 0; 0 keeps nothing, 1 the mean, more than N/√2 all of an N x N image.
+            Where the edge lies among the frequencies is decided exactly, see `within`.
 
     Returns:
         Images (..., C, H, W), not clipped.
@@ -105,7 +117,9 @@ def low_pass(x: Tensor, radius: float) -> Tensor:
 
 
 def high_pass(x: Tensor, radius: float) -> Tensor:
-    """Ideal high pass, x - low_pass(x, radius): what lies at |k| >= radius cycles per image; of mean 0 if radius > 0."""
+    """Ideal high pass, x - low_pass(x, radius): what lies at |k| >= radius cycles per image; of mean 0 if
+    radius > 0.
+    """
     return x - low_pass(x, radius)
 
 
@@ -134,8 +148,9 @@ def gaussian_low_pass(x: Tensor, sigma: float) -> Tensor:
         sigma: standard deviation of the kernel in pixels, > 0.
 
     Returns:
-        Images (..., C, H, W) with the means of x. The transfer function is exact, as in `scipy.ndimage.fourier_gaussian`; below a
-        sigma of about 1 a sampled kernel, as in `scipy.ndimage.gaussian_filter`, differs from it by aliasing.
+        Images (..., C, H, W) with the means of x. The transfer function is exact, as in
+        `scipy.ndimage.fourier_gaussian`; below a sigma of about 1 a sampled kernel, as in
+        `scipy.ndimage.gaussian_filter`, differs from it by aliasing.
 
     Raises:
         ValueError: sigma is not a positive number.
@@ -154,7 +169,8 @@ def gaussian_high_pass(x: Tensor, sigma: float) -> Tensor:
 
 
 def gaussian_band_pass(x: Tensor, sigma_low: float, sigma_high: float) -> Tensor:
-    """Difference of Gaussians: x blurred by sigma_low minus x blurred by the larger sigma_high, both in pixels.
+    """Difference of Gaussians: x blurred by sigma_low minus x blurred by the larger sigma_high, both in
+    pixels.
 
     Bands add up: gaussian_low_pass(x, b) + gaussian_band_pass(x, a, b) + gaussian_high_pass(x, a) == x.
 
@@ -167,7 +183,8 @@ def gaussian_band_pass(x: Tensor, sigma_low: float, sigma_high: float) -> Tensor
 
 
 def taper(height: int, width: int, window: Literal["hamming"] | None = None) -> Tensor:
-    """Window h over an image, float64 (height, width): 1, or the outer product of symmetric Hamming windows (as `numpy.hamming`).
+    """Window h over an image, float64 (height, width): 1, or the outer product of symmetric Hamming windows
+    (as `numpy.hamming`).
 
     It keeps the jump between opposite borders from leaking along the axes of the spectrum.
 
@@ -184,7 +201,8 @@ def taper(height: int, width: int, window: Literal["hamming"] | None = None) -> 
 
 
 def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tensor:
-    """Power spectrum |F (x h)|² of images (..., C, H, W): (..., C, H, W), shifted, not normalised; its sum is H W Σ(x h)².
+    """Power spectrum |F (x h)|² of images (..., C, H, W): (..., C, H, W), shifted, not normalised; its sum is
+    H W Σ(x h)².
 
     The window h is that of `taper`.
 
@@ -202,8 +220,9 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
 
     Args:
         power: shifted spectra (..., H, W), any values.
-        legacy: the azimuthal average of the frequency-bias program: centre ((H-1)/2, (W-1)/2), for even sizes half a pixel
-            off, bin floor(|k|), first and last bin dropped: 20 bins for 32 x 32. It splits the ring |k| = 1.
+        legacy: the azimuthal average of the frequency-bias program: centre ((H-1)/2, (W-1)/2), for even sizes
+            half a pixel off, bin floor(|k|), first and last bin dropped: 20 bins for 32 x 32. It splits the
+            ring |k| = 1.
 
     Returns:
         (..., bins). Unless `legacy`, the corners beyond the last ring are left out.
@@ -229,10 +248,12 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
 
 
 def centroid(power: Tensor, dc: bool = True) -> Tensor:
-    """Spectral centroid Σ|f| P / Σ P of shifted spectra P >= 0 (..., H, W): (...), in cycles per pixel, 0 .. 0.71.
+    """Spectral centroid Σ|f| P / Σ P of shifted spectra P >= 0 (..., H, W): (...), in cycles per pixel, 0 ..
+    0.71.
 
     Args:
-        dc: count the power at f = 0, most of that of most images. Without it the centroid of a constant image is 0.
+        dc: count the power at f = 0, most of that of most images. Without it the centroid of a constant image
+            is 0.
 
     0 where there is no power, or no more than rounding leaves beside the DC.
     """
@@ -252,12 +273,14 @@ def whiten(x: Tensor, mean_power: Tensor, floor: float = 1e-8) -> Tensor:
 
     Args:
         x: images (..., C, H, W).
-        mean_power: P, the mean of `power_spectrum` over a set of images, (C, H, W) or what else broadcasts against x; its maximum
-            is taken over the last two axes.
-        floor: least power divided by, relative to the largest, in (0, 1]; what is below may be rounding and is not amplified.
+        mean_power: P, the mean of `power_spectrum` over a set of images, (C, H, W) or what else broadcasts
+            against x; its maximum is taken over the last two axes.
+        floor: least power divided by, relative to the largest, in (0, 1]; what is below may be rounding and
+            is not amplified.
 
     Returns:
-        Images (..., C, H, W), not clipped. Over the set that P was taken from, the mean power is 1 in every bin above the floor.
+        Images (..., C, H, W), not clipped. Over the set that P was taken from, the mean power is 1 in every
+        bin above the floor.
 
     Raises:
         ValueError: the floor is not in (0, 1], or P is negative, zero everywhere or not finite.
@@ -272,7 +295,9 @@ def whiten(x: Tensor, mean_power: Tensor, floor: float = 1e-8) -> Tensor:
 
 
 def radius(height: int, width: int | None = None) -> Tensor:
-    """Distance |k| = √(ky² + kx²) in cycles per image on the shifted grid: float64 (height, width), square by default."""
+    """Distance |k| = √(ky² + kx²) in cycles per image on the shifted grid: float64 (height, width), square by
+    default.
+    """
     # NumPy's root is the rounded one everywhere; that of torch may be a unit off in the last place
     return torch.from_numpy(np.sqrt(squared_radius(height, width).numpy()))
 
@@ -317,13 +342,16 @@ def is_hermitian(mask: Tensor) -> bool:
 
 
 def hermitian(mask: Tensor) -> Tensor:
-    """Hermitian part (M(k) + M(-k)) / 2 of a shifted real mask M (..., H, W): what M does if the imaginary part is dropped."""
+    """Hermitian part (M(k) + M(-k)) / 2 of a shifted real mask M (..., H, W): what M does if the imaginary
+    part is dropped.
+    """
     mask = mask if mask.is_floating_point() else mask.to(torch.get_default_dtype())
     return (mask + mirror(mask)) / 2
 
 
 def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
-    """Multiply the spectra of images (..., C, H, W) by a shifted real mask that broadcasts against them, (..., H, W).
+    """Multiply the spectra of images (..., C, H, W) by a shifted real mask that broadcasts against them,
+    (..., H, W).
 
     Raises:
         ValueError: the mask has another height or width, or is not Hermitian (`hermitian` makes it so).
@@ -353,8 +381,9 @@ def basis(
     """The distinct real Fourier basis images cos(2π (ky y + kx x) / N) of an N x N grid, orthonormal.
 
     Returns:
-        images (K, N, N) with K = N²/2 + 2 for even N (514 for 32), (N² + 1)/2 for odd N; frequencies (K, 2) int64, of each
-        pair ±k the one that comes later in the shifted grid (`mirror` fills in the other half of a map).
+        images (K, N, N) with K = N²/2 + 2 for even N (514 for 32), (N² + 1)/2 for odd N; frequencies (K, 2)
+        int64, of each pair ±k the one that comes later in the shifted grid (`mirror` fills in the other half
+        of a map).
 
     Raises:
         ValueError: the size is not positive.
@@ -383,7 +412,9 @@ def _check(x: Tensor, axes: str = "(..., C, H, W)") -> None:
 
 
 def _rings(squared: Tensor, edges: Tensor) -> Tensor:
-    """How many of the edges, ascending whole numbers, are not above √squared; both squared, so that nothing is rounded."""
+    """How many of the edges, ascending whole numbers, are not above √squared; both squared, so that nothing
+    is rounded.
+    """
     return torch.bucketize(squared, edges.square(), right=True)
 
 
@@ -418,7 +449,9 @@ def _squared(spectrum: Tensor) -> Tensor:
 
 
 def _rounding(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, to broadcast against it; large enough to divide by its square."""
+    """What rounding leaves of the zeros of the DFT: 2 eps Σ|x|, to broadcast against it; large enough to
+    divide by its square.
+    """
     info = torch.finfo(x.dtype)
     return (2 * info.eps * x.detach().abs().sum(dims, keepdim=True)).clamp_min(info.tiny**0.25)
 

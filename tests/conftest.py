@@ -1,4 +1,6 @@
-"""What several test files need: small compendia and folders of pictures, in temporary folders; another processor's rounding."""
+"""What several test files need: small compendia and folders of pictures, in temporary folders; another
+processor's rounding.
+"""
 
 from pathlib import Path
 
@@ -36,7 +38,9 @@ def add_study():
 
 @pytest.fixture(scope="session")
 def imagenet_folder():
-    """Write a folder in ImageNet's layout: crops of the embedded photographs, of many sizes, as JPEG; a class for each."""
+    """Write a folder in ImageNet's layout: crops of the embedded photographs, of many sizes, as JPEG; a class
+    for each.
+    """
 
     def write(root: Path, train: int = 4, val: int = 2, classes: int = len(PHOTOS)) -> Path:
         random = np.random.RandomState(0)
@@ -60,7 +64,9 @@ def imagenet_folder():
 
 @pytest.fixture(params=[-np.inf, np.inf], ids=["rounded down", "rounded up"])
 def other_rounding(request, monkeypatch):
-    """Roots, exponentials, distances and scales are one unit in the last place off, as libraries may have them elsewhere."""
+    """Roots, exponentials, distances and scales are one unit in the last place off, as libraries may have
+    them elsewhere.
+    """
 
     def nudge(owner, name):
         exact = getattr(owner, name)

@@ -1,7 +1,9 @@
-"""Run the numerical tests as other processors would: `make test-processors`, or `python tests/processors.py [PYTEST OPTION]...`.
+"""Run the numerical tests as other processors would: `make test-processors`, or `python tests/processors.py
+[PYTEST OPTION]...`.
 
-Libraries choose their code by the processor: vectors of 128, 256 or 512 bits, fused products or not, and so round differently.
-The variables below make them choose as they would elsewhere. None of the settings is the right one: a test must hold for all.
+Libraries choose their code by the processor: vectors of 128, 256 or 512 bits, fused products or not, and so
+round differently. The variables below make them choose as they would elsewhere. None of the settings is the
+right one: a test must hold for all.
 """
 
 import concurrent.futures
@@ -16,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = 2  # settings, each with one thread
 
-# setting -> what the processor must be able to do, and the variables: of MKL, of PyTorch, of oneDNN and of OpenBLAS
+# setting -> what the processor must be able to do, and the variables: of MKL, of PyTorch, of oneDNN and of
+# OpenBLAS
 SETTINGS = {
     "as it is": ((), {}),
     "oldest": (

@@ -77,7 +77,9 @@ def crops(picture: np.ndarray) -> torch.Tensor:
 
 
 def assert_equal_within_rounding(found, expected, whole=None):
-    """Within 64 units of the last place of the largest value: three transforms, each of log2(N) roundings, and some room."""
+    """Within 64 units of the last place of the largest value: three transforms, each of log2(N) roundings,
+    and some room.
+    """
     whole = expected if whole is None else whole
     assert_close(found, expected, rtol=0, atol=64 * torch.finfo(whole.dtype).eps * whole.abs().max().item())
 
@@ -92,7 +94,7 @@ def others() -> torch.Tensor:
     return crops(skimage.data.coffee())
 
 
-# -- amplitude and phase ----------------------------------------------------------------------------------------------
+# -- amplitude and phase -------------------------------------------------------------------------------------
 
 
 def by_definition(amplitude_of: torch.Tensor, phase_of: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
@@ -194,7 +196,7 @@ def test_the_compiled_recombination_is_the_eager_one(photos, others, channels):
     )
 
 
-# -- band limits ------------------------------------------------------------------------------------------------------
+# -- band limits ---------------------------------------------------------------------------------------------
 
 
 @each_size
@@ -288,7 +290,7 @@ def test_gaussian_band_pass_is_the_difference_of_gaussians(photos):
     assert_close(gaussian_band_pass(photos[0], 2, 3), torch.tensor(expected), rtol=0, atol=1e-8)
 
 
-# -- power ------------------------------------------------------------------------------------------------------------
+# -- power ---------------------------------------------------------------------------------------------------
 
 
 @each_size
@@ -450,7 +452,7 @@ def test_whitening_does_not_amplify_what_is_below_the_floor(photos):
     assert_close(whitened, (power / floor).clamp(max=1), rtol=1e-6, atol=1e-9)
 
 
-# -- grids, masks, basis ----------------------------------------------------------------------------------------------
+# -- grids, masks, basis -------------------------------------------------------------------------------------
 
 
 @each_size
@@ -517,7 +519,7 @@ def test_an_image_is_the_sum_of_its_even_part_in_the_basis():
     assert_close(torch.einsum("kyx,k->yx", images, torch.einsum("kyx,yx->k", images, x)), even)
 
 
-# -- what holds for every function ------------------------------------------------------------------------------------
+# -- what holds for every function ---------------------------------------------------------------------------
 
 
 @each_op
@@ -544,7 +546,9 @@ def test_gradients_stay_finite_where_spectra_vanish(op, value, dtype):
 
 
 def continuous(op):
-    """An operation; the phase as a spectrum, for where that is small rounding turns the angle, and -π and π are one."""
+    """An operation; the phase as a spectrum, for where that is small rounding turns the angle, and -π and π
+    are one.
+    """
     if op is phase:
         return lambda x: torch.view_as_real(torch.polar(amplitude(x), phase(x)))
     return op

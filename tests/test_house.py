@@ -19,7 +19,9 @@ LOOSE = {"__init__", "__main__", "fourier"}  # files that are in no wing
 
 
 def imported(file):
-    """The wings that a file of the package imports, anywhere in it; what only type checkers see counts as well."""
+    """The wings that a file of the package imports, anywhere in it; what only type checkers see counts as
+    well.
+    """
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
             case ast.ImportFrom(module="specfreq", names=names):

@@ -21,7 +21,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def fgsm(model: Model, images: Tensor, labels: Tensor, eps: float) -> Attacked:
-    r"""The fast gradient sign method: :math:`x' = \operatorname{clip}_{[0,1]}(x + \varepsilon \operatorname{sign} \nabla_x L)`.
+    r"""The fast gradient sign method: :math:`x' = \operatorname{clip}_{[0,1]}(x + \varepsilon
+    \operatorname{sign} \nabla_x L)`.
 
     Args:
         model: images in [0, 1] -> logits, in evaluation mode.
@@ -88,12 +89,14 @@ def apgd(
     loss: Literal["ce", "dlr-targeted"] = "ce",
     targets: int = 9,
 ) -> Attacked:
-    r"""Auto-PGD: steps with momentum, halved where they stop raising the loss, each image's own; no step length to choose.
+    r"""Auto-PGD: steps with momentum, halved where they stop raising the loss, each image's own; no step
+    length to choose.
 
     .. math:: x_{k+1} = \Pi\bigl(x_k + \alpha\,(z_k - x_k) + (1 - \alpha)(x_k - x_{k-1})\bigr), \quad
         z_k = \Pi(x_k + \eta_k \operatorname{sign} \nabla L(x_k)), \quad \alpha = \tfrac34
 
-    from :math:`\eta_0 = 2\varepsilon`. The loss is the cross-entropy, or the difference of logits, for several targets in turn,
+    from :math:`\eta_0 = 2\varepsilon`. The loss is the cross-entropy, or the difference of logits, for
+    several targets in turn,
 
     .. math:: L_t = -\frac{z_y - z_t}{z_{(1)} - \frac12 (z_{(3)} + z_{(4)})}
 
@@ -133,7 +136,9 @@ def _towards(target: Tensor) -> Loss:
 
 
 def _checkpoints(steps: int) -> Iterator[int]:
-    """After which steps the lengths are looked at, w_j = ceil(p_j K): first after 22 %, then ever sooner, down to 6 %."""
+    """After which steps the lengths are looked at, w_j = ceil(p_j K): first after 22 %, then ever sooner,
+    down to 6 %.
+    """
     before, now = 0, 22
     while now <= 100:
         yield -(-now * steps // 100)

@@ -35,19 +35,21 @@ def square(
     area: float = 0.8,
     schedule: Schedule = "rescaled",
 ) -> Attacked:
-    r"""Random search for an image with a smaller margin, :math:`z_y - \max_{j \ne y} z_j`, by squares of :math:`\pm\varepsilon`.
+    r"""Random search for an image with a smaller margin, :math:`z_y - \max_{j \ne y} z_j`, by squares of
+    :math:`\pm\varepsilon`.
 
-    It begins with vertical stripes of ±ε. A query moves the values of one square, each channel by 2ε up or down, back into the
-    ball, and the square stays if the margin has become smaller. The squares shrink.
+    It begins with vertical stripes of ±ε. A query moves the values of one square, each channel by 2ε up or
+    down, back into the ball, and the square stays if the margin has become smaller. The squares shrink.
 
     Args:
         model, images, labels, eps: see `gradient.fgsm`.
         seeds: int64 (B,), from which each image has its squares.
         queries: squares that are tried on an image.
         area: share of the image that the first squares cover.
-        schedule: when the area is halved. It is after query 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000;
-            of another number of queries ``rescaled`` takes the same shares, as the attack's own program does, and
-            ``absolute`` the same queries, as AutoAttack's standard ensemble does, whose 5,000 end with larger squares.
+        schedule: when the area is halved. It is after query 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000
+            of 10,000; of another number of queries ``rescaled`` takes the same shares, as the attack's own
+            program does, and ``absolute`` the same queries, as AutoAttack's standard ensemble does, whose
+            5,000 end with larger squares.
 
     Source: Andriushchenko et al., ECCV 2020, algorithms 1 and 2.
     """

@@ -1,4 +1,6 @@
-"""Augmentations by name: the views of an image that a network is trained on, and the loss over what it says of them."""
+"""Augmentations by name: the views of an image that a network is trained on, and the loss over what it says
+of them.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +75,9 @@ def check(spec: str) -> None:
 
 
 def spelling(spec: str) -> str:
-    """The one spelling of a description, of which names and types alone are checked; what equals its default is left out."""
+    """The one spelling of a description, of which names and types alone are checked; what equals its default
+    is left out.
+    """
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
     return shortest(name, values, _AUGMENTATIONS[name])
 
@@ -89,12 +93,15 @@ def normal_form(spec: str) -> str:
 
 
 def describe() -> dict[str, str]:
-    """What there is, by name: whether a transform of that kind needs a batch, (B, C, H, W), or does with single pictures."""
+    """What there is, by name: whether a transform of that kind needs a batch, (B, C, H, W), or does with
+    single pictures.
+    """
     met = {name: entry.constant("pairs") for name, entry in _AUGMENTATIONS.items()}
     return {name: "needs batches" if batched else "" for name, batched in met.items()}
 
 
-# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and donors from the batch,
+# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and
+# donors from the batch,
 # whole numbers alone for gains
 _QUIRKS = {"overflow": "wrap", "channels": True, "per": "batch", "donor": "batch", "gains": "integers"}
 
@@ -125,7 +132,9 @@ def series(spec: str) -> str:
 
 
 def _quirks(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name and parameters of an augmentation, and those of the quirks that it can have and has not by default."""
+    """Name and parameters of an augmentation, and those of the quirks that it can have and has not by
+    default.
+    """
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
     _, plain = resolve("augmentation", _AUGMENTATIONS, name)
     return name, values, {k: quirk for k, quirk in _QUIRKS.items() if plain.get(k, quirk) != quirk}

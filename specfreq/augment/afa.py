@@ -21,11 +21,12 @@ class FourierWaves(Augmentation):
         a(u, v) = \sin\bigl(\tfrac{2 \pi f}{S} (u \cos\omega + v \sin\omega) - \tfrac{\pi}{4}\bigr); \qquad
         L = \tfrac12 \ell(f(x), y) + \tfrac12 \ell(f(x'), y)
 
-    for each image and channel f ~ U{1, ..., S}, ω of 448 angles in [-π, 0], s ~ Exp of the given mean; u down and v across,
-    both 0 at the centre; x' is cut off at 0 and 1. S is the side of the image, of one that is not square the longer.
+    for each image and channel f ~ U{1, ..., S}, ω of 448 angles in [-π, 0], s ~ Exp of the given mean; u down
+    and v across, both 0 at the centre; x' is cut off at 0 and 1. S is the side of the image, of one that is
+    not square the longer.
 
-    The original's network normalises the two views separately, with batch statistics and scales of their own; here both share
-    them: that would be another network, not another view or loss.
+    The original's network normalises the two views separately, with batch statistics and scales of their own;
+    here both share them: that would be another network, not another view or loss.
 
     Args:
         strength: mean of s; 10 for ImageNet.

@@ -19,8 +19,9 @@ class AmplitudeMix(Augmentation):
         \, e^{i \arg \mathcal{F} x}\bigr), \quad \lambda \sim U(0, \alpha);
         \qquad L = \tfrac12 \ell(f(x), y) + \tfrac12 \ell(f(x'), y)
 
-    x' is cut off at 0 and 1. The transform is 2-D, channel by channel, as in the original. Its second loss, that the network should
-    say of each view what a moving average of itself says of the other, is no part of this: it needs that second network.
+    x' is cut off at 0 and 1. The transform is 2-D, channel by channel, as in the original. Its second loss,
+    that the network should say of each view what a moving average of itself says of the other, is no part of
+    this: it needs that second network.
 
     Args:
         alpha: largest share.

@@ -1,4 +1,6 @@
-"""Amplitude-phase recombination: the amplitude spectrum of one image, the phase spectrum of another (APR-P, APR-S, APR-SP)."""
+"""Amplitude-phase recombination: the amplitude spectrum of one image, the phase spectrum of another (APR-P,
+APR-S, APR-SP).
+"""
 
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -16,7 +18,8 @@ Overflow = Literal["clip", "wrap", "none"]
 
 
 class APRPair(Augmentation):
-    r"""Amplitude-phase recombination of pairs (APR-P): an image keeps its phase and label, and takes a donor's amplitude.
+    r"""Amplitude-phase recombination of pairs (APR-P): an image keeps its phase and label, and takes a
+    donor's amplitude.
 
     .. math:: x' = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_d| \, e^{i \arg \mathcal{F} x}\bigr) \text{ with probability } p,
         \text{ else } x; \qquad L = \ell(f(x), y) + \ell(f(x'), y)
@@ -24,12 +27,13 @@ class APRPair(Augmentation):
     Args:
         p: probability of a recombination; the original has 0.6 for CIFAR, 0.5 for ImageNet.
         per: one coin for each image, or one for a whole ``batch`` as in the original.
-        donor: from the whole data ``set``, each image once an epoch; or from the ``batch``, as in the original. What
-            happens to an image then depends on its batch, and so it does with a coin per batch.
+        donor: from the whole data ``set``, each image once an epoch; or from the ``batch``, as in the
+            original. What happens to an image then depends on its batch, and so it does with a coin per
+            batch.
         channels: transform the channel axis too, as the original program does.
         clip: cut x' off at 0 and 1; the original lets it leave them.
-        normalised: recombine images of mean 0 and deviation 1 per channel, as the original's ImageNet program does; `fit`
-            measures both. For 2-D transforms only the mean of x' is another.
+        normalised: recombine images of mean 0 and deviation 1 per channel, as the original's ImageNet program
+            does; `fit` measures both. For 2-D transforms only the mean of x' is another.
         loss: L, the ``sum`` of the two; or their ``mean``, as in the original's adversarial training.
 
     Source: Chen et al., ICCV 2021, section 3.2, and the program's training loop.
@@ -98,10 +102,11 @@ class APRPair(Augmentation):
 
 
 class APRSingle(EightBit):
-    r"""Amplitude-phase recombination of an image with itself, differently distorted (APR-S). Before crop and flip.
+    r"""Amplitude-phase recombination of an image with itself, differently distorted (APR-S). Before crop and
+    flip.
 
-    One of nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of x_1, and the image
-    becomes one of the two, each with probability 1/4:
+    One of nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of
+    x_1, and the image becomes one of the two, each with probability 1/4:
 
     .. math:: \mathcal{F}^{-1}\bigl(|\mathcal{F} x_1| \, e^{i \arg \mathcal{F} x_2}\bigr), \qquad
         \mathcal{F}^{-1}\bigl(|\mathcal{F} x_2| \, e^{i \arg \mathcal{F} x_1}\bigr)
@@ -110,9 +115,9 @@ class APRSingle(EightBit):
         p: probability that anything happens to an image; the original's adversarial training has 0.9.
         severity: highest level of the operations, see `operations.apply`.
         channels: transform the channel axis too, as the original program does.
-        overflow: what becomes of values outside [0, 1]: they are cut off; or ``none``; or ``wrap`` as in the original, which casts
-            to bytes without looking, so that -1 becomes 255 and 256 becomes 0, and cuts off all fractions. It is computed in
-            float64, as there.
+        overflow: what becomes of values outside [0, 1]: they are cut off; or ``none``; or ``wrap`` as in the
+            original, which casts to bytes without looking, so that -1 becomes 255 and 256 becomes 0, and cuts
+            off all fractions. It is computed in float64, as there.
 
     Source: Chen et al., ICCV 2021, section 3.3, and the program's datasets/APR.py.
     """
@@ -149,7 +154,8 @@ class APRBoth(APRPair):
     """Both recombinations (APR-SP): APR-S before crop and flip, then APR-P among the images so made.
 
     Args:
-        p, per, donor, channels, clip, normalised, loss: see `APRPair`; the transforms of both take ``channels``.
+        p, per, donor, channels, clip, normalised, loss: see `APRPair`; the transforms of both take
+            ``channels``.
         single: probability that APR-S does anything to an image.
         severity, overflow: see `APRSingle`; of what APR-S makes.
 
@@ -189,8 +195,8 @@ class APRBoth(APRPair):
 def chain(count: int, severity: float, p: float, generator: Generator | None) -> dict[str, Tensor]:
     """The draws of APR-S: two operations and levels (count, 2), and the branch (count,).
 
-    The branch is 0 with probability 1/2: the first operation is all; 1 or 2 with 1/4 each: the amplitude of the once, or of the
-    twice distorted image. With probability 1 - p nothing happens: no operation, branch 0.
+    The branch is 0 with probability 1/2: the first operation is all; 1 or 2 with 1/4 each: the amplitude of
+    the once, or of the twice distorted image. With probability 1 - p nothing happens: no operation, branch 0.
     """
     operation, level = operations.draw((count, 2), severity, generator)
     branch = (torch.randint(4, (count,), generator=generator) - 1).clamp_min(0)
@@ -203,17 +209,21 @@ def chain(count: int, severity: float, p: float, generator: Generator | None) ->
 
 
 def parted(x: Tensor, y: Tensor, branch: Tensor, overflow: Overflow) -> tuple[Tensor, Tensor]:
-    """Amplitude and phase donor, floats in 0 .. 255, of two sets of bytes: (x, y) in branch 1, (y, x) in branch 2."""
+    """Amplitude and phase donor, floats in 0 .. 255, of two sets of bytes: (x, y) in branch 1, (y, x) in
+    branch 2.
+    """
     dtype, own = torch.float64 if overflow == "wrap" else torch.float32, torch.arange(len(x), device=x.device)
     both, other = torch.cat([x, y]), len(x) * (branch == 2)
     return both.index_select(0, own + other).to(dtype), both.index_select(0, own + len(x) - other).to(dtype)
 
 
 def from_levels(levels: Tensor, overflow: Overflow) -> Tensor:
-    """Float32 images, 1 for white, of levels v, 255 for white: ``clip`` cuts off what lies outside 0 .. 255, ``none`` leaves it.
+    """Float32 images, 1 for white, of levels v, 255 for white: ``clip`` cuts off what lies outside 0 .. 255,
+    ``none`` leaves it.
 
-    ``wrap`` is trunc(v) mod 256, what a cast to bytes makes of v in NumPy on x86-64. As in the original, a whole number that
-    rounding has put below itself loses a level: there, and there alone, results depend on the processor and the batch.
+    ``wrap`` is trunc(v) mod 256, what a cast to bytes makes of v in NumPy on x86-64. As in the original, a
+    whole number that rounding has put below itself loses a level: there, and there alone, results depend on
+    the processor and the batch.
     """
     match overflow:
         case "clip":

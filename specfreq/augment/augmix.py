@@ -1,4 +1,6 @@
-"""AugMix: chains of operations, mixed with one another and with the image; three views that are to be judged alike."""
+"""AugMix: chains of operations, mixed with one another and with the image; three views that are to be judged
+alike.
+"""
 
 import torch
 from torch import Generator, Tensor
@@ -27,9 +29,10 @@ class AugMix(EightBit):
         width: chains w in a mixture.
         depth: operations in a chain; 0 draws 1, 2 or 3 for each.
         alpha: of both distributions; 1 makes them uniform.
-        severity: highest level of the operations, see `operations.apply`; the original has 3 for CIFAR, 1 for ImageNet.
-        consistency: γ, the weight of the Jensen-Shannon divergence. With 0 the network sees one mixture alone, and its
-            cross-entropy is the loss.
+        severity: highest level of the operations, see `operations.apply`; the original has 3 for CIFAR, 1 for
+            ImageNet.
+        consistency: γ, the weight of the Jensen-Shannon divergence. With 0 the network sees one mixture
+            alone, and its cross-entropy is the loss.
 
     Source: Hendrycks et al., ICLR 2020, section 3, and the program's cifar.py.
     """

@@ -18,13 +18,13 @@ Rows = Mapping[str, Tensor]
 class Augmentation(Transform):
     """No augmentation, and the base of all others: images as they are, one cross-entropy.
 
-    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so that
-    batches, order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an epoch, then
-    `before`, `views` and `loss` for each batch.
+    What happens to image i in an epoch is row i of a table that is drawn for the whole data set at once, so
+    that batches, order, processes and devices cannot change it. The trainer calls `fit` once, `draw` once an
+    epoch, then `before`, `views` and `loss` for each batch.
 
-    `forward` does the same for images alone, as a transform in a pipeline: see `Transform` for what it takes. Like a
-    dropout layer it works in training mode, and after `eval` hands on what it is given. What the trainer calls does
-    not depend on the mode.
+    `forward` does the same for images alone, as a transform in a pipeline: see `Transform` for what it takes.
+    Like a dropout layer it works in training mode, and after `eval` hands on what it is given. What the
+    trainer calls does not depend on the mode.
     """
 
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
@@ -41,22 +41,30 @@ class Augmentation(Transform):
         super().__init__()
 
     def fit(self, images: Tensor) -> Self:
-        """See the training images (N, C, H, W), bytes or floats, once: refuse what does not fit, learn what is needed."""
+        """See the training images (N, C, H, W), bytes or floats, once: refuse what does not fit, learn what
+        is needed.
+        """
         return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
-        """What will happen to each of ``count`` images in one epoch: tensors (count, ...) on the CPU, a row per image."""
+        """What will happen to each of ``count`` images in one epoch: tensors (count, ...) on the CPU, a row
+        per image.
+        """
         return {}
 
     def before(self, images: Tensor, rows: Rows) -> Tensor:
-        """What happens before crop and flip: whole images (B, C, H, W), bytes or floats in [0, 1], and their rows -> images."""
+        """What happens before crop and flip: whole images (B, C, H, W), bytes or floats in [0, 1], and their
+        rows -> images.
+        """
         return images
 
     def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
-        """What happens after crop and flip: images (B, C, H, W) in [0, 1], their rows of the table, and their donors -> images.
+        """What happens after crop and flip: images (B, C, H, W) in [0, 1], their rows of the table, and their
+        donors -> images.
 
-        The donors, (B, C, H, W) or k in a row for each image (B k, C, H, W), went through `before`, crop and flip as well. In
-        their place come the companions (B, K, H, W), cropped and mirrored, of an augmentation that has some.
+        The donors, (B, C, H, W) or k in a row for each image (B k, C, H, W), went through `before`, crop and
+        flip as well. In their place come the companions (B, K, H, W), cropped and mirrored, of an
+        augmentation that has some.
         """
         return images
 
@@ -69,18 +77,20 @@ class Augmentation(Transform):
         return sum(criterion(each, labels) for each in logits)
 
     def forward(self, *inputs: Any, generator: Generator | None = None) -> Any:
-        """Transform the images of a sample, in [0, 1], by draws of its own; after `eval` pass the sample through.
+        """Transform the images of a sample, in [0, 1], by draws of its own; after `eval` pass the sample
+        through.
 
         Args:
             inputs: the sample, see `Transform`; labels are passed through. Donors come from the batch itself.
-            generator: of the CPU, for images on any device. By default torch's global one, which every worker of a
-                DataLoader seeds differently, from the seed of the loader.
+            generator: of the CPU, for images on any device. By default torch's global one, which every worker
+                of a DataLoader seeds differently, from the seed of the loader.
 
         Returns:
             The sample with images of the same shape and type; several of them all have the same draws.
 
         Raises:
-            UserError: no float images, values outside [0, 1] or NaN, another shape, one image where others are needed.
+            UserError: no float images, values outside [0, 1] or NaN, another shape, one image where others
+                are needed.
         """
         if not self.training:
             return inputs[0] if len(inputs) == 1 else inputs
@@ -106,7 +116,9 @@ class Augmentation(Transform):
 
 
 class EightBit(Augmentation):
-    """What works on the 256 levels of 8-bit pictures, and so needs images in [0, 1]; values between two levels are rounded."""
+    """What works on the 256 levels of 8-bit pictures, and so needs images in [0, 1]; values between two
+    levels are rounded.
+    """
 
     moves = True  # all of them take from the same nine operations
 
@@ -116,7 +128,9 @@ class EightBit(Augmentation):
 
 
 def refuse_others(images: Tensor, why: str) -> None:
-    """Refuse training images (N, C, H, W) that are no pictures: floats outside [0, 1], which a filter has made."""
+    """Refuse training images (N, C, H, W) that are no pictures: floats outside [0, 1], which a filter has
+    made.
+    """
     if images.dtype != torch.uint8:
         for part in images.split(1000):
             checked(part, hint=f"; {why}, so leave out the filter")
@@ -125,10 +139,11 @@ def refuse_others(images: Tensor, why: str) -> None:
 def dispatch(
     images: Tensor, case: Tensor, works: Mapping[int, Callable[..., Tensor]], *rows: Tensor
 ) -> Tensor:
-    """Images (B, C, H, W), each replaced by what the work of its case makes of it; those of a case without work stay.
+    """Images (B, C, H, W), each replaced by what the work of its case makes of it; those of a case without
+    work stay.
 
-    On a processor a work sees the images of its case; on a GPU all, and theirs are taken, as asking which they are would stall
-    its queue.
+    On a processor a work sees the images of its case; on a GPU all, and theirs are taken, as asking which
+    they are would stall its queue.
 
     Args:
         case: int64 (B,).

@@ -31,7 +31,9 @@ FLAT = 1e-6  # of a level: more than rounding leaves
 
 
 def low(images: Tensor) -> Tensor:
-    """The low frequencies LF of images (..., H, W): 3 x 3 Gaussian blur of deviation 0.5 pixels, mirrored at the border."""
+    """The low frequencies LF of images (..., H, W): 3 x 3 Gaussian blur of deviation 0.5 pixels, mirrored at
+    the border.
+    """
     if min(images.shape[-2:]) < 2:
         raise UserError(f"a blur of 3 x 3 pixels needs images of at least 2 x 2; got {tuple(images.shape)}")
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
@@ -40,16 +42,17 @@ def low(images: Tensor) -> Tensor:
 
 
 class HybridSingle(EightBit):
-    r"""An image takes low and high frequencies from two distortions of itself (the S of HybridAugment). Before crop and flip.
+    r"""An image takes low and high frequencies from two distortions of itself (the S of HybridAugment).
+    Before crop and flip.
 
-    One of the nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of x_1, and the
-    image becomes, by a fair coin,
+    One of the nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of
+    x_1, and the image becomes, by a fair coin,
 
     .. math:: g(\mathrm{LF}(x_1)) + \mathrm{HF}(x_2) \quad\text{or}\quad g(\mathrm{LF}(x_2)) + \mathrm{HF}(x_1),
         \qquad \mathrm{HF} = x - \mathrm{LF}(x)
 
-    with g = APR-S if ``plus``, HybridAugment++, else nothing. APR-S works on bytes, so that the low frequencies are
-    rounded before it; with overflow=wrap their fractions are cut off, as in the original.
+    with g = APR-S if ``plus``, HybridAugment++, else nothing. APR-S works on bytes, so that the low
+    frequencies are rounded before it; with overflow=wrap their fractions are cut off, as in the original.
     """
 
     early = True
@@ -81,16 +84,18 @@ class HybridSingle(EightBit):
         return dispatch(first, branch.clamp_max(1), {0: to_floats, 1: mixed}, *(rows[name] for name in names))
 
     def _bytes(self, levels: Tensor) -> Tensor:
-        """Low frequencies in 0 .. 255 as bytes for APR-S: rounded, or with ``wrap`` cut off as in the original.
+        """Low frequencies in 0 .. 255 as bytes for APR-S: rounded, or with ``wrap`` cut off as in the
+        original.
 
-        What rounding leaves just below a whole number counts as that number, so that flat areas stay as they are on any
-        machine; the original, in float32, makes some of them one darker by chance.
+        What rounding leaves just below a whole number counts as that number, so that flat areas stay as they
+        are on any machine; the original, in float32, makes some of them one darker by chance.
         """
         return (levels + (FLAT if self.overflow == "wrap" else 0.5)).to(torch.uint8)
 
 
 class HybridAugment(Augmentation):
-    r"""Low frequencies of one image, high frequencies of another, between images, within one, or both (HybridAugment++).
+    r"""Low frequencies of one image, high frequencies of another, between images, within one, or both
+    (HybridAugment++).
 
     Between images, after crop and flip, with probability p:
 
@@ -101,7 +106,8 @@ class HybridAugment(Augmentation):
 
     Args:
         mode: ``p`` between images, ``s`` within one, ``ps`` both.
-        plus: HybridAugment++, which recombines amplitude and phase of the low frequencies; else HybridAugment.
+        plus: HybridAugment++, which recombines amplitude and phase of the low frequencies; else
+            HybridAugment.
         p: probability of either coin of ``p``.
         per, donor, channels, clip: see `APRPair`.
         severity, overflow: see `APRSingle`.

@@ -1,6 +1,8 @@
-"""The nine operations of AugMix on batches of 8-bit pictures: each picture has its own operation and strength; Pillow's results.
+"""The nine operations of AugMix on batches of 8-bit pictures: each picture has its own operation and
+strength; Pillow's results.
 
-Every channel is treated alike and by itself, so grey pictures are as good as coloured ones, of any height and width.
+Every channel is treated alike and by itself, so grey pictures are as good as coloured ones, of any height and
+width.
 """
 
 import math
@@ -35,7 +37,9 @@ def check(severity: float) -> None:
 
 
 def draw(shape: tuple[int, ...], severity: float, generator: Generator | None) -> tuple[Tensor, Tensor]:
-    """Operations, int64, each equally often, and their levels, float64: U(0.1, severity), with either sign. Both of ``shape``."""
+    """Operations, int64, each equally often, and their levels, float64: U(0.1, severity), with either sign.
+    Both of ``shape``.
+    """
     operation = torch.randint(len(NAMES), shape, generator=generator)
     level = torch.rand(shape, generator=generator, dtype=torch.float64) * (severity - LEAST) + LEAST
     return operation, torch.where(torch.rand(shape, generator=generator) < 0.5, level, -level)
@@ -44,15 +48,13 @@ def draw(shape: tuple[int, ...], severity: float, generator: Generator | None) -
 def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
     """Apply to each picture its operation.
 
-    =================  =========================================================================================
-    autocontrast       stretch each channel to 0 .. 255
-    equalize           flatten the histogram of each channel
-    posterize          keep the upper 4 - ⌊0.4 l⌋ bits
-    solarize           invert from 256 - ⌊25.6 l⌋ on
-    rotate             by ±⌊3 l⌋ degrees about the centre
-    shear_x, shear_y   x + 0.03 (±l) y, y + 0.03 (±l) x, from each pixel to where its value is taken
-    translate_x, _y    by ±⌊l S / 30⌋ pixels, of a side of S
-    =================  =========================================================================================
+    =================
+    ========================================================================================= autocontrast
+    stretch each channel to 0 .. 255 equalize           flatten the histogram of each channel posterize
+    keep the upper 4 - ⌊0.4 l⌋ bits solarize           invert from 256 - ⌊25.6 l⌋ on rotate             by ±⌊3
+    l⌋ degrees about the centre shear_x, shear_y   x + 0.03 (±l) y, y + 0.03 (±l) x, from each pixel to where
+    its value is taken translate_x, _y    by ±⌊l S / 30⌋ pixels, of a side of S =================
+    =========================================================================================
 
     Args:
         images: bytes (B, C, H, W).
@@ -60,8 +62,8 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
         level: ±l, float64 (B,); the sign matters to the last five.
 
     Returns:
-        Bytes (B, C, H, W). Rotation and shear interpolate between the four nearest pixels and cut off the fraction; what comes
-        from outside is black.
+        Bytes (B, C, H, W). Rotation and shear interpolate between the four nearest pixels and cut off the
+        fraction; what comes from outside is black.
 
     Source: Hendrycks et al., ICLR 2020, augmentations.py, which calls Pillow picture by picture.
     """
@@ -87,7 +89,9 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each channel so that its darkest value is 0 and its brightest 255, fractions cut off; one of one value stays."""
+    """Stretch each channel so that its darkest value is 0 and its brightest 255, fractions cut off; one of
+    one value stays.
+    """
     return _stretched(images, *images.flatten(2).aminmax(dim=2))
 
 
@@ -100,7 +104,8 @@ def _stretched(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Map each channel so that its histogram becomes flat, by Pillow's table: (⌊s/2⌋ + pixels below) // s, s = pixels // 255.
+    """Map each channel so that its histogram becomes flat, by Pillow's table: (⌊s/2⌋ + pixels below) // s, s
+    = pixels // 255.
 
     The pixels of the highest value do not count in s; a channel for which it is 0 stays as it is.
     """
@@ -129,7 +134,9 @@ def lookup(images: Tensor, tables: Tensor) -> Tensor:
 
 
 def _tables(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
-    """What becomes of the 256 levels in each channel, bytes (B, C, 256): all that those operations do that move no pixel."""
+    """What becomes of the 256 levels in each channel, bytes (B, C, 256): all that those operations do that
+    move no pixel.
+    """
     values = images.flatten(2)
     low, high = values.aminmax(dim=2)
     levels = torch.arange(256, device=images.device, dtype=torch.uint8).expand(*images.shape[:2], 1, 256)
@@ -169,7 +176,8 @@ def translate(images: Tensor, right: Tensor, below: Tensor) -> Tensor:
 
 
 def affine(images: Tensor, matrix: Tensor) -> Tensor:
-    """Take each pixel from where a matrix (B, 2, 3), float64, maps it to, in pixels (x, y, 1) from the upper left corner.
+    """Take each pixel from where a matrix (B, 2, 3), float64, maps it to, in pixels (x, y, 1) from the upper
+    left corner.
 
     Bilinear between pixel centres, fractions cut off; black if taken from outside.
     """

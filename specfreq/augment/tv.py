@@ -1,4 +1,6 @@
-"""Total variation bands amplified: the fine scales of an image louder (the dissertation's augmentation), computed once."""
+"""Total variation bands amplified: the fine scales of an image louder (the dissertation's augmentation),
+computed once.
+"""
 
 import hashlib
 import logging
@@ -38,32 +40,35 @@ def _in_order(bands: str) -> str:
 
 
 class TVBands(Augmentation):
-    r"""Amplify bands of the spectral total variation transform, by default the two finest: stronger texture, same shapes.
+    r"""Amplify bands of the spectral total variation transform, by default the two finest: stronger texture,
+    same shapes.
 
     .. math:: w = f + \sum_{j \in \text{bands}} (g_j - 1) \, \phi_j, \quad g_j \sim U[\text{low}, \text{high}];
         \qquad L = \tfrac12 \ell(f, y) + \tfrac12 \ell(w, y)
 
-    with φ of `tv.transform`, of scale j dt, dt = 1/14. With gains of 1 the second view is the image again: the arm to compare
-    with, as it makes as many steps on batches of the same size from the same images.
+    with φ of `tv.transform`, of scale j dt, dt = 1/14. With gains of 1 the second view is the image again:
+    the arm to compare with, as it makes as many steps on batches of the same size from the same images.
 
-    A band depends on its image alone: `fit` computes those of all training images once, keeps them on disk below the folder of
-    runs, and Feed crops and mirrors them with the images. They are float16: rounding is at most 2^-12 of values below 1, a tenth of
-    what the tolerance of the transform leaves. They hold as many values in memory as images times bands. `forward`, and `views` of
-    what has not been fitted, compute the bands of the batch they see, which takes milliseconds for an image of 32 pixels.
+    A band depends on its image alone: `fit` computes those of all training images once, keeps them on disk
+    below the folder of runs, and Feed crops and mirrors them with the images. They are float16: rounding is
+    at most 2^-12 of values below 1, a tenth of what the tolerance of the transform leaves. They hold as many
+    values in memory as images times bands. `forward`, and `views` of what has not been fitted, compute the
+    bands of the batch they see, which takes milliseconds for an image of 32 pixels.
 
     Args:
         bands: which, numbers from 1 on with + between them. The dissertation's are the components 1 and 2.
         low, high: range of the gains; 1 leaves a band as it is, 0 removes it.
         gains: ``continuous``, or whole numbers alone, ``integers``, as in the original.
-        per: gains for each image, or one for each band and ``batch``, as in the original: what happens to an image then depends
-            on its batch.
-        joint: one gradient length over all channels, so that their edges are shared; else channel by channel. The original knows
-            grey images alone.
-        clip: cut w off at 0 and 1. The original lets it leave them, and so no band is lost at bright and dark places.
+        per: gains for each image, or one for each band and ``batch``, as in the original: what happens to an
+            image then depends on its batch.
+        joint: one gradient length over all channels, so that their edges are shared; else channel by channel.
+            The original knows grey images alone.
+        clip: cut w off at 0 and 1. The original lets it leave them, and so no band is lost at bright and dark
+            places.
         loss: L, the ``mean`` of the two, as of the original's doubled batch; or their ``sum``.
 
-    Its solver is none of its quirks here: it stops a batch at once, so that no band would be an image's own; see
-    `specfreq.tv.published`.
+    Its solver is none of its quirks here: it stops a batch at once, so that no band would be an image's own;
+    see `specfreq.tv.published`.
 
     Source: the dissertation's program, spectral().
     """
@@ -104,7 +109,9 @@ class TVBands(Augmentation):
         return {"gain": torch.rand(shape, generator=generator) * (self.high - self.low) + self.low}
 
     def transform(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W), their gains, and their bands (B, bands C, H, W), computed if not given -> images."""
+        """Images (B, C, H, W), their gains, and their bands (B, bands C, H, W), computed if not given ->
+        images.
+        """
         if not self.accompanied:
             return images
         phi = self._computed(images) if donors is None else donors
@@ -132,7 +139,9 @@ class TVBands(Augmentation):
         return torch.cat([phi[band - 1] for band in self.bands], 1).half()
 
     def _kept(self, images: Tensor) -> Tensor:
-        """The bands of a set (N, C, H, W), read from their files or computed and written, part by part, and so resumed."""
+        """The bands of a set (N, C, H, W), read from their files or computed and written, part by part, and
+        so resumed.
+        """
         folder = self._folder(images)
         with storage.alone(folder, "computes the bands of these images"):
             count, channels, *size = images.shape

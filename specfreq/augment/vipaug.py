@@ -1,4 +1,6 @@
-"""VIPAug: APR with noise in the phase, little of it where the amplitude is large, and with the phases of fractals."""
+"""VIPAug: APR with noise in the phase, little of it where the amplitude is large, and with the phases of
+fractals.
+"""
 
 import math
 from functools import lru_cache
@@ -84,7 +86,9 @@ class VIPSingle(EightBit):
         return fourier.recombine(amplitude_of, phase_of, channels=self.channels)
 
     def _noisy_phase(self, amplitude_of: Tensor, phase_of: Tensor, seed: Tensor) -> Tensor:
-        """Recombination with noise upon the phase, which is not odd in frequency: the imaginary part is dropped."""
+        """Recombination with noise upon the phase, which is not odd in frequency: the imaginary part is
+        dropped.
+        """
         amplitude, phase, equal = _polar(phase_of, self.dims)
         deviation = torch.where(vital(amplitude, None, equal), *self.deviations)
         phase = phase + deviation * normal(seed, *phase_of.shape[1:])
@@ -95,9 +99,10 @@ class VIPSingle(EightBit):
 class VIPAug(APRPair):
     r"""APR that varies the phase too, and least where it matters: at the vital frequencies (VIPAug).
 
-    A frequency is vital if its amplitude is the largest in its block of 2 x 2, in the order of the DFT; of equal ones the
-    first is. Before crop and flip, first with probability ``fractal`` an image keeps its amplitude and vital phases and
-    takes all others from a fractal. Then APR-S, where half of the recombinations add noise to the phase:
+    A frequency is vital if its amplitude is the largest in its block of 2 x 2, in the order of the DFT; of
+    equal ones the first is. Before crop and flip, first with probability ``fractal`` an image keeps its
+    amplitude and vital phases and takes all others from a fractal. Then APR-S, where half of the
+    recombinations add noise to the phase:
 
     .. math:: \mathcal{F}^{-1}\bigl(|\mathcal{F} a| \, e^{i (\arg \mathcal{F} p + n)}\bigr), \qquad
         n \sim \mathcal{N}(0, \sigma_v^2) \text{ where vital, else } \mathcal{N}(0, \sigma_o^2)
@@ -106,17 +111,20 @@ class VIPAug(APRPair):
 
     Args:
         fractal: probability of a fractal's phases; the original has 0.15 for CIFAR, 0.1 for ImageNet.
-        vital, other: variances of the noise, σ_v² and σ_o²; 0.001 and 0.014 for CIFAR-10, 0.005 and 0.012 for CIFAR-100, 0.001 and
-            0.005 for ImageNet.
-        corners: for fractals take the two largest of a block among the low frequencies; as for CIFAR-10 and ImageNet, not
-            for CIFAR-100.
-        region: which frequencies are low. As ``published`` the first 5/16 and the last 6/16 of the blocks of either axis
-            up to 84 pixels of the shorter side, as for CIFAR-10, and above the first and the last quarter, as for
-            ImageNet. ``quarters`` at any size: as many positive as negative frequencies.
-        p, per, donor, channels, clip: see `APRPair`; the original transforms the channel axis too, in all steps.
-        severity, overflow: see `APRSingle`. What has a fractal's phases is cut off at 0 and 255 even with ``none``.
+        vital, other: variances of the noise, σ_v² and σ_o²; 0.001 and 0.014 for CIFAR-10, 0.005 and 0.012 for
+            CIFAR-100, 0.001 and 0.005 for ImageNet.
+        corners: for fractals take the two largest of a block among the low frequencies; as for CIFAR-10 and
+            ImageNet, not for CIFAR-100.
+        region: which frequencies are low. As ``published`` the first 5/16 and the last 6/16 of the blocks of
+            either axis up to 84 pixels of the shorter side, as for CIFAR-10, and above the first and the last
+            quarter, as for ImageNet. ``quarters`` at any size: as many positive as negative frequencies.
+        p, per, donor, channels, clip: see `APRPair`; the original transforms the channel axis too, in all
+            steps.
+        severity, overflow: see `APRSingle`. What has a fractal's phases is cut off at 0 and 255 even with
+            ``none``.
 
-    The original's fractals are pictures of its own. These are 64 attractors of random affine maps, the same in every run.
+    The original's fractals are pictures of its own. These are 64 attractors of random affine maps, the same
+    in every run.
 
     Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
     """
@@ -154,10 +162,12 @@ class VIPAug(APRPair):
 
 
 def _polar(levels: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Amplitude and phase (B, C, H, W) of levels 0 .. 255, float64, and up to where amplitudes are equal, to broadcast.
+    """Amplitude and phase (B, C, H, W) of levels 0 .. 255, float64, and up to where amplitudes are equal, to
+    broadcast.
 
-    In float64, so that which amplitude is larger is not a matter of the machine: of whole levels they are either equal
-    or, but for one case in millions of images, further apart than it rounds. Where the amplitude is 0 the phase is 0.
+    In float64, so that which amplitude is larger is not a matter of the machine: of whole levels they are
+    either equal or, but for one case in millions of images, further apart than it rounds. Where the amplitude
+    is 0 the phase is 0.
     """
     spectrum = fftn(levels.double(), dim=dims)
     equal = EQUAL * levels.sum(dims, keepdim=True, dtype=torch.float64)
@@ -166,12 +176,13 @@ def _polar(levels: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tenso
 
 
 def vital(amplitude: Tensor, corners: Region | None = None, equal: Tensor | float = 0.0) -> Tensor:
-    """Where an amplitude spectrum (..., H, W), in the order of the DFT, is largest in its block of 2 x 2: booleans.
+    """Where an amplitude spectrum (..., H, W), in the order of the DFT, is largest in its block of 2 x 2:
+    booleans.
 
     Args:
         corners: where the second largest is vital too, see `VIPAug`; nowhere if not given.
-        equal: what differs by no more counts as equal: a number, or one for each image to broadcast. Of equal ones that
-            in the upper row comes first, in a row the left one.
+        equal: what differs by no more counts as equal: a number, or one for each image to broadcast. Of equal
+            ones that in the upper row comes first, in a row the left one.
 
     Returns:
         Booleans (..., H, W). What is left over of odd sizes is not vital.
@@ -193,7 +204,9 @@ def vital(amplitude: Tensor, corners: Region | None = None, equal: Tensor | floa
 
 
 def _low(blocks: int, least: int, region: Region) -> Tensor:
-    """Which of so many blocks of an axis, in the order of the DFT, are of low frequency; `least` are those of either axis."""
+    """Which of so many blocks of an axis, in the order of the DFT, are of low frequency; `least` are those of
+    either axis.
+    """
     i = torch.arange(blocks)
     if region == "published" and (2 * least) ** 2 < 32 * 224:  # nearer to CIFAR's size than to ImageNet's
         return (16 * i < 5 * blocks) | (16 * i > 9 * blocks)
@@ -210,8 +223,8 @@ def _phases(channels: int, height: int, width: int, dims: tuple[int, ...], devic
 def fractals(channels: int, height: int, width: int, device: torch.device) -> Tensor:
     """Pictures of attractors, float32 (64, C, H, W) in 0 .. 255, always the same.
 
-    Four random contractions x -> A x + t, one of them at a time, move points that take on half of its colour each time; a
-    pixel is as bright as the logarithm of the points it gets, in their mean colour.
+    Four random contractions x -> A x + t, one of them at a time, move points that take on half of its colour
+    each time; a pixel is as bright as the logarithm of the points it gets, in their mean colour.
     """
     g = keyed("fractals", channels, height, width)
     maps = torch.randn(FRACTALS, 4, 2, 2, generator=g)

@@ -48,7 +48,9 @@ CellTimeout = Annotated[
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal N, 130 is Ctrl-C."""
+    """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal
+    N, 130 is Ctrl-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(
             stream, "reconfigure"
@@ -224,7 +226,9 @@ def sweep_study(
     ] = None,
     timeout: CellTimeout = None,
 ) -> None:
-    """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed ones reported."""
+    """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed
+    ones reported.
+    """
     from specfreq.compendium import notebooks, parameters
 
     if dask and workers:
@@ -298,7 +302,9 @@ def list_all(
         ),
     ] = None,
 ) -> None:
-    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs."""
+    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations,
+    measures, runs.
+    """
     from specfreq import augment, data, filters, measures, models
     from specfreq.compendium import notebooks
     from specfreq.experiment import runs
@@ -352,7 +358,9 @@ def _differences(experiment: Any) -> str:
     add_help_option=False,
 )
 def train(context: typer.Context) -> None:
-    """Train one experiment, or find it trained already, and measure it. `specfreq train --help` lists its options."""
+    """Train one experiment, or find it trained already, and measure it. `specfreq train --help` lists its
+    options.
+    """
     from specfreq import measures
     from specfreq.cli import train_options
     from specfreq.experiment import Experiment
@@ -423,7 +431,9 @@ def measure(
         Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")
     ] = None,
 ) -> None:
-    """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not computed again."""
+    """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not
+    computed again.
+    """
     from specfreq import measures as known
     from specfreq.core import storage
     from specfreq.experiment import own, runs

@@ -1,4 +1,6 @@
-"""The options of `specfreq train`: one for every field of Experiment, with its description, its choices and its default."""
+"""The options of `specfreq train`: one for every field of Experiment, with its description, its choices and
+its default.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -10,7 +12,9 @@ from specfreq.experiment import Experiment, profiles
 
 
 def command(run: Callable[..., None]) -> "typer.core.TyperCommand":
-    """A command that calls `run` with measure, device, checkpoint_every and the fields that were given, as text."""
+    """A command that calls `run` with measure, device, checkpoint_every and the fields that were given, as
+    text.
+    """
 
     def called(
         profile: str | None, measure: list[str], device: str | None, checkpoint_every: float, **fields: Any

@@ -1,4 +1,6 @@
-"""The book: run what has changed, stage sources and executed notebooks, build the pages, check that all are there."""
+"""The book: run what has changed, stage sources and executed notebooks, build the pages, check that all are
+there.
+"""
 
 import contextlib
 import functools
@@ -45,7 +47,8 @@ def build(
     timeout: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Build the book in `_build/html`, running only the studies whose code, parameters, data or environment changed.
+    """Build the book in `_build/html`, running only the studies whose code, parameters, data or environment
+    changed.
 
     Nothing outside `_build` and the folder of runs is written. A failing study does not stop the others.
 
@@ -59,8 +62,8 @@ def build(
         The page to open.
 
     Raises:
-        UserError: before anything runs: no compendium, an unknown profile, an impossible parameter, a place that cannot be
-            written.
+        UserError: before anything runs: no compendium, an unknown profile, an impossible parameter, a place
+            that cannot be written.
         BookFailed: at the end: studies that failed, warnings of the book's builder, missing pages.
     """
     root = (root or places.root()).resolve()
@@ -124,7 +127,8 @@ def cached(profile: str, root: Path, say: Callable[[str], None] = print) -> dict
 def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
     """A function of a notebook and its parameters: a key made of all that the executed notebook depends on.
 
-    Besides those two: packages and code as they are now, the published records, the data that parameters name, and ``more``.
+    Besides those two: packages and code as they are now, the published records, the data that parameters
+    name, and ``more``.
     """
     around = [environment(), {k: _hash(v) for k, v in _sources(root).items() if k.startswith(RECORDS)}, *more]
     return lambda path, values: digest(around, _hash(path), values, _data_digests(values))[:16]

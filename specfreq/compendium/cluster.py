@@ -1,4 +1,6 @@
-"""Independent jobs on a Dask cluster: one on this machine, or the workers of a scheduler. Lost workers' jobs are begun again."""
+"""Independent jobs on a Dask cluster: one on this machine, or the workers of a scheduler. Lost workers' jobs
+are begun again.
+"""
 
 import collections
 import contextlib
@@ -36,7 +38,8 @@ class WorkerLost(RuntimeError):
 
 @contextlib.contextmanager
 def connect(address: str | None, workers: int) -> Iterator["Client"]:
-    """A client of the scheduler at an address or, without one, of a cluster on this machine that only this machine can reach.
+    """A client of the scheduler at an address or, without one, of a cluster on this machine that only this
+    machine can reach.
 
     Args:
         workers: processes of the cluster on this machine, one job each at a time.
@@ -82,8 +85,10 @@ def _local(workers: int) -> Iterator["Client"]:
     from distributed import Client, LocalCluster
 
     settings = {
-        "distributed.scheduler.allowed-failures": 0,  # `run` begins again: Dask blames the jobs that waited for a lost worker, too
-        "distributed.nanny.pre-spawn-environ": {},  # or Dask sets OMP_NUM_THREADS and others, in this process too
+        # `run` begins again: Dask blames the jobs that waited for a lost worker, too
+        "distributed.scheduler.allowed-failures": 0,
+        # or Dask sets OMP_NUM_THREADS and others, in this process too
+        "distributed.nanny.pre-spawn-environ": {},
     }
     options = {
         "host": "127.0.0.1",
@@ -112,7 +117,9 @@ def _local(workers: int) -> Iterator["Client"]:
 
 
 def _kill(cluster: Any) -> None:
-    """Kill the workers of a cluster on this machine, so that none has to be asked and waited for. Their kernels follow."""
+    """Kill the workers of a cluster on this machine, so that none has to be asked and waited for. Their
+    kernels follow.
+    """
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
         with contextlib.suppress(OSError):
@@ -122,7 +129,8 @@ def _kill(cluster: Any) -> None:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Start threads, and by them processes, that a terminal's Ctrl-C or end does not reach: the client is to end them.
+    """Start threads, and by them processes, that a terminal's Ctrl-C or end does not reach: the client is to
+    end them.
 
     Both inherit which signals are blocked. This process hears them by its other threads.
     """
@@ -180,7 +188,8 @@ def run(
     tick: Callable[[int], None],
     begin: Callable[[Job], None],
 ) -> Iterator[tuple[Job, Any]]:
-    """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as results.
+    """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as
+    results.
 
     Args:
         retries: how often a job is begun again when the scheduler has given it up because workers were lost.

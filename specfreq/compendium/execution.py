@@ -70,7 +70,8 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
 
 
 class _Kernel(AsyncKernelManager):
-    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a folder of its own.
+    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a
+    folder of its own.
 
     It ends with this process, whatever ends that.
     """
@@ -106,7 +107,9 @@ class _Kernel(AsyncKernelManager):
 
 
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
-    """What a study's kernel is told, so that the machine, the user's habits and the working directory do not matter."""
+    """What a study's kernel is told, so that the machine, the user's habits and the working directory do not
+    matter.
+    """
     told = {
         "SPECFREQ_RUNS": str((places.place_of("SPECFREQ_RUNS") or root / "runs").absolute()),
         "PYTHONHASHSEED": "0",
@@ -142,7 +145,9 @@ def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Para
 
 
 def _scrubbed(notebook: NotebookNode) -> NotebookNode:
-    """Without what differs from run to run: papermill's paths and times, who waited for whom, ``<Styler at 0x7ff9deabc910>``."""
+    """Without what differs from run to run: papermill's paths and times, who waited for whom, ``<Styler at
+    0x7ff9deabc910>``.
+    """
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
@@ -204,12 +209,13 @@ def execute(
         folder: where the kernel works; by default where this process does.
         report: where the notebook is kept if it fails, up to there; in `_build/reports` by default.
         timeout: seconds that a cell may take; None for no limit.
-        say: takes the lines of progress: one when the kernel starts and, where no bar is shown, one as each cell starts.
+        say: takes the lines of progress: one when the kernel starts and, where no bar is shown, one as each
+            cell starts.
 
     Raises:
         UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
-        StudyFailed: a cell raised or took too long, or the kernel died or did not start; the message says where the notebook
-            up to there is.
+        StudyFailed: a cell raised or took too long, or the kernel died or did not start; the message says
+            where the notebook up to there is.
     """
     root = root or places.root()
     path, values = find(study, root), resolve(study, profile, overrides, root)
@@ -272,7 +278,9 @@ def execute(
 
 
 def _numbers(notebook: NotebookNode) -> dict[int, int]:
-    """The numbers of the cells as counted in the study itself, by their place in the notebook to run or that ran."""
+    """The numbers of the cells as counted in the study itself, by their place in the notebook to run or that
+    ran.
+    """
     added = {"injected-parameters", ERROR_MARKER_TAG}
     own = [
         place for place, cell in enumerate(notebook.cells) if not added & set(cell.metadata.get("tags", []))

@@ -1,4 +1,6 @@
-"""The notebooks of the compendium, read without running them: their names, parameters and profiles. Loads nothing of Jupyter."""
+"""The notebooks of the compendium, read without running them: their names, parameters and profiles. Loads
+nothing of Jupyter.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -60,7 +62,8 @@ def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
 
 
 def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is checked.
+    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is
+    checked.
 
     Raises:
         UserError: the file has another shape, or names what no study has.
@@ -91,13 +94,15 @@ def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: st
 def resolve(
     study: str, profile: str = QUICK, overrides: Mapping[str, Any] | None = None, root: Path | None = None
 ) -> dict[str, Any]:
-    """Every parameter of a study with its value: its default, unless the profile, unless an override says otherwise.
+    """Every parameter of a study with its value: its default, unless the profile, unless an override says
+    otherwise.
 
     Args:
         overrides: text is read as on the command line, other values must be of the parameter's type.
 
     Raises:
-        UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong type.
+        UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong
+            type.
     """
     declared, sets = parameters(study, root), known_profiles(root)
     if profile not in sets:

@@ -34,7 +34,9 @@ class Parameter:
     help: str
 
     def read(self, value: Any, where: str) -> Any:
-        """A value as it was typed on the command line: ``3``, ``true``, ``None``; lists as ``2,4,12`` or ``[2, 4, 12]``."""
+        """A value as it was typed on the command line: ``3``, ``true``, ``None``; lists as ``2,4,12`` or
+        ``[2, 4, 12]``.
+        """
         if not isinstance(value, str):
             return self.check(value, where)
         if value == "None" and type(None) in self.options:
@@ -68,7 +70,9 @@ class Parameter:
 
 
 def values(text: str) -> list[str]:
-    """Values as they are typed: ``0,1``, lists ``[2,4],[12]``, and as JSON what has commas: ``"radius:low=2,high=4","none"``."""
+    """Values as they are typed: ``0,1``, lists ``[2,4],[12]``, and as JSON what has commas:
+    ``"radius:low=2,high=4","none"``.
+    """
     parts, depth = [""], 0
     for token in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
         depth += {"[": 1, "]": -1}.get(token, 0)
@@ -111,7 +115,8 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
     """The parameters that a cell declares, by name, in its order.
 
     Raises:
-        UserError: a line is no ``name: type = literal``, a name is declared twice, a default is not of its type.
+        UserError: a line is no ``name: type = literal``, a name is declared twice, a default is not of its
+            type.
     """
     try:
         tree = ast.parse(cell)

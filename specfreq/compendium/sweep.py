@@ -1,4 +1,6 @@
-"""Sweeps: a study at every point of a grid of parameters, each run once, on the cores of this machine or on a Dask cluster."""
+"""Sweeps: a study at every point of a grid of parameters, each run once, on the cores of this machine or on a
+Dask cluster.
+"""
 
 import ast
 import contextlib
@@ -35,7 +37,9 @@ MOST = 10_000  # cells
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One point of a grid: the values as given, the values as the study takes them, and the notebook to be written."""
+    """One point of a grid: the values as given, the values as the study takes them, and the notebook to be
+    written.
+    """
 
     given: dict[str, Any]
     parameters: dict[str, Any]
@@ -60,17 +64,22 @@ def sweep(
     progress: bool | None = None,
     timeout: int | None = None,
 ) -> list[Row]:
-    """Run a study at every point of a grid. What an earlier sweep finished, by the same code and on the same data, is kept.
+    """Run a study at every point of a grid. What an earlier sweep finished, by the same code and on the same
+    data, is kept.
 
-    Each study computes with one thread unless $OMP_NUM_THREADS says otherwise: the same bits for any number of workers.
+    Each study computes with one thread unless $OMP_NUM_THREADS says otherwise: the same bits for any number
+    of workers.
 
     Args:
         study: its name, or the path of a notebook.
-        grid: values by parameter; text is read as on the command line. The last parameter varies fastest; repetitions count once.
+        grid: values by parameter; text is read as on the command line. The last parameter varies fastest;
+            repetitions count once.
         profile, overrides: of all points, see `compendium.resolve`.
-        dask: address of a scheduler whose workers see these very folders; by default a cluster on this machine.
+        dask: address of a scheduler whose workers see these very folders; by default a cluster on this
+            machine.
         workers: how many at a time on this machine; one per core by default.
-        retries: how often a cell is begun again if its worker is lost, on this machine; a scheduler has a setting of its own.
+        retries: how often a cell is begun again if its worker is lost, on this machine; a scheduler has a
+            setting of its own.
         output: folder of the executed notebooks and `results.csv`; `_build/sweeps/STUDY.PROFILE` by default.
         root: the compendium; by default the one this package lies in.
         say: takes the lines of progress.
@@ -78,14 +87,14 @@ def sweep(
         timeout: seconds that one cell of the notebook may take; None for no limit.
 
     Returns:
-        A row per cell, in the order of the grid: ``parameters``; ``state``: done, kept or failed; ``seconds``, None if unknown;
-        ``values``, the numbers and words that the study glued; ``notebook``, the executed one, or of a failed cell the part that
-        ran; ``error``, None or what failed.
+        A row per cell, in the order of the grid: ``parameters``; ``state``: done, kept or failed;
+        ``seconds``, None if unknown; ``values``, the numbers and words that the study glued; ``notebook``,
+        the executed one, or of a failed cell the part that ran; ``error``, None or what failed.
 
     Raises:
-        UserError: before anything runs: an unknown name, a value of the wrong type, an empty grid; a folder that cannot be
-            written or is in use; a scheduler that does not answer, or workers unlike this process; a script that workers on
-            this machine would begin again.
+        UserError: before anything runs: an unknown name, a value of the wrong type, an empty grid; a folder
+            that cannot be written or is in use; a scheduler that does not answer, or workers unlike this
+            process; a script that workers on this machine would begin again.
         ClusterLost: the scheduler went away; what was finished is kept.
     """
     if dask is None:
@@ -141,7 +150,8 @@ def _write(folder: Path, rows: list[Row]) -> None:
 
 
 def _refuse_unguarded() -> None:
-    """Refuse a script that calls without a main guard: each worker process begins by running it, up to that call.
+    """Refuse a script that calls without a main guard: each worker process begins by running it, up to that
+    call.
 
     Raises:
         UserError: it names the line, and says what to write there.
@@ -240,7 +250,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _environment(threads: str) -> dict[str, str]:
-    """What all kernels are told, on whatever machine: how many threads, and the places as this process sees them."""
+    """What all kernels are told, on whatever machine: how many threads, and the places as this process sees
+    them.
+    """
     told = {
         name: os.environ.get(name) or threads
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -1,4 +1,6 @@
-"""Tables of what a sweep gave: a row per cell, with the values that its notebook glued; as text, as CSV, as flat records."""
+"""Tables of what a sweep gave: a row per cell, with the values that its notebook glued; as text, as CSV, as
+flat records.
+"""
 
 import ast
 import contextlib
@@ -54,7 +56,8 @@ def table(rows: Sequence[Row], timed: bool = True) -> list[dict[str, Any]]:
     """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued.
 
     Args:
-        timed: with the seconds and the state; without, the same table each time, whether cells are run or kept.
+        timed: with the seconds and the state; without, the same table each time, whether cells are run or
+            kept.
     """
     flat = []
     for row in rows:
@@ -88,7 +91,9 @@ def seconds(path: Path) -> dict[str, float]:
 
 
 def as_text(rows: Sequence[Row], width: int | None = None) -> str:
-    """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be; then what does not."""
+    """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be;
+    then what does not.
+    """
     flat = [
         line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"}
         for line in table(rows)

@@ -1,1 +1,3 @@
-"""What every wing stands on: errors, descriptions, places, files, randomness, devices, images. No data sets, no networks."""
+"""What every wing stands on: errors, descriptions, places, files, randomness, devices, images. No data sets,
+no networks.
+"""

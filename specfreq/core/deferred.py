@@ -1,4 +1,5 @@
-"""Classes and functions by their place: their parameters are read from the source, and they are imported when first called.
+"""Classes and functions by their place: their parameters are read from the source, and they are imported when
+first called.
 
 So names and types can be listed, explained and refused at once, without the seconds that torch takes to load.
 """
@@ -29,13 +30,15 @@ class Unreadable(Exception):
 class Deferred:
     """A class or function that stands in a registry before its module is imported.
 
-    ``inspect.signature`` gives the parameters that a description can name, with types and defaults; a call imports and calls.
+    ``inspect.signature`` gives the parameters that a description can name, with types and defaults; a call
+    imports and calls.
 
     Args:
         place: ``specfreq.augment.apr:APRPair``.
         given: arguments that come first in every call.
         positional: how many more the caller passes by position; no description names those.
-        options: whether descriptions name the keyword-only parameters alone, without ``precision`` and ``batch``, as of measures.
+        options: whether descriptions name the keyword-only parameters alone, without ``precision`` and
+            ``batch``, as of measures.
     """
 
     def __init__(self, place: str, *given: Any, positional: int = 0, options: bool = False):
@@ -161,7 +164,9 @@ class _Source:
         return owner.evaluated(node.value)
 
     def _member(self, cls: str, name: str) -> tuple[ast.stmt, "_Source"]:
-        """A statement in the body of a class, or of the nearest base that has it, and the source that it stands in."""
+        """A statement in the body of a class, or of the nearest base that has it, and the source that it
+        stands in.
+        """
         node = self._nodes.get(cls)
         if isinstance(node, ast.ImportFrom) and _file(node.module):
             return _source(node.module)._member(cls, name)

@@ -67,14 +67,16 @@ def _orientation(image: Image.Image) -> int:
 
 
 def upright(file: Path, mode: str) -> Image.Image:
-    """The picture of a file in one of Pillow's modes, turned as its EXIF orientation says, on white where transparent.
+    """The picture of a file in one of Pillow's modes, turned as its EXIF orientation says, on white where
+    transparent.
 
-    Of an animation, or a file of several pages, the first. EXIF that cannot be read is as none: the picture stays as
-    it is stored. Of colours with 16 bits a channel Pillow gives the upper 8; a grey picture with more than 8 is refused.
+    Of an animation, or a file of several pages, the first. EXIF that cannot be read is as none: the picture
+    stays as it is stored. Of colours with 16 bits a channel Pillow gives the upper 8; a grey picture with
+    more than 8 is refused.
 
     Raises:
-        UserError: the file is missing, no regular file, damaged, truncated or no picture, is grey with more than 8 bits,
-            or has more pixels than Pillow's guard against decompression bombs lets through.
+        UserError: the file is missing, no regular file, damaged, truncated or no picture, is grey with more
+            than 8 bits, or has more pixels than Pillow's guard against decompression bombs lets through.
     """
     with _opened(file) as image:
         image.load()
@@ -87,7 +89,8 @@ def upright(file: Path, mode: str) -> Image.Image:
 
 
 def decode(file: Path, mode: str, side: int | None = None) -> np.ndarray:
-    """The picture of a file as uint8 (C, H, W), upright; with `side`, its centre square scaled to that many pixels.
+    """The picture of a file as uint8 (C, H, W), upright; with `side`, its centre square scaled to that many
+    pixels.
 
     Raises:
         UserError: as in `upright`.

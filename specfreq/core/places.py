@@ -42,7 +42,9 @@ def place_of(variable: str) -> Path | None:
 
 
 def hidden(path: Path) -> bool:
-    """Whether a file or folder is none of ours by its name: hidden, or left by an operating system or an editor."""
+    """Whether a file or folder is none of ours by its name: hidden, or left by an operating system or an
+    editor.
+    """
     return path.name.startswith(".") or path.name.endswith("~") or path.name.lower() in FOREIGN
 
 

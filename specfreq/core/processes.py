@@ -1,7 +1,9 @@
-"""Processes: a signal ends a command and all that it started; what it started ends with it even when it is killed.
+"""Processes: a signal ends a command and all that it started; what it started ends with it even when it is
+killed.
 
-Run as a script, ``python processes.py PARENT MODULE[:FUNCTION] ARGUMENTS``, it is the other side: it runs a module, or calls
-a function of it, in a process that kills itself and its group as soon as the process PARENT is no longer its parent.
+Run as a script, ``python processes.py PARENT MODULE[:FUNCTION] ARGUMENTS``, it is the other side: it runs a
+module, or calls a function of it, in a process that kills itself and its group as soon as the process PARENT
+is no longer its parent.
 """
 
 import contextlib
@@ -23,19 +25,21 @@ from typing import NoReturn
 GRACE = 5.0  # seconds in which a command may end by itself before what is left of it is killed
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PREFIX = "specfreq-"
-LONGEST = 70  # bytes of a temporary folder's path; a kernel's sockets lie in it, and a socket's path has at most 103
+# bytes of a temporary folder's path; a kernel's sockets lie in it, and a socket's path has at most 103
+LONGEST = 70
 
 _groups: set[int] = set()  # leaders of the groups of processes that this one has started and not yet seen end
 _folders: set[Path] = set()  # temporary folders that this process holds
 _received: int | None = None  # the signal that ends this process
 
 
-# -- signals ----------------------------------------------------------------------------------------------------------
+# -- signals -------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Make the signals INT, TERM and HUP all raise KeyboardInterrupt, once, and kill what has not ended after `GRACE` seconds.
+    """Make the signals INT, TERM and HUP all raise KeyboardInterrupt, once, and kill what has not ended after
+    `GRACE` seconds.
 
     A signal that is ignored when this begins (``nohup``, a job in the background of a script) stays ignored.
     A thread keeps the time, so that neither a library's kernel nor a lock can hold the process up.
@@ -71,7 +75,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _watch(heard: int, numbers: Sequence[int]) -> None:
-    """Wait for one of the signals: Python's own handler runs in the main thread alone, and only between two of its steps."""
+    """Wait for one of the signals: Python's own handler runs in the main thread alone, and only between two
+    of its steps.
+    """
     number = 0
     while number not in numbers:
         if not (byte := os.read(heard, 1)):
@@ -83,7 +89,9 @@ def _watch(heard: int, numbers: Sequence[int]) -> None:
 
 
 def leave(number: int, message: str) -> NoReturn:
-    """Kill what is left, and end at once by a signal's number: the interpreter and its libraries take seconds to end."""
+    """Kill what is left, and end at once by a signal's number: the interpreter and its libraries take seconds
+    to end.
+    """
     end_started()
     for child in multiprocessing.active_children():
         child.kill()
@@ -124,7 +132,7 @@ def ending() -> bool:
     return _received is not None
 
 
-# -- what this process starts -----------------------------------------------------------------------------------------
+# -- what this process starts --------------------------------------------------------------------------------
 
 
 def follower(module: str, *arguments: str) -> list[str]:
@@ -162,7 +170,9 @@ def _kill(leader: int) -> None:
 
 
 def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str]:
-    """Run ``module`` or ``module:function`` in a process of its own until it ends: its exit code, and all that it printed."""
+    """Run ``module`` or ``module:function`` in a process of its own until it ends: its exit code, and all
+    that it printed.
+    """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = follower(module, *arguments)
     with subprocess.Popen(
@@ -182,12 +192,13 @@ def _follow(parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-# -- temporary folders ------------------------------------------------------------------------------------------------
+# -- temporary folders ---------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder with a short path, removed at the end. What killed processes have left of theirs is removed first.
+    """A temporary folder with a short path, removed at the end. What killed processes have left of theirs is
+    removed first.
 
     Raises:
         UserError: there is no place for temporary files.

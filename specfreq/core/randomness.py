@@ -1,4 +1,6 @@
-"""Randomness by key: what is drawn depends on a key alone, such as (seed, epoch, image), never on what was drawn before it."""
+"""Randomness by key: what is drawn depends on a key alone, such as (seed, epoch, image), never on what was
+drawn before it.
+"""
 
 import functools
 import hashlib
@@ -12,7 +14,9 @@ GAMMA, FIRST, SECOND = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5
 
 
 def seed_of(*key: object) -> int:
-    """A seed in [0, 2^63) made of a key, such as (seed, epoch, "crop"): the first 8 bytes of the SHA-256 of its repr."""
+    """A seed in [0, 2^63) made of a key, such as (seed, epoch, "crop"): the first 8 bytes of the SHA-256 of
+    its repr.
+    """
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
 
 
@@ -22,10 +26,11 @@ def keyed(*key: object) -> Generator:
 
 
 def uniform(seeds: Tensor, *shape: int) -> Tensor:
-    """Numbers in (0, 1), float32 (B, *shape) on the device of the seeds, int64 (B,): a row depends on its seed alone.
+    """Numbers in (0, 1), float32 (B, *shape) on the device of the seeds, int64 (B,): a row depends on its
+    seed alone.
 
-    The upper 23 bits of SplitMix64, so the same on every device. Where each image needs thousands of numbers, a seed is all
-    that the table of an epoch has to hold.
+    The upper 23 bits of SplitMix64, so the same on every device. Where each image needs thousands of numbers,
+    a seed is all that the table of an epoch has to hold.
 
     Source: Steele, Lea and Flood, OOPSLA 2014.
     """
@@ -34,7 +39,9 @@ def uniform(seeds: Tensor, *shape: int) -> Tensor:
 
 
 def normal(seeds: Tensor, *shape: int) -> Tensor:
-    """Standard normal numbers, float32 (B, *shape) by way of `uniform`: up to 5.2 deviations, equal between devices to rounding."""
+    """Standard normal numbers, float32 (B, *shape) by way of `uniform`: up to 5.2 deviations, equal between
+    devices to rounding.
+    """
     return torch.special.ndtri(uniform(seeds, *shape))
 
 
@@ -62,16 +69,19 @@ def _factors(count: int, device: torch.device) -> Tensor:
 
 
 def content(levels: Tensor) -> Tensor:
-    r"""A key of each image's content: bytes (N, C, H, W) -> int64 (N,), the multilinear hash :math:`\sum_j a_j b_j \bmod 2^{64}`.
+    r"""A key of each image's content: bytes (N, C, H, W) -> int64 (N,), the multilinear hash :math:`\sum_j
+    a_j b_j \bmod 2^{64}`.
 
-    The odd factors a are fixed; images that differ have different keys, but for chance (about one pair in 2^60).
+    The odd factors a are fixed; images that differ have different keys, but for chance (about one pair in
+    2^60).
     """
     flat = levels.flatten(1).long()
     return (flat * _factors(flat.shape[1], flat.device)).sum(1)
 
 
 class Draws:
-    """The random numbers of N images, each image's own SplitMix64 stream; every call goes on where the last one ended.
+    """The random numbers of N images, each image's own SplitMix64 stream; every call goes on where the last
+    one ended.
 
     Integer arithmetic throughout, so that the bits are the same on every device.
 
@@ -97,7 +107,9 @@ class Draws:
         return open_unit(self.bits(*shape)).mul_(high - low).add_(low)
 
     def below(self, count: int, *shape: int) -> Tensor:
-        """Integers 0 .. count - 1, int64 (N, *shape); count is small, so that the bias of at most count / 2^52 does not matter."""
+        """Integers 0 .. count - 1, int64 (N, *shape); count is small, so that the bias of at most count /
+        2^52 does not matter.
+        """
         return (self.uniform(*shape) * count).long()
 
     def normal(self, *shape: int) -> Tensor:

@@ -1,4 +1,6 @@
-"""How users write things: names, descriptions `name:key=value,...`, and the types and refusals of typed options."""
+"""How users write things: names, descriptions `name:key=value,...`, and the types and refusals of typed
+options.
+"""
 
 import inspect
 import json
@@ -14,7 +16,8 @@ LONGEST = 120  # bytes of a name that becomes part of a file's; file systems tak
 
 
 def matching(kind: str, name: str, names: Iterable[str], where: str = "") -> str:
-    """The one of the names that is meant: ``gaussian_noise`` and ``gaussian-noise`` are one, whichever is listed.
+    """The one of the names that is meant: ``gaussian_noise`` and ``gaussian-noise`` are one, whichever is
+    listed.
 
     Raises:
         UserError: none is; the nearest is suggested.
@@ -27,11 +30,12 @@ def matching(kind: str, name: str, names: Iterable[str], where: str = "") -> str
 
 
 def file_name(name: str, what: str) -> str:
-    """The name, if it can be part of a file's: it leaves no folder, is not hidden, and is the same on every system.
+    """The name, if it can be part of a file's: it leaves no folder, is not hidden, and is the same on every
+    system.
 
     Raises:
-        UserError: it has other characters than letters, digits, ``.``, ``_`` and ``-``, begins with one of the last three,
-            ends with a point, or has more than 120 bytes.
+        UserError: it has other characters than letters, digits, ``.``, ``_`` and ``-``, begins with one of
+            the last three, ends with a point, or has more than 120 bytes.
     """
     if not re.fullmatch(r"[^\W_][\w.-]*(?<!\.)", name) or len(name.encode()) > LONGEST:
         raise UserError(
@@ -44,9 +48,10 @@ def file_name(name: str, what: str) -> str:
 def parse(spec: str) -> tuple[str, dict[str, str]]:
     r"""Split ``name:key=value,key=value`` into the name and its parameters, values still text.
 
-    A value is text without a comma, or several texts joined by ``+`` where the parameter takes a list. A text that has one of
-    ``, + ; "`` itself is written in double quotes, as JSON has it: with ``\"`` for a quote and ``\\`` for a backslash inside.
-    Quotes count at the beginning of a text alone: elsewhere ``"`` is a character like any other. See `parts`::
+    A value is text without a comma, or several texts joined by ``+`` where the parameter takes a list. A text
+    that has one of ``, + ; "`` itself is written in double quotes, as JSON has it: with ``\"`` for a quote
+    and ``\\`` for a backslash inside. Quotes count at the beginning of a text alone: elsewhere ``"`` is a
+    character like any other. See `parts`::
 
         out-of-distribution:other="folder:/data/c++/x"+svhn,size=100
 
@@ -96,7 +101,9 @@ def unquoted(text: str) -> str:
 
 
 def _split(text: str, at: str, opening: str) -> list[str]:
-    """The parts of a text between the characters `at`, but for those in quotes, which open after one of `opening`."""
+    """The parts of a text between the characters `at`, but for those in quotes, which open after one of
+    `opening`.
+    """
     found = [""]
     for token in re.findall(rf'(?:^|(?<=[{opening}]))\s*"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
         if token == at:
@@ -107,7 +114,8 @@ def _split(text: str, at: str, opening: str) -> list[str]:
 
 
 def resolve(kind: str, registry: Mapping[str, type], spec: str) -> tuple[str, dict[str, Any]]:
-    """Look ``name:key=value,...`` up in a registry of classes and type its values by the constructor's annotations.
+    """Look ``name:key=value,...`` up in a registry of classes and type its values by the constructor's
+    annotations.
 
     Returns:
         The name, and every parameter of the constructor with its value, defaults filled in.
@@ -142,13 +150,17 @@ def resolve(kind: str, registry: Mapping[str, type], spec: str) -> tuple[str, di
 
 
 def shortest(name: str, values: Mapping[str, Any], made_by: Callable[..., Any]) -> str:
-    """The one spelling of ``name:key=value,...`` that leaves out what equals the default of a constructor or function."""
+    """The one spelling of ``name:key=value,...`` that leaves out what equals the default of a constructor or
+    function.
+    """
     defaults = inspect.signature(made_by).parameters
     return canonical(name, {k: v for k, v in values.items() if v != defaults[k].default})
 
 
 def canonical(name: str, values: Mapping[str, Any]) -> str:
-    """The one spelling of ``name:key=value,...``: every parameter but those that are None, in order of the name."""
+    """The one spelling of ``name:key=value,...``: every parameter but those that are None, in order of the
+    name.
+    """
     shown = (
         f"{k}={repr(v).removesuffix('.0') if isinstance(v, float) else v}"
         for k, v in sorted(values.items())
@@ -189,5 +201,6 @@ def _levels(value: float) -> float:
 
 
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # so that float32 has it
-# the largest change of a value, counted in 255ths as in 8/255: 0 or at least half a level, so that 0.03 is not misread
+# the largest change of a value, counted in 255ths as in 8/255: 0 or at least half a level, so that 0.03 is
+# not misread
 Levels = Annotated[float, Field(ge=0, le=255), AfterValidator(_levels)]

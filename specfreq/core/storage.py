@@ -1,4 +1,6 @@
-"""Files that are whole or absent: atomic writes, JSON and tensors with a checksum, YAML read strictly. Nothing unpickles."""
+"""Files that are whole or absent: atomic writes, JSON and tensors with a checksum, YAML read strictly.
+Nothing unpickles.
+"""
 
 import contextlib
 import hashlib
@@ -32,7 +34,9 @@ class Damaged(UserError):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever the system refuses meanwhile (missing rights, full disk, a file where a folder should be) names the place."""
+    """Whatever the system refuses meanwhile (missing rights, full disk, a file where a folder should be)
+    names the place.
+    """
     try:
         yield
     except OSError as error:
@@ -79,7 +83,9 @@ def tidy(folder: Path, age: float = 0) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path, busy: str) -> Iterator[None]:
-    """Hold a folder, which is made if need be, against other programs; wait while one has it, and say that it is `busy`."""
+    """Hold a folder, which is made if need be, against other programs; wait while one has it, and say that it
+    is `busy`.
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
@@ -228,8 +234,8 @@ def read_yaml(path: Path) -> Any:
     """The value in a YAML file: plain values alone, each key once.
 
     Raises:
-        UserError: not YAML; a key is given twice; aliases stand for more than 100,000 values; too deeply nested; it cannot
-            be read.
+        UserError: not YAML; a key is given twice; aliases stand for more than 100,000 values; too deeply
+            nested; it cannot be read.
     """
     return parsed_yaml(read_text(path), path.name)
 

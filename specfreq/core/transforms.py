@@ -21,8 +21,8 @@ class Transform(nn.Module):
     """A module that changes the images of a sample, as torchvision's transforms v2 do.
 
     A sample is an image, several arguments, or tuples, lists and dicts of them. Its images are all that are
-    `tv_tensors.Image`, or else its first plain tensor; all other entries are passed through. Images are floats
-    (C, H, W) or (B, C, H, W) and keep type and dtype; half and bfloat16 are computed in float32.
+    `tv_tensors.Image`, or else its first plain tensor; all other entries are passed through. Images are
+    floats (C, H, W) or (B, C, H, W) and keep type and dtype; half and bfloat16 are computed in float32.
 
     Parameters of the constructor are shown by `repr`. A module can be pickled, copied, moved and composed.
     """

@@ -1,6 +1,8 @@
-"""The 15 common corruptions and the 4 extra ones, at five severities: the recipes of CIFAR-10-C and ImageNet-C, in batches.
+"""The 15 common corruptions and the 4 extra ones, at five severities: the recipes of CIFAR-10-C and
+ImageNet-C, in batches.
 
-Images made here are *regenerated*: they follow the published recipes, but are not the published sets (`official` reads those).
+Images made here are *regenerated*: they follow the published recipes, but are not the published sets
+(`official` reads those).
 """
 
 from collections.abc import Callable
@@ -65,9 +67,11 @@ def names() -> list[str]:
 
 
 def recipe_for(height: int, width: int) -> Recipe:
-    """The recipe whose images are nearest in size, by ratio: CIFAR-10-C's up to 45 pixels, ImageNet-C's from 120, else Tiny's.
+    """The recipe whose images are nearest in size, by ratio: CIFAR-10-C's up to 45 pixels, ImageNet-C's from
+    120, else Tiny's.
 
-    Sizes are of the shorter side. Constants in pixels are taken as they are: nothing but the elastic lengths scales with the side.
+    Sizes are of the shorter side. Constants in pixels are taken as they are: nothing but the elastic lengths
+    scales with the side.
     """
     side = min(height, width)
     return min(RECIPES.values(), key=lambda recipe: max(recipe.side / side, side / recipe.side))
@@ -87,27 +91,30 @@ def corrupt(
 
     .. math:: x' = \lfloor 255\, \operatorname{clip}(c(b / 255), 0, 1) \rfloor / 255, \qquad b = \operatorname{round}(255 x)
 
-    What the generators do was kept, quirks included: bytes in, and bytes out that are cut, not rounded. The arithmetic is
-    float64, and what rounding leaves 1e-4 or less below a whole level counts as that level; the generators' own is by chance
-    one lower there (in up to a tenth of the values, of `defocus_blur` at severity 4).
+    What the generators do was kept, quirks included: bytes in, and bytes out that are cut, not rounded. The
+    arithmetic is float64, and what rounding leaves 1e-4 or less below a whole level counts as that level; the
+    generators' own is by chance one lower there (in up to a tenth of the values, of `defocus_blur` at
+    severity 4).
 
     Args:
         images: float (N, C, H, W) in [0, 1], colour or grey, of at least 8 pixels a side.
         name, severity: one of `names()`, and 1 to 5.
         seed: another one, other draws; so do another corruption and another severity.
-        keys: int64 (N,), what an image's draws depend on besides; by default its content, so that they are its own
-            whatever the batch, the order, the subset and the device.
+        keys: int64 (N,), what an image's draws depend on besides; by default its content, so that they are
+            its own whatever the batch, the order, the subset and the device.
         recipe: one of `RECIPES`, whose constants are taken; by default `recipe_for` the size.
-        frost: the folder of the generators' photographs of frost; without it the frost is computed, see `frost.texture`.
+        frost: the folder of the generators' photographs of frost; without it the frost is computed, see
+            `frost.texture`.
 
     Returns:
         Images of the same shape, type and device, on the 8-bit grid of [0, 1].
 
-    Grey images: what is done to every channel is done to the one; colours are added by their luma (`frost`, `spatter`);
-    `saturate` leaves them as they are.
+    Grey images: what is done to every channel is done to the one; colours are added by their luma (`frost`,
+    `spatter`); `saturate` leaves them as they are.
 
     Raises:
-        UserError: unknown name or recipe, an impossible severity or seed, images that are no such images (all named).
+        UserError: unknown name or recipe, an impossible severity or seed, images that are no such images (all
+            named).
 
     Source: Hendrycks and Dietterich, ICLR 2019, and its programs make_cifar_c.py and make_imagenet_c.py.
     """

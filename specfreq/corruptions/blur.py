@@ -38,7 +38,8 @@ def motion_blur(x: Tensor, motion: tuple[int, float], draws: Draws) -> Tensor:
 
 
 def zoom_blur(x: Tensor, zooms: tuple[float, float], draws: Draws) -> Tensor:
-    """The mean of the image and its enlargements (see `operators.zoom`) by 1, 1 + step, ... below a stop, so itself counts twice.
+    """The mean of the image and its enlargements (see `operators.zoom`) by 1, 1 + step, ... below a stop, so
+    itself counts twice.
 
     The stop is reached now and then: floating-point steps of 0.01 fall just short of 1.06 and 1.11.
     """
@@ -55,9 +56,10 @@ def zoom_blur(x: Tensor, zooms: tuple[float, float], draws: Draws) -> Tensor:
 def glass_blur(x: Tensor, glass: tuple[float, int, int], draws: Draws) -> Tensor:
     """Displaced pixels between two Gaussians of sigma pixels, cut to bytes in between.
 
-    From the last row and column back, each pixel at (h, w) becomes a copy of that at (h + a, w + b), a and b drawn from
-    -delta .. delta - 1: the exchange that was meant is none in the generator, for both names mean the same memory. The first
-    delta + 1 rows and columns stay; of the last ones delta - 1. So many times as the last of the constants says.
+    From the last row and column back, each pixel at (h, w) becomes a copy of that at (h + a, w + b), a and b
+    drawn from -delta .. delta - 1: the exchange that was meant is none in the generator, for both names mean
+    the same memory. The first delta + 1 rows and columns stay; of the last ones delta - 1. So many times as
+    the last of the constants says.
     """
     sigma, delta, times = glass
     levels = operators.cut(255 * operators.blur(x, sigma))
@@ -67,9 +69,11 @@ def glass_blur(x: Tensor, glass: tuple[float, int, int], draws: Draws) -> Tensor
 
 
 def _displaced(levels: Tensor, delta: int, draws: Draws) -> Tensor:
-    r"""The scan, for all pixels at once: a pixel that copies from one already passed has what that one has copied.
+    r"""The scan, for all pixels at once: a pixel that copies from one already passed has what that one has
+    copied.
 
-    So each points at another, and following the pointers to their end, in :math:`\log_2` of their number steps, is the scan.
+    So each points at another, and following the pointers to their end, in :math:`\log_2` of their number
+    steps, is the scan.
     """
     height, width = levels.shape[-2:]
     device, size = levels.device, height * width

@@ -1,4 +1,6 @@
-"""Digital corruptions and those of colour and geometry. Images x are float64 (N, C, H, W) on the 8-bit grid of [0, 1]."""
+"""Digital corruptions and those of colour and geometry. Images x are float64 (N, C, H, W) on the 8-bit grid
+of [0, 1].
+"""
 
 import torch
 from torch import Tensor
@@ -8,18 +10,22 @@ from specfreq.corruptions import jpeg, operators
 
 
 def brightness(x: Tensor, added: float, draws: Draws) -> Tensor:
-    """The value of HSV, V = max(R, G, B), is raised to min(V + c, 1), at equal hue and saturation: x V' / V; black becomes grey."""
+    """The value of HSV, V = max(R, G, B), is raised to min(V + c, 1), at equal hue and saturation: x V' / V;
+    black becomes grey.
+    """
     value = x.amax(1, keepdim=True)
     raised = (value + added).clamp_max(1)
     return torch.where(value > 0, x * (raised / value), raised)
 
 
 def saturate(x: Tensor, line: tuple[float, float], draws: Draws) -> Tensor:
-    r"""The saturation of HSV becomes :math:`S' = \operatorname{clip}(a S + b, 0, 1)`, at equal hue and value V.
+    r"""The saturation of HSV becomes :math:`S' = \operatorname{clip}(a S + b, 0, 1)`, at equal hue and value
+    V.
 
     .. math:: x' = V - (V - x)\, S' / S, \qquad S = (V - \min x) / V
 
-    Where S = 0 the hue is that of red, so that b > 0 tints what is grey in a colour image; grey images are left as they are.
+    Where S = 0 the hue is that of red, so that b > 0 tints what is grey in a colour image; grey images are
+    left as they are.
     """
     if x.shape[1] == 1:
         return x
@@ -41,7 +47,9 @@ def contrast(x: Tensor, factor: float, draws: Draws) -> Tensor:
 
 
 def pixelate(x: Tensor, share: float, draws: Draws) -> Tensor:
-    """Means over boxes, floor(share H) by floor(share W) of them, and each pixel takes its box's: Pillow's bytes, exactly."""
+    """Means over boxes, floor(share H) by floor(share W) of them, and each pixel takes its box's: Pillow's
+    bytes, exactly.
+    """
     levels = (255 * x).round()
     for axis in (-1, -2):  # Pillow's order, whole bytes in between
         size = levels.shape[axis]
@@ -56,19 +64,23 @@ def pixelate(x: Tensor, share: float, draws: Draws) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, quality: int, draws: Draws) -> Tensor:
-    """JPEG at a quality of 1 to 100 and back, the bytes of Pillow's wheels exactly: see `jpeg.there_and_back`.
+    """JPEG at a quality of 1 to 100 and back, the bytes of Pillow's wheels exactly: see
+    `jpeg.there_and_back`.
 
-    Those carry libjpeg-turbo; the published sets were probably made with IJG's libjpeg 9, whose colours differ.
+    Those carry libjpeg-turbo; the published sets were probably made with IJG's libjpeg 9, whose colours
+    differ.
     """
     return jpeg.there_and_back((255 * x).round(), quality) / 255
 
 
 def elastic_transform(x: Tensor, lengths: tuple[float, float, float], draws: Draws) -> Tensor:
-    """A random affine map, then random displacements; the three constants are lengths in shares of the shorter side.
+    """A random affine map, then random displacements; the three constants are lengths in shares of the
+    shorter side.
 
-    The affine map takes three corners of a square a third of the side to either side of the middle to where uniform offsets
-    of at most the third constant put them, at coordinates of 1/32 pixel as OpenCV has them. The displacements are the first
-    constant times uniform noise in [-1, 1] behind a Gaussian whose sigma is the second, cut at 3 sigma.
+    The affine map takes three corners of a square a third of the side to either side of the middle to where
+    uniform offsets of at most the third constant put them, at coordinates of 1/32 pixel as OpenCV has them.
+    The displacements are the first constant times uniform noise in [-1, 1] behind a Gaussian whose sigma is
+    the second, cut at 3 sigma.
     """
     height, width = x.shape[-2:]
     side = min(height, width)

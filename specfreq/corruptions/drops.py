@@ -1,4 +1,5 @@
-"""Spatter: drops of water that catch light at their rims, or mud. The steps of OpenCV that it needs, for batches of bytes.
+"""Spatter: drops of water that catch light at their rims, or mud. The steps of OpenCV that it needs, for
+batches of bytes.
 
 Images x are float64 (N, C, H, W) on the 8-bit grid of [0, 1]; layers are (N, H, W).
 """
@@ -27,8 +28,9 @@ KNIGHT = {  # the steps by which OpenCV measures distance, and their lengths
 def spatter(x: Tensor, spatter: tuple, draws: Draws) -> Tensor:
     """Drops where smooth noise is above a threshold: water adds its colour, mud covers.
 
-    The constants in order: mean and deviation of the noise, sigma of its Gaussian, threshold; then for water how much of its
-    colour is added at most, for mud the sigma that rounds its patches. On grey images the luma of the colours.
+    The constants in order: mean and deviation of the noise, sigma of its Gaussian, threshold; then for water
+    how much of its colour is added at most, for mud the sigma that rounds its patches. On grey images the
+    luma of the colours.
     """
     mean, deviation, sigma, threshold, amount, matter = spatter
     liquid = operators.blur(draws.normal(*x.shape[-2:]) * deviation + mean, sigma)
@@ -47,7 +49,9 @@ def spatter(x: Tensor, spatter: tuple, draws: Draws) -> Tensor:
 
 
 def relief(layer: Tensor) -> Tensor:
-    """The distance to the edges of a layer of bytes, equalised and embossed: bytes (N, H, W), the generator's steps in order."""
+    """The distance to the edges of a layer of bytes, equalised and embossed: bytes (N, H, W), the generator's
+    steps in order.
+    """
     far = distance(canny(layer.float())).clamp_max(FARTHEST)  # bytes and a few steps: float32 is exact enough
     even = equalized(operators.cut(mean3(far)))
     embossed = operators.correlate(even[:, None], torch.tensor(EMBOSS))[:, 0].clamp(0, 255)
@@ -62,7 +66,8 @@ def mean3(layer: Tensor) -> Tensor:
 def canny(layer: Tensor) -> Tensor:
     """Edges of layers of bytes, boolean (N, H, W), as `cv2.Canny(layer, 50, 150)`.
 
-    Maxima of |gx| + |gy| (Sobel) across the edge, above the low threshold, that a chain of such joins to one above the high.
+    Maxima of |gx| + |gy| (Sobel) across the edge, above the low threshold, that a chain of such joins to one
+    above the high.
     """
     padded = F.pad(layer[:, None], [1] * 4, mode="replicate")[:, 0]
     down = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
@@ -95,7 +100,8 @@ def canny(layer: Tensor) -> Tensor:
 
 
 def distance(edges: Tensor) -> Tensor:
-    """How far each pixel is from the next edge, along steps of `KNIGHT`: float32 (N, H, W); right up to 20, at most 40.
+    """How far each pixel is from the next edge, along steps of `KNIGHT`: float32 (N, H, W); right up to 20,
+    at most 40.
 
     As `cv2.distanceTransform(..., DIST_L2, 5)`, whose two passes find the same shortest ways.
     """
@@ -111,7 +117,9 @@ def distance(edges: Tensor) -> Tensor:
 
 
 def equalized(layer: Tensor) -> Tensor:
-    """Histogram equalisation of layers of bytes up to 20, as `cv2.equalizeHist`: the least level becomes 0, the largest 255."""
+    """Histogram equalisation of layers of bytes up to 20, as `cv2.equalizeHist`: the least level becomes 0,
+    the largest 255.
+    """
     count, bins = len(layer), FARTHEST + 1
     place = layer.flatten(1).long() + bins * torch.arange(count, device=layer.device)[:, None]
     counts = place.flatten().bincount(minlength=count * bins).view(count, bins)

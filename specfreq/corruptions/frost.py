@@ -1,4 +1,6 @@
-"""Pictures of frost: textures that are computed, for the generators' photographs are not ours to ship; or those, from a folder."""
+"""Pictures of frost: textures that are computed, for the generators' photographs are not ours to ship; or
+those, from a folder.
+"""
 
 import functools
 from pathlib import Path
@@ -35,7 +37,9 @@ DEPTH = 0.115  # standard deviation of the levels
 
 
 class Pictures(NamedTuple):
-    """Pictures of several sizes in one table: levels float32 (3, pixels) in [0, 1], row after row; heights, widths (P, 2)."""
+    """Pictures of several sizes in one table: levels float32 (3, pixels) in [0, 1], row after row; heights,
+    widths (P, 2).
+    """
 
     levels: Tensor
     sizes: Tensor
@@ -44,7 +48,8 @@ class Pictures(NamedTuple):
 def load(folder: str | Path | None, scale: float, size: tuple[int, int], device: torch.device) -> Pictures:
     """Five pictures of frost, larger than images of (height, width) = size.
 
-    They are reduced by `scale`, each pixel interpolated between its neighbours, nothing averaged, as the generators do.
+    They are reduced by `scale`, each pixel interpolated between its neighbours, nothing averaged, as the
+    generators do.
 
     Args:
         folder: that of the generators' photographs frost1.png .. frost5.jpg; without one, five of `texture`.
@@ -101,10 +106,11 @@ def texture(number: int) -> np.ndarray:
 
     .. math:: \sum_\lambda w_\lambda\, e^{-3 |n_\lambda|}
 
-    over wavelengths: :math:`n_\lambda` is normal noise whose spectrum is a Gaussian ring at the wavelength, drawn out along one
-    direction, so that the sum has bright needles where it changes sign. It is then brought to a mean, a spread and a bluish
-    tint near those of the photographs, and so is its spectrum. It is no photograph, and results with it are not those of the
-    published sets: they say how a network takes bright, fine, low-contrast structure.
+    over wavelengths: :math:`n_\lambda` is normal noise whose spectrum is a Gaussian ring at the wavelength,
+    drawn out along one direction, so that the sum has bright needles where it changes sign. It is then
+    brought to a mean, a spread and a bluish tint near those of the photographs, and so is its spectrum. It is
+    no photograph, and results with it are not those of the published sets: they say how a network takes
+    bright, fine, low-contrast structure.
     """
     random = np.random.RandomState(number)
     height, width = SIDES

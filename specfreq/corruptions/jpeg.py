@@ -1,11 +1,12 @@
 """Baseline JPEG there and back in whole numbers, for batches on any device: libjpeg's bytes, without a file.
 
-Entropy coding loses nothing, so a codec is colours, subsampling, transform and rounding. libjpeg computes these in
-integers ("islow" transform, "fancy" upsampling), and libjpeg-turbo's vector instructions give the same bits. Here
-float64 tensors hold the integers: products and sums stay far below 2^53, so they are exact in any order and on any
-machine.
+Entropy coding loses nothing, so a codec is colours, subsampling, transform and rounding. libjpeg computes
+these in integers ("islow" transform, "fancy" upsampling), and libjpeg-turbo's vector instructions give the
+same bits. Here float64 tensors hold the integers: products and sums stay far below 2^53, so they are exact in
+any order and on any machine.
 
-Source: ITU-T T.81, annexes A and K; Loeffler, Ligtenberg and Moschytz, ICASSP 1989 (the transform); JFIF 1.02.
+Source: ITU-T T.81, annexes A and K; Loeffler, Ligtenberg and Moschytz, ICASSP 1989 (the transform); JFIF
+1.02.
 """
 
 import functools
@@ -46,8 +47,8 @@ def there_and_back(levels: Tensor, quality: int) -> Tensor:
     """Encode and decode pictures at a quality of 1 to 100, colours at half the resolution (4:2:0).
 
     Args:
-        levels: whole numbers 0 .. 255, float64 (N, C, H, W), grey or colour (C = 1 or 3), of at least 5 pixels
-            a side: libjpeg doubles the colours of smaller ones otherwise.
+        levels: whole numbers 0 .. 255, float64 (N, C, H, W), grey or colour (C = 1 or 3), of at least 5
+            pixels a side: libjpeg doubles the colours of smaller ones otherwise.
 
     Returns:
         Whole numbers 0 .. 255, float64 (N, C, H, W).

@@ -1,4 +1,6 @@
-"""Noises: every channel value is disturbed by itself. Images x are float64 (N, C, H, W) on the 8-bit grid of [0, 1]."""
+"""Noises: every channel value is disturbed by itself. Images x are float64 (N, C, H, W) on the 8-bit grid of
+[0, 1].
+"""
 
 import functools
 
@@ -19,7 +21,9 @@ def speckle_noise(x: Tensor, sd: float, draws: Draws) -> Tensor:
 
 
 def shot_noise(x: Tensor, photons: int, draws: Draws) -> Tensor:
-    """Poisson(c x) / c with `photons` c: mean x, variance x / c; on the 8-bit grid of [0, 1], on which it is drawn."""
+    """Poisson(c x) / c with `photons` c: mean x, variance x / c; on the 8-bit grid of [0, 1], on which it is
+    drawn.
+    """
     share, other = _shot(photons, x.device)
     bits = draws.bits(*x.shape[1:])
     column = bits & 255

@@ -1,6 +1,8 @@
-"""Linear operators that the corruptions share: pairs of small matrices, kernels, motion, sampling between pixels. All in float64.
+"""Linear operators that the corruptions share: pairs of small matrices, kernels, motion, sampling between
+pixels. All in float64.
 
-A separable operator on images (..., H, W) is a matrix for the rows and one for the columns, A x Bᵀ, its border rule included.
+A separable operator on images (..., H, W) is a matrix for the rows and one for the columns, A x Bᵀ, its
+border rule included.
 """
 
 import functools
@@ -23,7 +25,9 @@ def separable(x: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
 
 
 def blur(x: Tensor, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Sampled Gaussian of `sigma` pixels, cut at `truncate` deviations, as `scipy.ndimage.gaussian_filter`; one pixel wide: x."""
+    """Sampled Gaussian of `sigma` pixels, cut at `truncate` deviations, as `scipy.ndimage.gaussian_filter`;
+    one pixel wide: x.
+    """
     if int(truncate * sigma + 0.5) == 0:
         return x
     return separable(x, lambda n: _blur(n, sigma, mode, truncate))
@@ -38,9 +42,11 @@ def _blur(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
 
 @functools.lru_cache(maxsize=256)
 def zoom(size: int, factor: float) -> Tensor:
-    """Enlarge the middle of a line of `size` pixels by linear interpolation and cut the middle out again: (size, size).
+    """Enlarge the middle of a line of `size` pixels by linear interpolation and cut the middle out again:
+    (size, size).
 
-    As the generators do with `scipy.ndimage.zoom`: of the middle ceil(size / factor) pixels the first and the last stay so.
+    As the generators do with `scipy.ndimage.zoom`: of the middle ceil(size / factor) pixels the first and the
+    last stay so.
     """
     kept = math.ceil(size / factor)
     top = (size - kept) // 2
@@ -53,7 +59,9 @@ def zoom(size: int, factor: float) -> Tensor:
 
 @functools.lru_cache(maxsize=5)
 def zooms(height: int, width: int, factors: tuple[float, ...]) -> Tensor:
-    """Mean of the image and its zooms by all factors: (H W, H W), to multiply flat images with from the right."""
+    """Mean of the image and its zooms by all factors: (H W, H W), to multiply flat images with from the
+    right.
+    """
     down, across = (torch.stack([zoom(n, factor) for factor in factors]).flatten(1) for n in (height, width))
     total = (
         (down.T @ across).view(height, height, width, width).permute(1, 3, 0, 2).reshape(height * width, -1)
@@ -64,7 +72,9 @@ def zooms(height: int, width: int, factors: tuple[float, ...]) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def boxes(size: int, reduced: int) -> Tensor:
-    """Means over `reduced` boxes of a line of `size` pixels, in 22-bit fixed point as Pillow has them: float64 (reduced, size)."""
+    """Means over `reduced` boxes of a line of `size` pixels, in 22-bit fixed point as Pillow has them:
+    float64 (reduced, size).
+    """
     matrix, scale = np.zeros((reduced, size)), size / reduced
     for row, centre in zip(matrix, (np.arange(reduced) + 0.5) * scale, strict=True):
         first, last = max(0, int(centre - scale / 2 + 0.5)), min(size, int(centre + scale / 2 + 0.5))
@@ -75,11 +85,12 @@ def boxes(size: int, reduced: int) -> Tensor:
 
 
 def disk(radius: float, alias_blur: float) -> Tensor:
-    """A disk of equal weights on whole pixels, sum 1, behind a small Gaussian of deviation `alias_blur`: (K, K), K odd.
+    """A disk of equal weights on whole pixels, sum 1, behind a small Gaussian of deviation `alias_blur`: (K,
+    K), K odd.
 
-    The Gaussian has 3 x 3 pixels, 5 x 5 if the radius is above 8. A radius below 1 is a single pixel. The generators' square of
-    17 pixels, or 2 radius + 1, reflects the Gaussian at its border: a disk that touches it, as those of ImageNet-C's severities
-    4 and 5 do, then sums to 1.01, and brightens the image.
+    The Gaussian has 3 x 3 pixels, 5 x 5 if the radius is above 8. A radius below 1 is a single pixel. The
+    generators' square of 17 pixels, or 2 radius + 1, reflects the Gaussian at its border: a disk that touches
+    it, as those of ImageNet-C's severities 4 and 5 do, then sums to 1.01, and brightens the image.
     """
     reach, half = (8, 1) if radius <= 8 else (math.ceil(radius), 2)
     line = torch.arange(-reach, reach + 1).double()
@@ -94,7 +105,9 @@ def disk(radius: float, alias_blur: float) -> Tensor:
 
 
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
-    """Correlate each channel of images (N, C, H, W) with a kernel (K, K), K odd; borders reflect, the last pixel not repeated."""
+    """Correlate each channel of images (N, C, H, W) with a kernel (K, K), K odd; borders reflect, the last
+    pixel not repeated.
+    """
     padded, kernel = F.pad(x, [len(kernel) // 2] * 4, mode="reflect"), kernel.to(x)
     if len(kernel) > LARGE:
         spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=padded.shape[-2:]).conj()
@@ -108,7 +121,8 @@ def motion(levels: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor
     .. math:: y(p) = \sum_{i=0}^{2r} w_i\, x\bigl(p + \lceil i u - \tfrac12 \rceil\bigr), \qquad
         w_i \propto e^{-i^2 / 2 \sigma^2}, \quad u = (\cos\theta, \sin\theta)
 
-    with x, y in the order of u, down counted positive; beyond the border the last pixel goes on. The image is also shifted.
+    with x, y in the order of u, down counted positive; beyond the border the last pixel goes on. The image is
+    also shifted.
 
     Args:
         degrees: the angles, float64 (N,).
@@ -146,7 +160,7 @@ def sample(images: Tensor, y: Tensor, x: Tensor, *, repeat: bool) -> Tensor:
 def cut(levels: Tensor) -> Tensor:
     """Whole levels 0 .. 255 from values on that scale: cut off as the generators do, not rounded.
 
-    What rounding errors leave just below a whole number counts as that number (they stay far below 1e-4), so that the result
-    does not depend on the machine; the generators' own is by chance one lower there.
+    What rounding errors leave just below a whole number counts as that number (they stay far below 1e-4), so
+    that the result does not depend on the machine; the generators' own is by chance one lower there.
     """
     return (levels + 1e-4).clamp_(0, 255).floor_()

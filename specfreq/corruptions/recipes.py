@@ -1,9 +1,11 @@
-"""The constants of the published generators, by name, severities 1 to 5, for the three sizes that they were published for.
+"""The constants of the published generators, by name, severities 1 to 5, for the three sizes that they were
+published for.
 
-All three are as the generators of their authors state them (github.com/hendrycks/robustness, ImageNet-C/create_c). What was
-verified: CIFAR-10-C's against the statistics of that program's results on real images, at every severity; of the three, the
-corruptions but the noises and frost against the program's functions, given the same draws, with OpenCV 4.10 and ImageMagick 6:
-equal up to one level in a few per cent of the values (in a tenth for `saturate`; `elastic_transform`: 1 %, up to six levels).
+All three are as the generators of their authors state them (github.com/hendrycks/robustness,
+ImageNet-C/create_c). What was verified: CIFAR-10-C's against the statistics of that program's results on real
+images, at every severity; of the three, the corruptions but the noises and frost against the program's
+functions, given the same draws, with OpenCV 4.10 and ImageMagick 6: equal up to one level in a few per cent
+of the values (in a tenth for `saturate`; `elastic_transform`: 1 %, up to six levels).
 """
 
 from dataclasses import dataclass
@@ -50,7 +52,9 @@ ALEXNET = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published generator: the set it made, the side of its images, and what each corruption takes at severities 1 to 5."""
+    """A published generator: the set it made, the side of its images, and what each corruption takes at
+    severities 1 to 5.
+    """
 
     name: str
     side: int
@@ -58,7 +62,8 @@ class Recipe:
     constants: dict[str, tuple[Any, ...]]
 
 
-# What the tuples mean is said where each corruption is defined. Elastic lengths are shares of the image's side.
+# What the tuples mean is said where each corruption is defined. Elastic lengths are shares of the image's
+# side.
 CIFAR = Recipe(
     "cifar10-c",
     32,

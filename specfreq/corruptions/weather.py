@@ -14,9 +14,9 @@ def snow(x: Tensor, snow: tuple[float, ...], draws: Draws) -> Tensor:
 
     .. math:: m x + (1 - m) \max(x, \tfrac32 g + \tfrac12) + s + s^{180^\circ}
 
-    with the luma g of x. s is noise of a mean and a deviation, enlarged by a zoom, 0 below a threshold, and blurred along a
-    direction between -135 and -45 degrees, `operators.motion`. The constants in order: mean, deviation, zoom, threshold,
-    radius and sigma of the motion, m.
+    with the luma g of x. s is noise of a mean and a deviation, enlarged by a zoom, 0 below a threshold, and
+    blurred along a direction between -135 and -45 degrees, `operators.motion`. The constants in order: mean,
+    deviation, zoom, threshold, radius and sigma of the motion, m.
     """
     mean, deviation, zoom, threshold, radius, sigma, mix = snow
     noise = draws.normal(*x.shape[-2:]) * deviation + mean
@@ -37,10 +37,11 @@ def fog(x: Tensor, fog: tuple[float, float], draws: Draws) -> Tensor:
 
 
 def plasma(side: int, decay: float, draws: Draws) -> Tensor:
-    """A fractal landscape by the diamond-square algorithm on a torus: (N, side, side), of minimum 0 and maximum 1.
+    """A fractal landscape by the diamond-square algorithm on a torus: (N, side, side), of minimum 0 and
+    maximum 1.
 
-    Every point is the mean of four neighbours plus uniform noise in ±w², w = 100 at first and divided by `decay` at each
-    halving of the grid. The side is a power of two.
+    Every point is the mean of four neighbours plus uniform noise in ±w², w = 100 at first and divided by
+    `decay` at each halving of the grid. The side is a power of two.
     """
     land = torch.zeros(len(draws.start), side, side, dtype=torch.float64, device=draws.start.device)
     step, wibble = side, 100.0
@@ -62,7 +63,9 @@ def plasma(side: int, decay: float, draws: Draws) -> Tensor:
 
 
 def frost(x: Tensor, frost: tuple[float, float], draws: Draws, pictures: Pictures) -> Tensor:
-    """a x + b f: f is a piece, from anywhere, of one of several pictures larger than the image; on grey images its luma."""
+    """a x + b f: f is a piece, from anywhere, of one of several pictures larger than the image; on grey
+    images its luma.
+    """
     dimmed, added = frost
     height, width = x.shape[-2:]
     which, place = draws.below(len(pictures.sizes)), draws.uniform(2)

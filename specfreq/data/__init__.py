@@ -19,7 +19,8 @@ __all__ = ["HOMES", "Draw", "ImageSet", "Row", "get", "load", "names", "normal_f
 log = logging.getLogger(__name__)
 Draw = Literal["balanced", "first"]
 
-# the module of each kind, which is imported when a set of that kind is asked for: names are known without NumPy and torch
+# the module of each kind, which is imported when a set of that kind is asked for: names are known without
+# NumPy and torch
 HOMES = {
     "photos": "embedded",
     "digits": "embedded",
@@ -47,7 +48,9 @@ def __getattr__(name: str) -> Any:
 
 
 def root() -> Path:
-    """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else ~/.cache/specfreq."""
+    """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else
+    ~/.cache/specfreq.
+    """
     if place := place_of("SPECFREQ_DATA"):
         return place.absolute()
     checkout = Path(__file__).resolve().parents[2]
@@ -57,23 +60,28 @@ def root() -> Path:
 
 
 def names() -> list[str]:
-    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, and `planted` takes parameters."""
+    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, and `planted`
+    takes parameters.
+    """
     return list(HOMES)
 
 
 def load(
     name: str, split: str = "train", size: int | None = None, seed: int = 0, draw: Draw = "balanced"
 ) -> "ImageSet | Stream":
-    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would give.
+    """The image set of that name; with `size`, only the subset that `ImageSet.subset(size, seed, draw)` would
+    give.
 
-    What was not used of a folder, files that are no pictures for example, is said in a warning and in `left_out`.
+    What was not used of a folder, files that are no pictures for example, is said in a warning and in
+    `left_out`.
 
     Args:
-        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or `folder:PATH?size=64`
-            (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for memory (see `streams.Stream`);
-            `array:FILE.npz` (see `arrays.array`).
+        name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or
+            `folder:PATH?size=64` (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for
+            memory (see `streams.Stream`); `array:FILE.npz` (see `arrays.array`).
         split: "train" or "test".
-        size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from disk.
+        size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from
+            disk.
 
     Raises:
         UserError: unknown name, split or parameter; data missing or damaged (names the file and the command
@@ -94,7 +102,8 @@ def load(
 
 
 def normal_form(name: str) -> str:
-    """The one spelling of a name: what equals its default is left out, and what lies below the working directory has its full path.
+    """The one spelling of a name: what equals its default is left out, and what lies below the working
+    directory has its full path.
 
     Raises:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
@@ -106,7 +115,8 @@ def normal_form(name: str) -> str:
 def get(name: str) -> str:
     """Download a published set to `root()` through its library's own loader; says what was done.
 
-    Nothing is written there before all of it has come and been checked. A set that is there and intact is left alone.
+    Nothing is written there before all of it has come and been checked. A set that is there and intact is
+    left alone.
 
     Raises:
         UserError: unknown name, or nothing that could be downloaded; `root()` cannot be written to.
@@ -116,7 +126,9 @@ def get(name: str) -> str:
 
 
 def status() -> list[Row]:
-    """What is here and what is not. Published files are read in full to compare their MD5, where there is one."""
+    """What is here and what is not. Published files are read in full to compare their MD5, where there is
+    one.
+    """
     return [_kind(name).status(name, root()) for name in HOMES]
 
 

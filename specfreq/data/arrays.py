@@ -15,7 +15,8 @@ from specfreq.data.folders import PathKind, few
 from specfreq.data.kinds import SPLITS, Row
 from specfreq.data.sets import Source, check_memory, from_array
 
-# what zipfile and NumPy raise for a file that is no whole one, is encrypted, or packed as Python does not know
+# what zipfile and NumPy raise for a file that is no whole one, is encrypted, or packed as Python does not
+# know
 DAMAGES = (
     OSError,
     ValueError,
@@ -54,7 +55,8 @@ class Member:
 
 
 def members(file: Path) -> dict[str, Member]:
-    """The arrays of a .npz file by name. Only headers are read, and checked against the sizes that the archive states.
+    """The arrays of a .npz file by name. Only headers are read, and checked against the sizes that the
+    archive states.
 
     Raises:
         UserError: no regular file, damaged, or no archive of NumPy arrays.
@@ -94,10 +96,10 @@ def _damaged(file: Path, error: Exception) -> UserError:
 def array(path: str, root: Path, split: str) -> Source:
     """The pictures of FILE.npz, looked up as it is written, below the working directory, or below `root`.
 
-    `train_images` and `test_images` are the splits, as MedMNIST lays them out; a file of one array of pictures,
-    whatever it is called, is a test set. Pictures are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with one channel or
-    three. Their labels are `train_labels` and `test_labels`, or `labels`, (N,) or (N, 1), whole numbers or text: see
-    `classes`. Without labels all are of one class, named after the file.
+    `train_images` and `test_images` are the splits, as MedMNIST lays them out; a file of one array of
+    pictures, whatever it is called, is a test set. Pictures are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W)
+    with one channel or three. Their labels are `train_labels` and `test_labels`, or `labels`, (N,) or (N, 1),
+    whole numbers or text: see `classes`. Without labels all are of one class, named after the file.
 
     Args:
         split: "train" or "test".
@@ -144,11 +146,12 @@ def array(path: str, root: Path, split: str) -> Source:
 
 
 def classes(labels: np.ndarray, where: str) -> np.ndarray:
-    """The distinct labels, sorted; they name the classes, and class i is the i-th of them, whatever numbers they are.
+    """The distinct labels, sorted; they name the classes, and class i is the i-th of them, whatever numbers
+    they are.
 
     Raises:
-        UserError: there are more than half as many as labels, and they are not numbered from 0: then they name pictures,
-            or measure something, and no class has two pictures to learn from and to test with.
+        UserError: there are more than half as many as labels, and they are not numbered from 0: then they
+            name pictures, or measure something, and no class has two pictures to learn from and to test with.
     """
     known = np.unique(labels)
     numbered = known.dtype.kind in "iu" and len(known) and (known[0], known[-1]) == (0, len(known) - 1)

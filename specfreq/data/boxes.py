@@ -20,10 +20,10 @@ def read(
 ) -> tuple[np.ndarray, str]:
     """The boxes of the pictures of a listing.
 
-    The table has columns file, x, y, width, height, in pixels of the file, and perhaps finding: then only a box whose
-    finding is the picture's class counts. Of several the first. It is text in UTF-8, UTF-16 or Latin-1 (the last for
-    what is not UTF-8), separated by commas, semicolons or tabs, its headers in any case, spaces around values ignored.
-    Files are named from the folder on, or by a full path below it.
+    The table has columns file, x, y, width, height, in pixels of the file, and perhaps finding: then only a
+    box whose finding is the picture's class counts. Of several the first. It is text in UTF-8, UTF-16 or
+    Latin-1 (the last for what is not UTF-8), separated by commas, semicolons or tabs, its headers in any
+    case, spaces around values ignored. Files are named from the folder on, or by a full path below it.
 
     Args:
         sizes: (width, height) of each picture, upright.
@@ -33,8 +33,8 @@ def read(
         int64 (N, 4) as in `ImageSet`; and what was not used, empty if all was.
 
     Raises:
-        UserError: the table is no regular file or has other columns; a file that is not there; a box that is not four
-            numbers or leaves its picture.
+        UserError: the table is no regular file or has other columns; a file that is not there; a box that is
+            not four numbers or leaves its picture.
     """
     table = base / TABLE
     index = {name: number for number, name in enumerate(listing.files)}

@@ -1,4 +1,6 @@
-"""The published corrupted sets, CIFAR-10-C, CIFAR-100-C and ImageNet-C, where they lie unpacked below the data folder."""
+"""The published corrupted sets, CIFAR-10-C, CIFAR-100-C and ImageNet-C, where they lie unpacked below the
+data folder.
+"""
 
 import os
 import re
@@ -21,12 +23,15 @@ SITE = "https://github.com/hendrycks/robustness"
 
 
 def here() -> dict[str, bool]:
-    """The published sets, and whether their folder is below the data folder; what is in it is checked when it is read."""
+    """The published sets, and whether their folder is below the data folder; what is in it is checked when it
+    is read.
+    """
     return {name: (root() / name).is_dir() for name in (*CIFAR.values(), "ImageNet-C")}
 
 
 def name_of(images: ImageSet | Stream) -> str:
-    """The published set that was made of these images: by their name, or, ImageNet-C's, by their classes (n01440764, ...).
+    """The published set that was made of these images: by their name, or, ImageNet-C's, by their classes
+    (n01440764, ...).
 
     Raises:
         UserError: there is none.
@@ -41,14 +46,17 @@ def name_of(images: ImageSet | Stream) -> str:
 
 
 def source(images: ImageSet | Stream, corruption: str, severity: int) -> Source:
-    """The published images of one corruption and severity, labelled in the classes of `images`; pixels are read on demand.
+    """The published images of one corruption and severity, labelled in the classes of `images`; pixels are
+    read on demand.
 
-    CIFAR's: `<root>/CIFAR-10-C/fog.npy`, uint8 (50000, 32, 32, 3), severity s in rows (s - 1) 10000 to s 10000, and
-    `labels.npy` (50000,), mapped, not loaded. ImageNet-C's: `<root>/ImageNet-C/fog/3/n01440764/*.JPEG`, or one folder deeper
-    (`weather/fog/...`) as its archives unpack; the pictures are crops of 224 pixels already.
+    CIFAR's: `<root>/CIFAR-10-C/fog.npy`, uint8 (50000, 32, 32, 3), severity s in rows (s - 1) 10000 to s
+    10000, and `labels.npy` (50000,), mapped, not loaded. ImageNet-C's:
+    `<root>/ImageNet-C/fog/3/n01440764/*.JPEG`, or one folder deeper (`weather/fog/...`) as its archives
+    unpack; the pictures are crops of 224 pixels already.
 
     Raises:
-        UserError: no such corruption or set; a file is missing or damaged, or pictures are of another size (each named).
+        UserError: no such corruption or set; a file is missing or damaged, or pictures are of another size
+            (each named).
     """
     name = name_of(images)
     if name == "ImageNet-C":

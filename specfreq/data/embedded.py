@@ -1,4 +1,6 @@
-"""The image sets that need no download: pictures that scikit-image and scikit-learn carry inside their wheels."""
+"""The image sets that need no download: pictures that scikit-image and scikit-learn carry inside their
+wheels.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +29,9 @@ PHOTOS = {
 
 @dataclass(frozen=True)
 class Embedded(Kind):
-    """A set that an installed library carries: one line about it, the package, and its reader (split -> Source)."""
+    """A set that an installed library carries: one line about it, the package, and its reader (split ->
+    Source).
+    """
 
     what: str
     package: str
@@ -60,14 +64,17 @@ def photograph(name: str) -> np.ndarray:
 def tiles(height: int, width: int, split: str) -> list[tuple[int, int]]:
     """Top left corners (y, x) of the 64x64 tiles of a picture that belong to a split.
 
-    Every fifth tile, a knight's move apart, is for testing: no pixel is in both splits, and both see all of the picture.
+    Every fifth tile, a knight's move apart, is for testing: no pixel is in both splits, and both see all of
+    the picture.
     """
     grid = [(row, column) for row in range(height // TILE) for column in range(width // TILE)]
     return [(r * TILE, c * TILE) for r, c in grid if ((2 * r + c) % 5 == 0) == (split == "test")]
 
 
 def photos(split: str) -> Source:
-    """32x32 RGB crops of photographs at their own resolution, one class per photograph, each crop inside one tile."""
+    """32x32 RGB crops of photographs at their own resolution, one class per photograph, each crop inside one
+    tile.
+    """
     random = np.random.RandomState({"train": 0, "test": 1}[split])
     crops = []
     for name in PHOTOS:
@@ -82,7 +89,9 @@ def photos(split: str) -> Source:
 
 
 def digits(split: str) -> Source:
-    """scikit-learn's 8x8 grey digits, 0..16 stretched to 0..255; one fifth of them, balanced, is the test set."""
+    """scikit-learn's 8x8 grey digits, 0..16 stretched to 0..255; one fifth of them, balanced, is the test
+    set.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,6 @@
-"""Folders of pictures as they are laid out: splits, classes, the order of files, and what is left out and why."""
+"""Folders of pictures as they are laid out: splits, classes, the order of files, and what is left out and
+why.
+"""
 
 import functools
 import os
@@ -26,7 +28,8 @@ SPLITS = {  # the usual names of split folders, in any case
     "validation": "val",
 }
 TAKEN = {"train": ("train",), "test": ("test", "val")}  # of two, the first that is there
-ODD = re.compile(  # names that speak of splits, and yet do not say which: fold1, train2017, test_images, trainA
+# names that speak of splits, and yet do not say which: fold1, train2017, test_images, trainA
+ODD = re.compile(
     r"(fold|split)[\W_]*\d+|(.*[\W_])?(train|trainval|training|test|testing|val|valid|validation|dev|eval|evaluation)"
     r"(set|data|a|b)?([\W_\d].*)?"
 )
@@ -109,16 +112,17 @@ def listing(base: Path, split: str) -> Listing:
     """The picture files of each class of a split.
 
     `base` holds split folders, under any of the names in `SPLITS` in any case, or the classes themselves. The
-    validation folder is the test set if there is no test folder; if there are both, test is test. Without split
-    folders the last fifth of every class, in the order of the names, is the test set. Classes are those of all splits,
-    so that labels agree between them. A class is a folder with all that is below it; links are followed, but not to
-    a folder above.
+    validation folder is the test set if there is no test folder; if there are both, test is test. Without
+    split folders the last fifth of every class, in the order of the names, is the test set. Classes are those
+    of all splits, so that labels agree between them. A class is a folder with all that is below it; links are
+    followed, but not to a folder above.
 
-    What `is_picture` knows is read. `storage.hidden` files and folders do not count; all else is named in `left_out`.
+    What `is_picture` knows is read. `storage.hidden` files and folders do not count; all else is named in
+    `left_out`.
 
     Raises:
-        UserError: a layout that looks like splits and is not understood; no such split, or no pictures in it; a class
-            folder without pictures; pictures beside class folders.
+        UserError: a layout that looks like splits and is not understood; no such split, or no pictures in it;
+            a class folder without pictures; pictures beside class folders.
     """
     reader = _Reader(base)
     folders = reader.folders("")
@@ -136,7 +140,9 @@ def listing(base: Path, split: str) -> Listing:
 
 
 def _looks(folders: list[str]) -> str:
-    """What names of folders look like: "splits", "classes", or "odd": splits, but under names that say too little."""
+    """What names of folders look like: "splits", "classes", or "odd": splits, but under names that say too
+    little.
+    """
     kinds = {SPLITS.get(name.lower()) for name in folders}
     if (folders and None not in kinds) or {"train", "test"} <= kinds or {"train", "val"} <= kinds:
         return "splits"
@@ -194,7 +200,9 @@ def _of_fifths(reader: "_Reader", _: list[str], split: str) -> tuple[dict[str, l
 
 @dataclass
 class _Reader:
-    """Reads folders below `base`, and remembers what it left out, reason -> names, and what else is to be said."""
+    """Reads folders below `base`, and remembers what it left out, reason -> names, and what else is to be
+    said.
+    """
 
     base: Path
     left_out: dict[str, list[str]] = field(default_factory=dict)
@@ -263,7 +271,9 @@ class _Reader:
     def pictures(
         self, below: str, above: Set = frozenset(), folders: list[str] | None = None
     ) -> Iterator[str]:
-        """All pictures in a folder and below it; of a class, `folders` are the names of all classes beside it."""
+        """All pictures in a folder and below it; of a class, `folders` are the names of all classes beside
+        it.
+        """
         here = (self.base / below).resolve()
         above = above | {_identity(place) for place in (here, *(here.parents if not above else ()))}
         entries = self.entries(below)
@@ -315,7 +325,9 @@ def _kind(entry: os.DirEntry) -> str:
 
 @functools.cache
 def _suffixes() -> tuple[frozenset[str], frozenset[str], list[str]]:
-    """Pillow's suffixes of formats that it reads by itself; all its suffixes; formats that their first bytes show."""
+    """Pillow's suffixes of formats that it reads by itself; all its suffixes; formats that their first bytes
+    show.
+    """
     Image.init()
     kinds = {name: kind for name, (kind, _) in Image.OPEN.items() if isinstance(kind, type)}
     stubs = [name for name, kind in kinds.items() if issubclass(kind, ImageFile.StubImageFile)]
@@ -326,7 +338,9 @@ def _suffixes() -> tuple[frozenset[str], frozenset[str], list[str]]:
 
 
 def is_picture(name: str, base: Path = Path()) -> bool:
-    """Whether Pillow reads such files, by the suffix; if that tells nothing (none, or .txt), by the first bytes."""
+    """Whether Pillow reads such files, by the suffix; if that tells nothing (none, or .txt), by the first
+    bytes.
+    """
     reads, every, shown = _suffixes()
     suffix = name[name.rfind(".") :].lower()
     if suffix in every:
@@ -351,7 +365,9 @@ def _shown(folders: Iterable[str]) -> str:
 
 
 class PathKind(Kind):
-    """Sets that are called by a path: its full path, where it lies below the working directory, is the one spelling."""
+    """Sets that are called by a path: its full path, where it lies below the working directory, is the one
+    spelling.
+    """
 
     def normal_form(self, name: str) -> str:
         kind, _, rest = name.strip().partition(":")

@@ -14,7 +14,9 @@ SPLITS = ("train", "test")
 
 
 class Row(NamedTuple):
-    """One line of `specfreq data list`: the `splits` that can be loaded; `why` says what is missing or damaged."""
+    """One line of `specfreq data list`: the `splits` that can be loaded; `why` says what is missing or
+    damaged.
+    """
 
     name: str
     what: str
@@ -38,8 +40,8 @@ class Row(NamedTuple):
 class Kind:
     """A kind of image set: one, such as ``cifar10``, or all that are called ``folder:PATH``.
 
-    A new one is a subclass, an entry in its module's ``KINDS``, and a name in `data.HOMES`. ``root`` is where published
-    sets lie, see `data.root`.
+    A new one is a subclass, an entry in its module's ``KINDS``, and a name in `data.HOMES`. ``root`` is where
+    published sets lie, see `data.root`.
     """
 
     def normal_form(self, name: str) -> str:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def from_files(files: list[Path], labels: Iterable[int], classes: Iterable[str], side: int) -> Source:
-    """A source over picture files of any size: as RGB, the shorter side brought to `side`, the centre square kept."""
+    """A source over picture files of any size: as RGB, the shorter side brought to `side`, the centre square
+    kept.
+    """
 
     def read(kept):
         return _decoded([files[index] for index in kept], "RGB", (side, side), side)
@@ -51,20 +53,24 @@ def _decoded(files: list[Path], mode: str, shape: tuple[int, int], side: int | N
 
 
 def folder(where: Place, split: str) -> Source:
-    """The pictures of a folder, PATH or PATH?size=64: one class for each sub-folder, or one in all where there is none.
+    """The pictures of a folder, PATH or PATH?size=64: one class for each sub-folder, or one in all where
+    there is none.
 
-    PATH holds train/ and test/ (or val/), each laid out so; or it is laid out so itself, and then the last fifth of
-    every class, in the order of the names, is the test set: see `folders.listing`. Grey pictures keep one channel if all
-    are grey. With `size` the shorter side is brought to that many pixels and the centre square kept; without, all must
-    have one size. How each is read: see `upright`. PATH/boxes.csv gives boxes: see `boxes.read`.
+    PATH holds train/ and test/ (or val/), each laid out so; or it is laid out so itself, and then the last
+    fifth of every class, in the order of the names, is the test set: see `folders.listing`. Grey pictures
+    keep one channel if all are grey. With `size` the shorter side is brought to that many pixels and the
+    centre square kept; without, all must have one size. How each is read: see `upright`. PATH/boxes.csv gives
+    boxes: see `boxes.read`.
 
-    Folders too large for memory: `stream=1` with `size`, see `streams.Stream`, which shares layouts, classes and labels.
+    Folders too large for memory: `stream=1` with `size`, see `streams.Stream`, which shares layouts, classes
+    and labels.
 
     Args:
         split: "train" or "test".
 
     Raises:
-        UserError: a layout that is not understood, no such split, no pictures, unequal sizes; names the file or folder.
+        UserError: a layout that is not understood, no such split, no pictures, unequal sizes; names the file
+            or folder.
     """
     path, base, side, _ = where
     found = listing(base, split)

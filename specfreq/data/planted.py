@@ -28,8 +28,8 @@ STREAMS = {"train": 0, "test": 1, "classes": 2}
 class Planted:
     r"""What `planted:key=value,...` plants, and where.
 
-    The spectrum of a channel is Gaussian noise under an envelope that falls as :math:`|f|^{-\alpha}`: with :math:`a` a
-    Rayleigh variable and :math:`\varphi` uniform, both independent of everything else,
+    The spectrum of a channel is Gaussian noise under an envelope that falls as :math:`|f|^{-\alpha}`: with
+    :math:`a` a Rayleigh variable and :math:`\varphi` uniform, both independent of everything else,
 
     .. math:: Z(f) = \max(|f|, 1)^{-\alpha}\, a(f)\, e^{i\varphi(f)}, \qquad \mathbb{E}\,a^2 = 1,\; f \text{ in cycles per image.}
 
@@ -40,27 +40,31 @@ class Planted:
         \\
         \text{phase:}\quad & \varphi \;\leftarrow\; \theta(f) + 2\pi\,t_c(f)/K + \varepsilon(f)
 
-    :math:`m_1 \dots m_K` are equally spaced levels of mean 0 and variance 1, dealt to the :math:`K` classes anew at each
-    frequency, and so are the turns :math:`t_c = 0 \dots K-1`; :math:`s = \text{snr}\,\pi/\sqrt{24}`; :math:`\varepsilon` is
-    normal with variance :math:`\log(1 + \text{snr}^{-2})`. So at every planted frequency, the standard deviation between the
-    classes is `snr` times that within one, of :math:`\log a` and of :math:`e^{i\varphi}` alike. The last term of the first
-    line keeps the envelope the same on average over the classes. All images are scaled alike, so that black and white lie
-    7 standard deviations or more from the middle, 127.5, and rounded.
+    :math:`m_1 \dots m_K` are equally spaced levels of mean 0 and variance 1, dealt to the :math:`K` classes
+    anew at each frequency, and so are the turns :math:`t_c = 0 \dots K-1`; :math:`s =
+    \text{snr}\,\pi/\sqrt{24}`; :math:`\varepsilon` is normal with variance :math:`\log(1 + \text{snr}^{-2})`.
+    So at every planted frequency, the standard deviation between the classes is `snr` times that within one,
+    of :math:`\log a` and of :math:`e^{i\varphi}` alike. The last term of the first line keeps the envelope
+    the same on average over the classes. All images are scaled alike, so that black and white lie 7 standard
+    deviations or more from the middle, 127.5, and rounded.
 
     Args:
         band: low, middle or high: below 1/8, 1/8 to 1/4, 1/4 to 1/2 cycles per pixel.
         evidence: amplitude, phase or both.
         snr: standard deviation between the classes over that within them, at each planted frequency.
-        classes, channels, side: number of classes, of channels (each with its own evidence), pixels of a side.
-        boxes: evidence inside a square of half the side only, put anywhere; the rest is noise of no class. The square
-            is cut from a planted image of its own size, so band and snr are those of the square's own spectrum.
+        classes, channels, side: number of classes, of channels (each with its own evidence), pixels of a
+            side.
+        boxes: evidence inside a square of half the side only, put anywhere; the rest is noise of no class.
+            The square is cut from a planted image of its own size, so band and snr are those of the square's
+            own spectrum.
         count: images in each split.
         slope: the envelope's alpha; 0 is white.
         seed: deals the levels and phases, and draws the noise.
 
     Raises:
-        UserError: the band holds no frequency at this side, or 8 bits are too coarse for what is asked (a high snr in
-            amplitude makes some classes' coefficients small, a steep slope all of them): the snr would not be reached.
+        UserError: the band holds no frequency at this side, or 8 bits are too coarse for what is asked (a
+            high snr in amplitude makes some classes' coefficients small, a steep slope all of them): the snr
+            would not be reached.
     """
 
     band: Literal["low", "middle", "high"] = "middle"
@@ -118,7 +122,8 @@ KINDS = {"planted": _Kind()}
 
 
 def source(spec: str, split: str) -> Source:
-    """The images of `planted` or `planted:key=value,...`; image i depends on the parameters, the split and i alone.
+    """The images of `planted` or `planted:key=value,...`; image i depends on the parameters, the split and i
+    alone.
 
     Raises:
         UserError: an unknown parameter, or a value that is impossible.
@@ -162,7 +167,8 @@ def distance(side: int) -> np.ndarray:
 def in_band(side: int, band: str) -> np.ndarray:
     """Which bins of `rfft2` a band holds, boolean (side, side // 2 + 1); never the zero frequency.
 
-    Decided by whole numbers: of 40 pixels, k = (3, 4) lies on the edge of 1/8 cycle per pixel, and so is not in the low band.
+    Decided by whole numbers: of 40 pixels, k = (3, 4) lies on the edge of 1/8 cycle per pixel, and so is not
+    in the low band.
     """
     ky, kx = (np.arange(side) + side // 2) % side - side // 2, np.arange(side // 2 + 1)
     squared = ky[:, None] ** 2 + kx**2
@@ -206,7 +212,9 @@ class _Noise:
 
 
 def _hermitian(half: np.ndarray) -> np.ndarray:
-    """Make column 0 of a half spectrum (..., H, W // 2 + 1) that of a real image; bands never reach the last column."""
+    """Make column 0 of a half spectrum (..., H, W // 2 + 1) that of a real image; bands never reach the last
+    column.
+    """
     rows = (half.shape[-2] - 1) // 2
     half = half.copy()
     half[..., -rows:, 0] = half[..., rows:0:-1, 0].conj()

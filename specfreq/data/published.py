@@ -43,8 +43,8 @@ class Published(Kind):
 
     Args:
         name, what, site: its name here, one line about it, and the page that publishes it.
-        files: split -> (path below the data folder, MD5); MD5 is None where only existence can be checked, and the path of
-            a folder ends with a slash.
+        files: split -> (path below the data folder, MD5); MD5 is None where only existence can be checked,
+            and the path of a folder ends with a slash.
         reader: (data folder, split) -> Source; called once the files of the split are there and intact.
         download: fetches all of it into a folder, through the library's own loader.
     """
@@ -97,7 +97,8 @@ class Published(Kind):
         return Row(name, self.what, str(root), tuple(split for split in SPLITS if not problems[split]), why)
 
     def fetch(self, root: Path) -> None:
-        """Download into a folder aside, check, and only then move file by file into `root`, over damaged ones.
+        """Download into a folder aside, check, and only then move file by file into `root`, over damaged
+        ones.
 
         Raises:
             UserError: `root` cannot be written to.

@@ -47,8 +47,8 @@ def from_array(images: np.ndarray, labels: Iterable[int], classes: Iterable[str]
 def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "balanced") -> np.ndarray:
     """Indices of `size` images drawn by `seed`, as many of each class as can be, in ascending order.
 
-    Every class is shuffled; then the classes take turns. So classes differ by one image at most unless one runs out. Or the
-    `first` ones: of a set that is sorted by class, those of the first classes alone.
+    Every class is shuffled; then the classes take turns. So classes differ by one image at most unless one
+    runs out. Or the `first` ones: of a set that is sorted by class, those of the first classes alone.
 
     Raises:
         UserError: `size` is below 1 or above the number of images.
@@ -70,7 +70,9 @@ def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "ba
 
 
 def memory() -> int:
-    """The bytes of memory that this process may use: the machine's, or its container's; 16 GiB if neither is known."""
+    """The bytes of memory that this process may use: the machine's, or its container's; 16 GiB if neither is
+    known.
+    """
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on Windows
@@ -101,8 +103,8 @@ class ImageSet:
         labels: int64 (N,), each in [0, len(classes)).
         classes: the name of each class.
         name: what the set was loaded by.
-        boxes: int64 (N, 4), the pixels x0 <= x < x1, y0 <= y < y1 that hold the class's object, as x0, y0, x1, y1;
-            all zeros for an image without a known box. None where the set has no boxes.
+        boxes: int64 (N, 4), the pixels x0 <= x < x1, y0 <= y < y1 that hold the class's object, as x0, y0,
+            x1, y1; all zeros for an image without a known box. None where the set has no boxes.
         left_out: what was not used of the files it was loaded from, and why; empty if all was.
 
     Raises:
@@ -155,7 +157,8 @@ class ImageSet:
         return digest.hexdigest()
 
     def subset(self, size: int, seed: int = 0, draw: Draw = "balanced") -> "ImageSet":
-        """`size` of the images, drawn by `seed`: as many of each class as can be, in their old order; or the `first` ones.
+        """`size` of the images, drawn by `seed`: as many of each class as can be, in their old order; or the
+        `first` ones.
 
         The draw is the same on every machine, and with one seed a smaller subset lies inside a larger one.
 

@@ -1,4 +1,6 @@
-"""Image sets too large for memory: listed once, decoded and cropped by worker processes whenever they are asked for."""
+"""Image sets too large for memory: listed once, decoded and cropped by worker processes whenever they are
+asked for.
+"""
 
 import hashlib
 import json
@@ -25,17 +27,22 @@ Crop = Literal["centre"] | tuple[Literal["random-resized"], int, int]
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of random-resized crops: share of the area, width over height
 RIM = 256 / 224  # what the shorter side is brought to before the centre is cut out, in sides of the crop
-LONGEST = 16  # a picture longer than that many times its breadth loses its ends: scaling it whole could fill the memory
-CHUNK = 16  # images that a worker decodes at a time; 8 workers with 2 chunks each stay within the 64 MB that many containers share
+# a picture longer than that many times its breadth loses its ends: scaling it whole could fill the memory
+LONGEST = 16
+# images that a worker decodes at a time; 8 workers with 2 chunks each stay within the 64 MB that many
+# containers share
+CHUNK = 16
 MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Labelled pictures on disk, as RGB squares of one size. `data.load("folder:PATH?size=224&stream=1")` makes one.
+    """Labelled pictures on disk, as RGB squares of one size. `data.load("folder:PATH?size=224&stream=1")`
+    makes one.
 
-    Layouts, classes, labels and their order are those of `pictures.folder`. No file is opened before its picture is
-    asked for, and no pixel is kept; so any sizes and modes may be mixed, grey becomes RGB, and boxes.csv is not read.
+    Layouts, classes, labels and their order are those of `pictures.folder`. No file is opened before its
+    picture is asked for, and no pixel is kept; so any sizes and modes may be mixed, grey becomes RGB, and
+    boxes.csv is not read.
 
     Args:
         base: the folder.
@@ -66,9 +73,11 @@ class Stream:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of classes, side, and of every file its name below the folder, its size in bytes and its label.
+        """SHA-256 of classes, side, and of every file its name below the folder, its size in bytes and its
+        label.
 
-        Not of what the files hold, which would take hours to read: a file replaced by one of equal size goes unnoticed.
+        Not of what the files hold, which would take hours to read: a file replaced by one of equal size goes
+        unnoticed.
 
         Raises:
             UserError: a file is gone.
@@ -100,18 +109,21 @@ class Stream:
         Args:
             parts: indices (B,) of each batch.
             crop: "centre": the shorter side scaled to 256/224 of `side`, the centre square cut out.
-                ("random-resized", seed, epoch): a box of 8 to 100 % of the area and of ratio 3:4 to 4:3, scaled to the
-                square; the box of image i is drawn from (seed, epoch, i) alone, whatever the batches and workers.
-                Both scale by antialiased bilinear interpolation and equal torchvision's, on Pillow pictures, bit for bit.
+                ("random-resized", seed, epoch): a box of 8 to 100 % of the area and of ratio 3:4 to 4:3,
+                scaled to the square; the box of image i is drawn from (seed, epoch, i) alone, whatever the
+                batches and workers. Both scale by antialiased bilinear interpolation and equal torchvision's,
+                on Pillow pictures, bit for bit.
 
         Returns:
-            uint8 (B, 3, side, side) for each part, in order; channels last in memory, and pinned if there is a GPU.
+            uint8 (B, 3, side, side) for each part, in order; channels last in memory, and pinned if there is
+            a GPU.
 
         Raises:
             IndexError, ValueError: indices outside the set; an unknown crop.
             UserError: when its batch is due, a file that `pictures.upright` refuses; names it.
 
-        Source: the crops of torchvision's reference for ResNet-50; Szegedy et al., CVPR 2015 (random-resized).
+        Source: the crops of torchvision's reference for ResNet-50; Szegedy et al., CVPR 2015
+        (random-resized).
         """
         parts = [part.cpu() for part in parts]
         for part in parts:
@@ -152,7 +164,8 @@ class Stream:
                         raise chunk
                     place.copy_(chunk)
                 yield images.permute(0, 3, 1, 2)
-        finally:  # at once, though a traceback may hold this frame, and for good, though a fork beside threads can hang
+        # at once, though a traceback may hold this frame, and for good, though a fork beside threads can hang
+        finally:
             if end := getattr(chunks, "_shutdown_workers", None):
                 end()
                 for worker in chunks._workers:
@@ -162,7 +175,9 @@ class Stream:
 
 @dataclass
 class _Pictures(Dataset):
-    """What workers run: indices -> uint8 (B, side, side, 3), or the error that is to be raised where they are awaited."""
+    """What workers run: indices -> uint8 (B, side, side, 3), or the error that is to be raised where they are
+    awaited.
+    """
 
     base: Path
     files: np.ndarray
@@ -179,7 +194,8 @@ class _Pictures(Dataset):
         return torch.from_numpy(images)
 
     def _cropped(self, index: int) -> Image.Image:
-        # Pillow scales in whole numbers, so every machine gets the same bits; torch's kernels differ between processors
+        # Pillow scales in whole numbers, so every machine gets the same bits; torch's kernels differ between
+        # processors
         from torchvision.transforms.v2 import functional
 
         picture = upright(self.base / os.fsdecode(self.files[index]), "RGB")
@@ -205,7 +221,8 @@ def _box(picture: Image.Image, generator: torch.Generator) -> tuple[int, int, in
 
 
 def workers() -> int:
-    """How many processes decode: $SPECFREQ_WORKERS, 0 for this one; else one for each core of this process, at most 8.
+    """How many processes decode: $SPECFREQ_WORKERS, 0 for this one; else one for each core of this process,
+    at most 8.
 
     Processes that torchrun started on one machine share its cores.
 

@@ -1,1 +1,3 @@
-"""What the runs say: records, arms side by side, intervals, claims, rules, verdicts, and the tables of the pages."""
+"""What the runs say: records, arms side by side, intervals, claims, rules, verdicts, and the tables of the
+pages.
+"""

@@ -1,4 +1,6 @@
-"""Published claims -> verdicts. The numbers of the originals come from `book/claims.yaml`, ours from `book/results`."""
+"""Published claims -> verdicts. The numbers of the originals come from `book/claims.yaml`, ours from
+`book/results`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -36,7 +38,9 @@ class Measured(_Strict):
 
 
 class Claim(_Strict):
-    """A statement about some filters or arms, or quantities of one, and the rule that judges it; or why nothing here can."""
+    """A statement about some filters or arms, or quantities of one, and the rule that judges it; or why
+    nothing here can.
+    """
 
     statement: str
     source: str = ""  # where the original says so

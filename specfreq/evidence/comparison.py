@@ -1,4 +1,6 @@
-"""Arms side by side: numbers of their measures over seeds, differences paired by seed, and the intervals of both."""
+"""Arms side by side: numbers of their measures over seeds, differences paired by seed, and the intervals of
+both.
+"""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +19,9 @@ Row = Mapping[str, Any]
 
 
 def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in their seed alone, under the name of their augmentation, and of what else is not as in the first run."""
+    """Runs that differ in their seed alone, under the name of their augmentation, and of what else is not as
+    in the first run.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(label(run.experiment, runs[0].experiment), []).append(run)
@@ -25,7 +29,9 @@ def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def label(experiment: Experiment, reference: Experiment) -> str:
-    """The augmentation of an experiment, and each other field but the seed in which it differs from the reference."""
+    """The augmentation of an experiment, and each other field but the seed in which it differs from the
+    reference.
+    """
     others = {k: v for k, v in experiment if k not in ("augment", "seed") and v != getattr(reference, k)}
     return ", ".join([experiment.augment, *(f"{k}={v}" for k, v in others.items())])
 
@@ -41,9 +47,9 @@ def rows(
         progress: a bar over networks and measures; None shows it on terminals only.
 
     Returns:
-        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of, or itself), series
-        (corrected, as published, or which quirks it has), quantity, seeds, values, mean, low, high, chance (accuracy of
-        guessing, %), keys. A quantity that is null for a seed has no row.
+        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of,
+        or itself), series (corrected, as published, or which quirks it has), quantity, seeds, values, mean,
+        low, high, chance (accuracy of guessing, %), keys. A quantity that is null for a seed has no row.
     """
     out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
@@ -84,7 +90,9 @@ def rows(
 def entries(
     runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None
 ) -> list[dict[str, Any]]:
-    """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of another list of it."""
+    """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of
+    another list of it.
+    """
     names = runs[0].measure(measure)[named]
     return rows(
         runs, {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}, progress=progress
@@ -92,7 +100,9 @@ def entries(
 
 
 def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Arm -> name -> all that a measure found of the first seed's network: for figures of curves and histograms."""
+    """Arm -> name -> all that a measure found of the first seed's network: for figures of curves and
+    histograms.
+    """
     return {
         arm: {
             name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"}
@@ -103,7 +113,9 @@ def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[
 
 
 def average(runs: Sequence[Run], measure: str, *keys: str) -> dict[str, dict[str, Any]]:
-    """Arm -> what a measure found of the first seed's network, but under these keys the mean over seeds of each number."""
+    """Arm -> what a measure found of the first seed's network, but under these keys the mean over seeds of
+    each number.
+    """
     found = {}
     for arm, group in arms(runs).items():
         each = [run.measure(measure) for run in group]
@@ -144,7 +156,8 @@ def select(found: Iterable[Row], **fields: Any) -> list[Row]:
 
 
 def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
-    """Each row minus that of the baseline arm for the same data and quantity: paired by seed, with a 95 % interval.
+    """Each row minus that of the baseline arm for the same data and quantity: paired by seed, with a 95 %
+    interval.
 
     Raises:
         UserError: there is no such arm.
@@ -177,7 +190,9 @@ def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
 
 
 def departures(found: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each arm that does in some respect as an original program does, minus the arm that does not, as `differences` has it."""
+    """Each arm that does in some respect as an original program does, minus the arm that does not, as
+    `differences` has it.
+    """
     bases = dict.fromkeys(r["stands_for"] for r in found if r["arm"] != r["stands_for"])
     return [row for base in bases for row in differences(select(found, stands_for=base), base)]
 
@@ -204,7 +219,9 @@ def _row(data: str, filter: str, values: Mapping[int, float], classes: int, **mo
 
 
 def filter_arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Test accuracy (%) of trained arms: runs that differ in their seed alone become one row, with a 95 % interval over seeds."""
+    """Test accuracy (%) of trained arms: runs that differ in their seed alone become one row, with a 95 %
+    interval over seeds.
+    """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.experiment.data, run.experiment.filter), []).append(run)
@@ -224,7 +241,8 @@ def filter_arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant in ``runs``.
+    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant
+    in ``runs``.
 
     A data set on which no network was trained without a filter has no rows.
     """
@@ -252,7 +270,9 @@ def of_images(
     stands_for: str | None = None,
     series: str = "corrected",
 ) -> dict[str, Any]:
-    """A row of one arm and quantity whose samples are images, by their number in the set, instead of trained networks."""
+    """A row of one arm and quantity whose samples are images, by their number in the set, instead of trained
+    networks.
+    """
     values = [float(v) for v in values]
     mean, low, high = intervals.interval(values)
     return {

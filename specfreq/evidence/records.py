@@ -24,7 +24,9 @@ def of_study(
     sets: Iterable[ImageSet] = (),
     **content: Any,
 ) -> dict[str, Any]:
-    """The record of a study: its parameters, its content, and where its runs were computed; without runs, where it was itself."""
+    """The record of a study: its parameters, its content, and where its runs were computed; without runs,
+    where it was itself.
+    """
     origins = [r.provenance for r in runs] or [_here()]
     images = {i.name: {i.digest} for i in sets}
     for run in runs:  # of one set, subsets of several sizes
@@ -70,7 +72,8 @@ def of_run(name: str, run: Run) -> dict[str, Any]:
 
 
 def _file(name: str, profile: str) -> str:
-    """The file of a record, without its folder. Names are brought to what files can have: data sets can be called by a path.
+    """The file of a record, without its folder. Names are brought to what files can have: data sets can be
+    called by a path.
 
     Raises:
         UserError: nothing is left of the name; the profile cannot be part of a file's name.
@@ -82,12 +85,16 @@ def _file(name: str, profile: str) -> str:
 
 
 def records_dir() -> Path:
-    """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the runs."""
+    """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the
+    runs.
+    """
     return places.place_of("SPECFREQ_RECORDS") or runs_dir() / "records"
 
 
 def save(name: str, record: Mapping[str, Any]) -> None:
-    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the book."""
+    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the
+    book.
+    """
     storage.write_json(records_dir() / _file(name, record["profile"]), record)
 
 
@@ -95,7 +102,8 @@ def publish(name: str, profile: str) -> str:
     """Copy a kept record into the book's results, where tables and verdicts find it. Returns the file's name.
 
     Raises:
-        UserError: no such record has been kept, and the nearest is suggested; it is damaged; no file can be called so.
+        UserError: no such record has been kept, and the nearest is suggested; it is damaged; no file can be
+            called so.
     """
     file = _file(name, profile)
     kept = {path.name: path for path in places.visible(records_dir().glob("*.json"))}
@@ -129,5 +137,7 @@ def content(name: str, key: str, profile: str = "laptop") -> Any:
 
 
 def published_rows(name: str, key: str, profile: str = "laptop") -> dict[str, Any]:
-    """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been published."""
+    """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been
+    published.
+    """
     return {"rows": content(name, key, profile) or [], "note": origin(name, profile)}

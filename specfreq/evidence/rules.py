@@ -1,4 +1,6 @@
-"""Rules that judge a claim from the rows of one series: True, False, or None if the samples cannot tell; and the evidence."""
+"""Rules that judge a claim from the rows of one series: True, False, or None if the samples cannot tell; and
+the evidence.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,7 +10,9 @@ from specfreq.evidence.claims import Claim, Row
 
 
 def at_chance(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Every interval over seeds lies within a point of the accuracy of guessing. False if one does not hold it."""
+    """Every interval over seeds lies within a point of the accuracy of guessing. False if one does not hold
+    it.
+    """
     chance = rows[0]["chance"]
     evidence = f"{_list(claim, rows)} against {chance:.2f} % by guessing"
     if any(r["low"] is None for r in rows):
@@ -19,7 +23,9 @@ def at_chance(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
 
 
 def falls(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Each is below the one before: the interval of the difference, paired by sample, lies above 0; False if one lies below."""
+    """Each is below the one before: the interval of the difference, paired by sample, lies above 0; False if
+    one lies below.
+    """
     return _steps(claim, rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower")
 
 
@@ -29,7 +35,9 @@ def rises(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
 
 
 def within_a_point(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False if one lies outside."""
+    """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False
+    if one lies outside.
+    """
     pairs = [_difference(a, b) for a, b in itertools.combinations(sorted(rows, key=lambda r: -r["mean"]), 2)]
     within, outside = (
         all(low >= -1 and high <= 1 for _, low, high in pairs),

@@ -77,7 +77,9 @@ def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: 
 
 
 def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
-    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays byte-identical."""
+    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays
+    byte-identical.
+    """
     if isinstance(of, ImageSet):
         return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
     runs = list(of)
@@ -112,7 +114,9 @@ def shown(row: Row, signed: bool = False) -> str:
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
-    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a name in MyST.)"""
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a
+    name in MyST.)
+    """
     return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
 
 

@@ -1,4 +1,6 @@
-"""Verdicts: what a study's record says about a claim, for the corrected computation and for the one as published."""
+"""Verdicts: what a study's record says about a claim, for the corrected computation and for the one as
+published.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +31,8 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
         return NO_RECORD, ""
     rule = _RULES[claim.judge]
     holds, evidence = rule(claim, [series[False][n] for n in names])
-    # what the original got right stands for itself; of what it got wrong, every arm must have been trained that way
+    # what the original got right stands for itself; of what it got wrong, every arm must have been trained
+    # that way
     wrong = [n for n in names if n in series[True] or (claim.arms and _has_defects(n[0]))]
     if not wrong or not all(n in series[True] for n in wrong):
         return _VERDICTS[holds], evidence
@@ -43,7 +46,9 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
 def _series(
     record: Mapping[str, Any] | None, data: str, quantity: str | None = None, content: str = "arms"
 ) -> dict[bool, dict[str, Row]]:
-    """The rows of a data set: corrected (False) and as published (True), under the name of the corrected filter or arm."""
+    """The rows of a data set: corrected (False) and as published (True), under the name of the corrected
+    filter or arm.
+    """
     found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
     for row in (record or {}).get(content, []):
         if (
@@ -57,5 +62,7 @@ def _series(
 
 
 def _has_defects(arm: str) -> bool:
-    """Whether the original program trains this augmentation otherwise; what is no augmentation has no program of its own."""
+    """Whether the original program trains this augmentation otherwise; what is no augmentation has no program
+    of its own.
+    """
     return arm.partition(":")[0] in augment.names() and augment.as_published(arm) != arm

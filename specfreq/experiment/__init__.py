@@ -1,4 +1,6 @@
-"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not computed again."""
+"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not
+computed again.
+"""
 
 import lazy_loader
 

@@ -23,7 +23,9 @@ _described = ContextVar("described", default=False)  # whether names and types a
 
 
 class Experiment(Refusing, Recipe):
-    """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe. Frozen, validated."""
+    """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe.
+    Frozen, validated.
+    """
 
     data: str = Field("photos", description="image set, see `specfreq data list`")
     train_size: int | None = Field(
@@ -63,7 +65,9 @@ class Experiment(Refusing, Recipe):
 
     @model_validator(mode="after")
     def _buildable(self) -> Self:
-        """Names and types are right by now; values that a constructor alone can judge come last, as that takes seconds."""
+        """Names and types are right by now; values that a constructor alone can judge come last, as that
+        takes seconds.
+        """
         if not _described.get():
             for field, kind in (("filter", filters), ("augment", augment)):
                 value = getattr(self, field)
@@ -75,7 +79,8 @@ class Experiment(Refusing, Recipe):
 
     @classmethod
     def described(cls, **values: Any) -> Self:
-        """An experiment of which names and types alone are checked: of a profile, or of a run that was checked before it began.
+        """An experiment of which names and types alone are checked: of a profile, or of a run that was
+        checked before it began.
 
         Raises:
             UserError: a name, or a value of the wrong type.
@@ -98,7 +103,9 @@ class Experiment(Refusing, Recipe):
 
     @property
     def key(self) -> str:
-        """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
+        """The name of the run's directory: a hash of what is not as by default, of the images, and of the
+        trainer's version.
+        """
         from specfreq.train import state
 
         digests = [self.image_set(split).digest for split in ("train", "test")]

@@ -25,7 +25,9 @@ def fields(recipe: Iterable[str]) -> dict[str, str]:
 
 
 def grid(**fields: Any) -> list[Experiment]:
-    """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed. Repetitions count once."""
+    """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed.
+    Repetitions count once.
+    """
     varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
     fixed = {k: v for k, v in fields.items() if k not in varying}
     return [
@@ -37,7 +39,9 @@ def grid(**fields: Any) -> list[Experiment]:
 def run_all(
     *grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any
 ) -> list[Run]:
-    """Run grids of experiments one after another. All are checked, and all data found, before the first one starts."""
+    """Run grids of experiments one after another. All are checked, and all data found, before the first one
+    starts.
+    """
     from specfreq.core.progress import progress_bar
     from specfreq.train.team import join
 

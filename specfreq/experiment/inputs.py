@@ -13,7 +13,9 @@ SAMPLE = 2000  # images of a streamed set that filters and normalisation learn f
 
 
 def _pixels(images: ImageSet | Stream) -> Tensor:
-    """The images that filters and normalisation learn from, bytes: all, or as many of a streamed set as memory can hold."""
+    """The images that filters and normalisation learn from, bytes: all, or as many of a streamed set as
+    memory can hold.
+    """
     if not isinstance(images, Stream):
         return images.images
     sample = images.subset(min(SAMPLE, len(images)))
@@ -27,7 +29,9 @@ def fitted(spec: str, images: ImageSet | Stream) -> filters.Filter:
 
 
 def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tensor]:
-    """The filter, and the training images behind it, (N, C, H, W): unfiltered ones stay bytes; of a streamed set a sample."""
+    """The filter, and the training images behind it, (N, C, H, W): unfiltered ones stay bytes; of a streamed
+    set a sample.
+    """
     pixels, filter = _pixels(images), filters.build(spec)
     if spec == "none":
         return filter, pixels

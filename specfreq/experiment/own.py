@@ -1,4 +1,6 @@
-"""A network of one's own: made by a function of one's own, its weights read from safetensors, nothing of theirs executed."""
+"""A network of one's own: made by a function of one's own, its weights read from safetensors, nothing of
+theirs executed.
+"""
 
 import contextlib
 import hashlib
@@ -78,7 +80,8 @@ def measure(
         device: a GPU if there is one, by default.
 
     Returns:
-        network, weights (file and sha256; null without a file), data (name and digest), filter, results by measure, provenance.
+        network, weights (file and sha256; null without a file), data (name and digest), filter, results by
+        measure, provenance.
 
     Raises:
         UserError: as `network`; an unknown name, before anything is loaded; what a measure refuses.
@@ -114,18 +117,22 @@ def measure(
 
 
 def network(model: str, images: "ImageSet | Stream", path: Path | None = None) -> "nn.Module":
-    """Make a network by ``module:function`` and give it the weights of a file; it must answer `images` as a classifier does.
+    """Make a network by ``module:function`` and give it the weights of a file; it must answer `images` as a
+    classifier does.
 
-    The module is looked for in the working directory first. The function is called with ``classes=`` and ``channels=`` of the
-    images if it has parameters of these names, else without. It returns a module from images (N, C, H, W) in [0, 1] to logits
-    (N, classes): what normalises the images is part of it. It is put into evaluation mode.
+    The module is looked for in the working directory first. The function is called with ``classes=`` and
+    ``channels=`` of the images if it has parameters of these names, else without. It returns a module from
+    images (N, C, H, W) in [0, 1] to logits (N, classes): what normalises the images is part of it. It is put
+    into evaluation mode.
 
     Args:
-        path: a safetensors file with exactly the tensors of ``state_dict()``; None keeps the weights that the function gives.
+        path: a safetensors file with exactly the tensors of ``state_dict()``; None keeps the weights that the
+            function gives.
 
     Raises:
-        UserError: no such module or function, or it fails, or returns something else; weights that are missing, superfluous or of
-            another shape (each named), or a pickle; answers that are not logits of the set's classes.
+        UserError: no such module or function, or it fails, or returns something else; weights that are
+            missing, superfluous or of another shape (each named), or a pickle; answers that are not logits of
+            the set's classes.
     """
     net = _made(model, classes=len(images.classes), channels=images.shape[0])
     if path is not None:
@@ -226,7 +233,9 @@ def _first(names: list[str]) -> str:
 
 
 def _prefix(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What to do where all names differ by what stands before them, as after DataParallel or inside a trainer's module."""
+    """What to do where all names differ by what stands before them, as after DataParallel or inside a
+    trainer's module.
+    """
     for longer, shorter, cure in ((given, wanted, "take it off"), (wanted, given, "put it before them")):
         for name in longer:
             start = name.partition(".")[0] + "."

@@ -1,4 +1,6 @@
-"""Profiles as written in `notebooks/profiles.yaml`: named parameters for every study, and for `specfreq train`."""
+"""Profiles as written in `notebooks/profiles.yaml`: named parameters for every study, and for `specfreq
+train`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ TRAIN = "train"  # where a profile has the fields of an experiment, beside its s
 
 
 def read(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """Profile -> study, or `train` -> parameter -> value. Only those of `train` are checked here: they need no notebook.
+    """Profile -> study, or `train` -> parameter -> value. Only those of `train` are checked here: they need
+    no notebook.
 
     Raises:
-        UserError: the file has another shape, a key twice, or a profile whose name cannot be part of a file's; an experiment
-            has no such field, or not with this value.
+        UserError: the file has another shape, a key twice, or a profile whose name cannot be part of a
+            file's; an experiment has no such field, or not with this value.
     """
     path = (root or places.root()) / "notebooks" / "profiles.yaml"
     try:

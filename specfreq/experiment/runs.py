@@ -1,4 +1,6 @@
-"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not computed again."""
+"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not
+computed again.
+"""
 
 import contextlib
 import csv
@@ -21,7 +23,8 @@ from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, Refusing
 from specfreq.experiment.description import Experiment
 
-# what loads torch is imported by the functions that compute: experiments are described, checked and listed without it
+# what loads torch is imported by the functions that compute: experiments are described, checked and listed
+# without it
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +97,8 @@ def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
 
 
 def refuse_changed(path: Path, settings: dict[str, Any], digests: str | list[str]) -> None:
-    """Refuse a run whose folder is not named by what is in it: by the key of its settings and of the digests of its images.
+    """Refuse a run whose folder is not named by what is in it: by the key of its settings and of the digests
+    of its images.
 
     Raises:
         Damaged: its settings or digests were edited, or the folder was renamed.
@@ -124,7 +128,9 @@ def history(path: Path, origin: dict[str, Any]) -> list[dict[str, float]]:
 
 
 class Run:
-    """A finished training in its directory: `experiment.json`, `history.csv`, `model.safetensors`, one result per measure."""
+    """A finished training in its directory: `experiment.json`, `history.csv`, `model.safetensors`, one result
+    per measure.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -150,7 +156,8 @@ class Run:
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """What has been measured so far, by measure (and by filter, where that was another: `accuracy@whitening`).
+        """What has been measured so far, by measure (and by filter, where that was another:
+        `accuracy@whitening`).
 
         A damaged or edited result is left out, with a warning that names it.
         """
@@ -215,10 +222,11 @@ class Run:
     def measure(
         self, name: str, filter: str | None = None, device: "str | torch.device | None" = None
     ) -> dict[str, Any]:
-        """Compute a measure on the test images, once. With a filter, the network meets those images instead of its own.
+        """Compute a measure on the test images, once. With a filter, the network meets those images instead
+        of its own.
 
-        The result says by which version of the measures it was computed, where and when; another version computes it anew,
-        and so does a file that is damaged or was edited.
+        The result says by which version of the measures it was computed, where and when; another version
+        computes it anew, and so does a file that is damaged or was edited.
         """
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
@@ -251,7 +259,8 @@ def run(
 ) -> Run:
     """Train and measure an experiment, or return what an earlier call computed.
 
-    Processes that torchrun started train it together. Others that want the same run at the same time wait for it.
+    Processes that torchrun started train it together. Others that want the same run at the same time wait for
+    it.
 
     Args:
         measures: names or descriptions, such as ``calibration:bins=10``.
@@ -260,7 +269,8 @@ def run(
         checkpoint_every: seconds of training that a killed process loses at most; finite, 0 for every step.
 
     Raises:
-        UserError: an unknown name or impossible value, before anything is computed; a place that cannot be written.
+        UserError: an unknown name or impossible value, before anything is computed; a place that cannot be
+            written.
         Diverged: the loss is no longer finite.
     """
     for name in measures:
@@ -293,9 +303,9 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
         wanted: the measures that are to follow.
 
     Raises:
-        UserError: data missing or damaged; classes or shapes that differ between training and test; a network for larger
-            images; a filter for other images; a recipe that does not fit; of a run that is not finished, a measure that
-            would be refused.
+        UserError: data missing or damaged; classes or shapes that differ between training and test; a network
+            for larger images; a filter for other images; a recipe that does not fit; of a run that is not
+            finished, a measure that would be refused.
     """
     from specfreq.data.streams import Stream
     from specfreq.experiment import inputs
@@ -385,7 +395,9 @@ def _train(
 
 
 def list_runs(**fields: Any) -> Iterator[Run]:
-    """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these values."""
+    """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these
+    values.
+    """
     wanted = Experiment.described(
         **fields
     )  # reads text as the command line does, and refuses what no experiment has

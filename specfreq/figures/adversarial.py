@@ -14,8 +14,9 @@ from specfreq.figures.base import array, legend, lines_of, picture, styled
 def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy over the size of the changes, and after each attack: a line for each name, of `adversarial`.
 
-    Left: under pgd, from the images as they are; the hollow mark is what all attacks together leave. Right: the accuracy as one
-    attack after the other is tried, with their names. A name with an asterisk hides its gradients: its numbers are no evidence.
+    Left: under pgd, from the images as they are; the hollow mark is what all attacks together leave. Right:
+    the accuracy as one attack after the other is tried, with their names. A name with an asterisk hides its
+    gradients: its numbers are no evidence.
     """
     figure, (curve, steps) = plt.subplots(1, 2, sharey=True, figsize=(5.6, 3.9), width_ratios=(1, 1))
     lines = lines_of(results)
@@ -54,9 +55,11 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 def attacked_pictures(
     clean: Any, attacked: Mapping[str, Any], captions: Mapping[str, list[str]] | None = None
 ) -> Figure:
-    """Pictures (K, C, H, W) in [0, 1], a row; then for each name what was added, and the attacked picture, in two more rows.
+    """Pictures (K, C, H, W) in [0, 1], a row; then for each name what was added, and the attacked picture, in
+    two more rows.
 
-    What was added is drawn around grey, all on one scale: its largest magnitude, named in the row's label, in 255ths.
+    What was added is drawn around grey, all on one scale: its largest magnitude, named in the row's label, in
+    255ths.
 
     Args:
         captions: name -> what the network answers to each of its pictures; of the clean ones under "".

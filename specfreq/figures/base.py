@@ -29,7 +29,9 @@ _STYLE = {
 
 
 def styled(function):
-    """Draw in our style, with ``note`` as a line at the foot; the figure comes back closed, so that a notebook shows it once."""
+    """Draw in our style, with ``note`` as a line at the foot; the figure comes back closed, so that a
+    notebook shows it once.
+    """
 
     @functools.wraps(function)
     def draw(*args: Any, note: str = "", **kwargs: Any) -> Figure:

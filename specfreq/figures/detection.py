@@ -13,7 +13,8 @@ from specfreq.figures.base import array, legend, lines_of, styled
 
 @styled
 def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Histograms of the scores, a panel for each name, of `out-of-distribution`: filled the own images, a line for each other set.
+    """Histograms of the scores, a panel for each name, of `out-of-distribution`: filled the own images, a
+    line for each other set.
 
     In % of each set, over bins of one width in a panel; the first and the last bin hold what lies beyond too.
     """
@@ -42,9 +43,11 @@ def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def detection_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Own images kept over others kept, from one threshold to the next: all beside the rightly classified; areas AUROC and OSCR.
+    """Own images kept over others kept, from one threshold to the next: all beside the rightly classified;
+    areas AUROC and OSCR.
 
-    A row for each other set, a line for each name, of `out-of-distribution`; dashed: a score that knows nothing.
+    A row for each other set, a line for each name, of `out-of-distribution`; dashed: a score that knows
+    nothing.
     """
     others = _others(results)
     size = (5.6, 2.45 * max(len(others), 1) + 0.6)

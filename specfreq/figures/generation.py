@@ -1,4 +1,6 @@
-"""Figures of generated images: montages, walks through the latent space, distances by band, spectra beside the real ones."""
+"""Figures of generated images: montages, walks through the latent space, distances by band, spectra beside
+the real ones.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +15,9 @@ from specfreq.figures.base import array, legend, lines_of, picture, styled
 
 @styled
 def montage(arms: Mapping[str, Any], columns: int = 5) -> Figure:
-    """Images (K, C, H, W) in [0, 1] of each arm as a block of rows of ``columns``, blocks side by side in pairs."""
+    """Images (K, C, H, W) in [0, 1] of each arm as a block of rows of ``columns``, blocks side by side in
+    pairs.
+    """
     blocks = {name: _tiled(array(images), columns) for name, images in arms.items()}
     wide = min(2, max(len(blocks), 1))
     lines = -(-len(blocks) // wide) or 1
@@ -38,9 +42,11 @@ def _tiled(images: np.ndarray, columns: int) -> np.ndarray:
 
 @styled
 def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """FID of whole images and of each part, over a log axis: a line of marks per ``quantity``, a mark per ``arm``.
+    """FID of whole images and of each part, over a log axis: a line of marks per ``quantity``, a mark per
+    ``arm``.
 
-    Each row has arm, quantity, values (one per seed, drawn as ticks), mean, low and high (the interval; None for one seed).
+    Each row has arm, quantity, values (one per seed, drawn as ticks), mean, low and high (the interval; None
+    for one seed).
     """
     arms = lines_of(dict.fromkeys(r["arm"] for r in rows))
     quantities = list(dict.fromkeys(r["quantity"] for r in rows))
@@ -69,10 +75,12 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def against_real(
     found: Mapping[str, Mapping[str, Any]], real: Mapping[str, Any], dt: float, side: int
 ) -> Figure:
-    """Spectra of images over those of real ones, one line per name: Fourier power on rings, and total variation by scale.
+    """Spectra of images over those of real ones, one line per name: Fourier power on rings, and total
+    variation by scale.
 
     Args:
-        found: name -> power (radius 0, 1, ... cycles per image; 0 is not drawn) and variation (bands 1, 2, ...).
+        found: name -> power (radius 0, 1, ... cycles per image; 0 is not drawn) and variation (bands 1, 2,
+            ...).
         real: the same of real images, which are 1 in the figure.
         dt: scale of a band, in units of value times pixels.
         side: of the images, pixels.
@@ -104,7 +112,9 @@ def _narrow(axis: Any) -> bool:
 
 @styled
 def losses(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Mean losses of discriminators and generators over the epochs: a line per name. Dotted: a discriminator that knows nothing."""
+    """Mean losses of discriminators and generators over the epochs: a line per name. Dotted: a discriminator
+    that knows nothing.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(5.8, 3.2), sharex=True)
     lines = lines_of(histories)
     for axis, which, blind in ((axes[0], "discriminator", 2 * np.log(2)), (axes[1], "generator", np.log(2))):

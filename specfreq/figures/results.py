@@ -15,10 +15,12 @@ from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
 def accuracies(
     rows: Sequence[Mapping[str, Any]], *, marks: str = "series", label: str = "test accuracy (%)"
 ) -> Figure:
-    """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a mark per ``series``.
+    """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a
+    mark per ``series``.
 
-    Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed, drawn as ticks), mean,
-    low and high (the interval; None for one seed), all in %, and chance, the accuracy of guessing.
+    Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed,
+    drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
+    of guessing.
     """
     panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
     arms = list(dict.fromkeys(r["arm"] for r in rows))
@@ -60,7 +62,8 @@ HALVES = {"low": "low-pass: below the radius", "high": "high-pass: from the radi
 
 @styled
 def band_accuracy(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over the radius of ideal filters, low-pass beside high-pass: a line for each name, results of `band-accuracy`.
+    """Accuracy over the radius of ideal filters, low-pass beside high-pass: a line for each name, results of
+    `band-accuracy`.
 
     Dashed: the accuracy on whole images.
     """
@@ -81,9 +84,11 @@ def band_accuracy(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Fisher ratio of the features and accuracy, low-pass beside high-pass: a line for each name, of `feature-discrimination`.
+    """Fisher ratio of the features and accuracy, low-pass beside high-pass: a line for each name, of
+    `feature-discrimination`.
 
-    Dashed: whole images. Dotted: features that know no class, and guessing. Points without a ratio are left out.
+    Dashed: whole images. Dotted: features that know no class, and guessing. Points without a ratio are left
+    out.
     """
     figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(5.6, 5.2))
     lines = lines_of(results)
@@ -113,9 +118,11 @@ def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over confidence in fixed bins, above the number of images in each: a line for each name, of `calibration`.
+    """Accuracy over confidence in fixed bins, above the number of images in each: a line for each name, of
+    `calibration`.
 
-    The bars are Wilson's 95 % intervals. On the diagonal the classifier is right as often as it says; below it, less often.
+    The bars are Wilson's 95 % intervals. On the diagonal the classifier is right as often as it says; below
+    it, less often.
     """
     figure, (axis, counts) = plt.subplots(2, sharex=True, figsize=(4.8, 5.0), height_ratios=(3, 1))
     lines = lines_of(results)
@@ -152,7 +159,8 @@ def _wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.n
 
 @styled
 def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Times as multiples of a floor: a bar from the lower to the upper quartile, a mark at the median, a bracket at the target.
+    """Times as multiples of a floor: a bar from the lower to the upper quartile, a mark at the median, a
+    bracket at the target.
 
     Each row has name, median, lower, upper, and target, the most that was aimed at, or None.
     """

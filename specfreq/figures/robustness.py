@@ -18,7 +18,8 @@ GROUPS = {
 
 @styled
 def heatmaps(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Fourier heat maps, two side by side, all on one scale from 0 to 100 %: a map for each name, results of `fourier-heatmap`.
+    """Fourier heat maps, two side by side, all on one scale from 0 to 100 %: a map for each name, results of
+    `fourier-heatmap`.
 
     The titles give the mean of the map and the error on undisturbed images.
     """
@@ -54,7 +55,8 @@ def _edges(frequencies: Sequence[int]) -> tuple[float, float]:
 
 @styled
 def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Error over the frequency of the added wave, mean of each ring: a line for each name, results of `fourier-heatmap`.
+    """Error over the frequency of the added wave, mean of each ring: a line for each name, results of
+    `fourier-heatmap`.
 
     Dashed: the error on undisturbed images.
     """
@@ -71,10 +73,11 @@ def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
-    """Two pictures and their two recombinations in each line, with what classifiers call them: `measures.swap.examples`.
+    """Two pictures and their two recombinations in each line, with what classifiers call them:
+    `measures.swap.examples`.
 
-    Below each: the class and the probability, on a line for each classifier. A mixture called like the picture that gave the
-    amplitude is marked A, like the one that gave the phase φ.
+    Below each: the class and the probability, on a line for each classifier. A mixture called like the
+    picture that gave the amplitude is marked A, like the one that gave the phase φ.
     """
     names = list(dict.fromkeys(name for swap in examples for name in swap.answers))
     lines, room = max(1, len(examples)), 0.075 * max(map(len, names)) if len(names) > 1 else 0
@@ -113,11 +116,12 @@ def corruption_errors(
     differences: Sequence[Mapping[str, Any]] = (),
     baseline: str = "the baseline",
 ) -> Figure:
-    """Errors of the arms of a study by corruption, and beside them the differences from a baseline, with their intervals.
+    """Errors of the arms of a study by corruption, and beside them the differences from a baseline, with
+    their intervals.
 
-    Each row has arm, quantity (the corruption, or another name for what comes below them, such as a mean), mean, low and high
-    (the interval over seeds; None for one seed), in % and in percentage points: rows of `comparison.rows` and
-    `comparison.differences`.
+    Each row has arm, quantity (the corruption, or another name for what comes below them, such as a mean),
+    mean, low and high (the interval over seeds; None for one seed), in % and in percentage points: rows of
+    `comparison.rows` and `comparison.differences`.
     """
     arms = {r["arm"]: None for r in [*rows, *differences]}
     lines, quantities = lines_of(arms), {r["quantity"] for r in rows} | {r["quantity"] for r in differences}

@@ -15,7 +15,8 @@ from specfreq.figures.base import AMOUNT, MARKERS, array, picture, styled
 def pictures(rows: Mapping[str, Any], size: float = 0.8) -> Figure:
     """A grid of images, one row (K, C, H, W) per name, each image ``size`` inches wide.
 
-    Images with values below 0 are signed: grey is zero, and each is scaled to its own largest magnitude, as they differ widely.
+    Images with values below 0 are signed: grey is zero, and each is scaled to its own largest magnitude, as
+    they differ widely.
     """
     arrays = {name: array(images) for name, images in rows.items()}
     lines, columns = max(len(arrays), 1), max((len(a) for a in arrays.values()), default=1)
@@ -67,7 +68,8 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
     """Mean power on rings: one line per name, over frequency in cycles per pixel.
 
     Args:
-        profiles: name -> (bins,) power at radius 0, 1, 2, ... cycles per image; the mean (radius 0) is not drawn.
+        profiles: name -> (bins,) power at radius 0, 1, 2, ... cycles per image; the mean (radius 0) is not
+            drawn.
         sides: image side in pixels, one for all or one per name.
     """
     figure, axis = plt.subplots(figsize=(5.6, 3.8))
@@ -89,7 +91,9 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
 
 @styled
 def centroids(values: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> Figure:
-    """Spectral centroids of single images, by class: one panel per name in ``values``, (N,) cycles per pixel each."""
+    """Spectral centroids of single images, by class: one panel per name in ``values``, (N,) cycles per pixel
+    each.
+    """
     labels = array(labels).astype(int)
     size = (5.4, (0.24 * len(classes) + 0.5) * len(values) + 0.6)
     figure, axes = plt.subplots(len(values), squeeze=False, sharex=True, sharey=True, figsize=size)

@@ -1,4 +1,6 @@
-"""Figures of total variation: what denoising does, how solvers get there, the flow, the spectrum and its bands."""
+"""Figures of total variation: what denoising does, how solvers get there, the flow, the spectrum and its
+bands.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,17 +19,20 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)
 def panels(
     images: Mapping[str, Any], *, signed: Sequence[str] = (), columns: int = 3, size: float = 1.75
 ) -> Figure:
-    """Pictures (C, H, W) or (H, W) with their titles, values outside of [0, 1] cut off, each ``size`` inches wide.
+    """Pictures (C, H, W) or (H, W) with their titles, values outside of [0, 1] cut off, each ``size`` inches
+    wide.
 
     Args:
-        signed: titles of those that are drawn around zero, all on one scale; of colour ones the mean of the channels.
+        signed: titles of those that are drawn around zero, all on one scale; of colour ones the mean of the
+            channels.
     """
     return _grid({title: array(image) for title, image in images.items()}, set(signed), columns, size)
 
 
 @styled
 def bands(image: Any, phi: Any, residual: Any, dt: float, *, most: int = 7) -> Figure:
-    """An image, its bands of `tv.transform` around zero on one scale, and what is left: image and residual (C, H, W).
+    """An image, its bands of `tv.transform` around zero on one scale, and what is left: image and residual
+    (C, H, W).
 
     Args:
         phi: (bands, C, H, W). More than ``most`` are summed up in groups: 1, 2, 3 to 4, 5 to 8, ...
@@ -72,8 +77,9 @@ def profile(before: Any, after: Mapping[str, Any], weight: float | None = None) 
     """A row of pixels (N,) before and after denoising, a line for each name.
 
     Args:
-        weight: of denoising, if the row is an image by itself. What was added to it, summed up to each pixel, is then drawn below:
-            the taut string less the middle of its tube, ``weight`` wide on either side. Values change only where it touches.
+        weight: of denoising, if the row is an image by itself. What was added to it, summed up to each pixel,
+            is then drawn below: the taut string less the middle of its tube, ``weight`` wide on either side.
+            Values change only where it touches.
     """
     before, lines = array(before), _dashed(after)
     figure, axes = plt.subplots(
@@ -96,7 +102,9 @@ def profile(before: Any, after: Mapping[str, Any], weight: float | None = None) 
 
 @styled
 def gaps(curves: Mapping[str, tuple[Any, Any]], tol: float | None = None) -> Figure:
-    """Relative gap over iterations, both logarithmic: name -> (iterations, gaps), a line each; dotted: the tolerance."""
+    """Relative gap over iterations, both logarithmic: name -> (iterations, gaps), a line each; dotted: the
+    tolerance.
+    """
     figure, axis = plt.subplots(figsize=(5.4, 3.6))
     lines = _dashed(curves)
     for i, (name, (iterations, gap)) in enumerate(curves.items()):
@@ -112,9 +120,11 @@ def gaps(curves: Mapping[str, tuple[Any, Any]], tol: float | None = None) -> Fig
 
 @styled
 def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """How far the energy is above its minimum over the time it took, both logarithmic: a panel per case, a line per solver.
+    """How far the energy is above its minimum over the time it took, both logarithmic: a panel per case, a
+    line per solver.
 
-    Each row has case, solver, seconds and suboptimality, relative to the minimum; lower and further left is better.
+    Each row has case, solver, seconds and suboptimality, relative to the minimum; lower and further left is
+    better.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows)) or [""]
     figure, axes = plt.subplots(len(cases), squeeze=False, sharey=True, figsize=(5.6, 3.0 * len(cases) + 0.4))
@@ -136,7 +146,9 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _label(axis: plt.Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None:
-    """Names and marks beside a logarithmic axis, in the order in which the lines end, as high as these or a bit off."""
+    """Names and marks beside a logarithmic axis, in the order in which the lines end, as high as these or a
+    bit off.
+    """
     low, high = np.log(axis.get_ylim())
     order, room = sorted(ends, key=lambda name: ends[name][0]), 0.085
     height = -room
@@ -159,7 +171,9 @@ def _label(axis: plt.Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> 
 def weights(
     weights: Any, curves: Mapping[str, Any], *, label: str, best: Literal["lowest", "highest"] = "lowest"
 ) -> Figure:
-    """A quality of denoised images over the weight, its axis logarithmic: a line for each name, a ring at its best weight."""
+    """A quality of denoised images over the weight, its axis logarithmic: a line for each name, a ring at its
+    best weight.
+    """
     weights, lines = array(weights), _dashed(curves)
     figure, axis = plt.subplots(figsize=(5.4, 3.4))
     shown = {}
@@ -182,7 +196,9 @@ def weights(
 
 @styled
 def disc_flow(times: Any, measured: Mapping[str, Any], exact: Any) -> Figure:
-    """Height of a disc over its background along the total variation flow: marks for each name, a line for the exact one."""
+    """Height of a disc over its background along the total variation flow: marks for each name, a line for
+    the exact one.
+    """
     figure, axis = plt.subplots(figsize=(5.4, 3.2))
     lines = {name: {**line, "lw": 0, "mfc": "none", "ms": 5} for name, line in lines_of(measured).items()}
     axis.plot(array(times), array(exact), color=GREY, lw=1)
@@ -202,7 +218,8 @@ def spectrum(
     log: bool = False,
     label: str = "Σ|φ|",
 ) -> Figure:
-    """Spectra of `tv.transform` over the time of the flow, a line for each name; dotted: where a peak is expected.
+    """Spectra of `tv.transform` over the time of the flow, a line for each name; dotted: where a peak is
+    expected.
 
     Args:
         times: (bands,), one for all or one per name.
@@ -235,9 +252,11 @@ def spectrum(
 
 @styled
 def invariances(rows: Sequence[Mapping[str, Any]], tol: float | None = None) -> Figure:
-    """How far the transform of a changed image is from the changed transform, relative, logarithmic; hollow at the left: nothing.
+    """How far the transform of a changed image is from the changed transform, relative, logarithmic; hollow
+    at the left: nothing.
 
-    Each row has name, departure, and where it is known group, why it holds or not: a mark and a colour each. Dotted: the tolerance.
+    Each row has name, departure, and where it is known group, why it holds or not: a mark and a colour each.
+    Dotted: the tolerance.
     """
     groups = lines_of(dict.fromkeys(row.get("group", "") for row in rows))
     figure, axis = plt.subplots(figsize=(5.6, 0.32 * len(rows) + 1.3))

@@ -1,4 +1,6 @@
-"""Input filters by name: what an experiment does to every image, training and test alike, before a network sees it."""
+"""Input filters by name: what an experiment does to every image, training and test alike, before a network
+sees it.
+"""
 
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -51,7 +53,9 @@ def check(spec: str) -> None:
 
 
 def spelling(spec: str) -> str:
-    """The one spelling of a description, ``sigma=2`` for ``sigma=2.0``, of which names and types alone are checked."""
+    """The one spelling of a description, ``sigma=2`` for ``sigma=2.0``, of which names and types alone are
+    checked.
+    """
     name, values = resolve("filter", _FILTERS, spec)
     return canonical(name, values)
 
@@ -63,9 +67,11 @@ def normal_form(spec: str) -> str:
 
 
 def as_published(spec: str, channels: int) -> str:
-    """The description of what the original program did for this filter: its CIFAR-10 notebook for colour, else Fashion-MNIST's.
+    """The description of what the original program did for this filter: its CIFAR-10 notebook for colour,
+    else Fashion-MNIST's.
 
-    The originals know grey and colour images; for others, and for filters that they got right, the description stays as it is.
+    The originals know grey and colour images; for others, and for filters that they got right, the
+    description stays as it is.
     """
     name, values = resolve("filter", _FILTERS, spec)
     if "as_published" not in values or channels not in (1, 3):
@@ -99,5 +105,7 @@ def label(spec: str) -> "tuple[str, Program | None]":
 
 
 def gallery(specs: list[str], training: "Tensor", images: "Tensor") -> "dict[str, Tensor]":
-    """The images (N, C, H, W) in [0, 1] behind each filter, by its label; filters learn from the training images."""
+    """The images (N, C, H, W) in [0, 1] behind each filter, by its label; filters learn from the training
+    images.
+    """
     return {label(s)[0]: build(s).fit(training)(images) for s in specs}

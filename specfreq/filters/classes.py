@@ -48,11 +48,12 @@ class GaussianLowPass(Filter):
 
     Args:
         sigma: standard deviation of the kernel, pixels.
-        as_published: what one of the original programs did instead. Both blur in 8-bit arithmetic and cut the result to an
-            integer after each axis; ``cifar10`` also blurs across the colour channels (borders wrap), ``fashion-mnist``
-            reflects at the border.
+        as_published: what one of the original programs did instead. Both blur in 8-bit arithmetic and cut the
+            result to an integer after each axis; ``cifar10`` also blurs across the colour channels (borders
+            wrap), ``fashion-mnist`` reflects at the border.
 
-    Source: the frequency-response study; SciPy's ``gaussian_filter`` on arrays of bytes, as its notebooks call it.
+    Source: the frequency-response study; SciPy's ``gaussian_filter`` on arrays of bytes, as its notebooks
+    call it.
     """
 
     def __init__(self, sigma: float, as_published: Program | None = None):
@@ -83,8 +84,8 @@ class GaussianHighPass(GaussianLowPass):
 
     Args:
         sigma: standard deviation of the kernel that is taken away, pixels.
-        as_published: ``cifar10`` subtracts the blurred array from itself, so every input is 0; ``fashion-mnist`` subtracts
-            bytes, so that negative values wrap round to 200 and more.
+        as_published: ``cifar10`` subtracts the blurred array from itself, so every input is 0;
+            ``fashion-mnist`` subtracts bytes, so that negative values wrap round to 200 and more.
 
     Source: the frequency-response study ("original - blur").
     """
@@ -102,13 +103,15 @@ class GaussianHighPass(GaussianLowPass):
 
 
 class Whitening(Filter):
-    r"""Whitening: F x' = F x / sqrt(P), P the mean power spectrum of the training images, each channel on its own.
+    r"""Whitening: F x' = F x / sqrt(P), P the mean power spectrum of the training images, each channel on its
+    own.
 
     Args:
-        floor: smallest P that is divided by, relative to its maximum; below it noise would be all that is amplified.
-        as_published: divide by the Hamming-windowed mean *power* itself (over its maximum, no floor) instead of its root,
-            take the modulus of the result, divide by the maximum of the image and by 255 once more. The program exists for
-            grey images; for colour the same formula is applied to each channel.
+        floor: smallest P that is divided by, relative to its maximum; below it noise would be all that is
+            amplified.
+        as_published: divide by the Hamming-windowed mean *power* itself (over its maximum, no floor) instead
+            of its root, take the modulus of the result, divide by the maximum of the image and by 255 once
+            more. The program exists for grey images; for colour the same formula is applied to each channel.
 
     Source: the frequency-response study ("FFT transform").
     """

@@ -1,7 +1,7 @@
 """Measures by name: classifier + image set -> numbers and small lists.
 
-Results do not depend on the batch size or the order of the images, but for the rounding of the network, whose kernels are chosen by
-the size of a batch.
+Results do not depend on the batch size or the order of the images, but for the rounding of the network, whose
+kernels are chosen by the size of a batch.
 """
 
 import importlib
@@ -57,16 +57,19 @@ _REFUSING = {
 
 
 def version(spec: str) -> int:
-    """The version of what a measure, described by ``name:key=value,...``, computes: results of others are outdated."""
+    """The version of what a measure, described by ``name:key=value,...``, computes: results of others are
+    outdated.
+    """
     return VERSION + _NEWER.get(parse(spec)[0], 0)
 
 
 def check(spec: str, images: "Images | None" = None) -> None:
-    """Refuse a description ``name:key=value,...`` that cannot be read, or that asks what these images have no answer to.
+    """Refuse a description ``name:key=value,...`` that cannot be read, or that asks what these images have no
+    answer to.
 
     Raises:
-        UserError: unknown name or option (the nearest is suggested), or an impossible value; options that do not go together,
-            other sets that are not there, images that do not fit.
+        UserError: unknown name or option (the nearest is suggested), or an impossible value; options that do
+            not go together, other sets that are not there, images that do not fit.
     """
     name, values = _resolved(spec)
     if images is not None and name in _REFUSING:
@@ -89,12 +92,13 @@ def compute(
     batch: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Judge a classifier (images in [0, 1] -> logits) on an image set, in memory or streamed, by the measure so described.
+    """Judge a classifier (images in [0, 1] -> logits) on an image set, in memory or streamed, by the measure
+    so described.
 
     Args:
         spec: one of `names()`, or ``name:key=value,...``.
-        precision, batch: how the network is asked, see `inference.evaluate`; the batch does not change the results. By default
-            one that fits a processor's cache, or fills a GPU.
+        precision, batch: how the network is asked, see `inference.evaluate`; the batch does not change the
+            results. By default one that fits a processor's cache, or fills a GPU.
         options: more of the measure's options, by name.
 
     Returns:

@@ -19,7 +19,8 @@ def accuracy(
         confusion (counts, row: the truth, column: the answer).
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite.
     """
     classes = len(images.classes)
     given = answers.logits(model, images, precision, batch).argmax(1)

@@ -1,4 +1,6 @@
-"""Adversarial: how often the classifier stays right when images are changed to its disadvantage, and whether to believe it."""
+"""Adversarial: how often the classifier stays right when images are changed to its disadvantage, and whether
+to believe it.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -76,15 +78,18 @@ def adversarial(
     .. math:: A(\varepsilon) = \tfrac{100}{N} \sum_i \bigl[\arg\max f(x) = y_i \text{ for all } x \text{ tried with }
         \|x - x_i\|_\infty \le \varepsilon\bigr]
 
-    An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000 and
-    schedule=absolute the last three are those of AutoAttack's standard ensemble, without FAB. The default schedule is
-    rescaled to the number of queries, and is the stronger where these are few. An image is lost only if the network
-    errs again on what was found. To answer with NaN or infinity there is to err; on an image as it is, it is an error.
+    An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000
+    and schedule=absolute the last three are those of AutoAttack's standard ensemble, without FAB. The default
+    schedule is rescaled to the number of queries, and is the stronger where these are few. An image is lost
+    only if the network errs again on what was found. To answer with NaN or infinity there is to err; on an
+    image as it is, it is an error.
 
     Args:
-        attacks: fgsm, pgd, apgd-ce, apgd-t (targeted), square (of answers alone), written fgsm+pgd; see `attacks`.
+        attacks: fgsm, pgd, apgd-ce, apgd-t (targeted), square (of answers alone), written fgsm+pgd; see
+            `attacks`.
         eps: ε in 255ths.
-        curve: other ε in 255ths at which pgd is tried, written 2+4+16; each on the images that are left by the smaller ones.
+        curve: other ε in 255ths at which pgd is tried, written 2+4+16; each on the images that are left by
+            the smaller ones.
         steps, restarts: of pgd; the restarts also of both apgd.
         apgd_steps, targets: of apgd, for each target; and how many classes apgd-t aims at.
         queries, schedule: of square: see `attacks.square`.
@@ -92,27 +97,29 @@ def adversarial(
         size: ask about at most so many images, as many of each class as can be.
 
     Returns:
-        attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack), robust (after the
-        last), alone (of fgsm by itself, and of pgd, which tries the smaller ε of the curve too; null for the others),
-        noise_accuracy (under the worst of 10 random corners of the ball), all in %; curve_eps and curve_accuracy (%, of pgd);
-        clean_loss and attacked_loss (mean cross-entropy; null if the network has answered with NaN or infinity);
-        zero_gradients (% of the rightly answered images without any slope), late (% of the images, fooled in the second
-        half of apgd-ce's steps; null without it), images (how many), and masked: the reasons to think that the network
-        only hides its gradients, and is less robust than it seems:
+        attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack),
+        robust (after the last), alone (of fgsm by itself, and of pgd, which tries the smaller ε of the curve
+        too; null for the others), noise_accuracy (under the worst of 10 random corners of the ball), all in
+        %; curve_eps and curve_accuracy (%, of pgd); clean_loss and attacked_loss (mean cross-entropy; null if
+        the network has answered with NaN or infinity); zero_gradients (% of the rightly answered images
+        without any slope), late (% of the images, fooled in the second half of apgd-ce's steps; null without
+        it), images (how many), and masked: the reasons to think that the network only hides its gradients,
+        and is less robust than it seems:
 
         - gradient: more than 1 % have no slope;
         - noise: random corners fool more than pgd does, by over 1 % of the images;
         - single-step: fgsm fools more than pgd does, by over 1 %;
         - more-steps: apgd-ce still fools over 2 % in the second half of its steps;
         - black-box: square fools over 2 % of the images, that pgd or apgd could not;
-        - growing-eps: over 1 % are left at the largest ε of the curve, if that is 64 or more (as they are, too, of a network
-          that has learned nothing and gives all images one class).
+        - growing-eps: over 1 % are left at the largest ε of the curve, if that is 64 or more (as they are,
+          too, of a network that has learned nothing and gives all images one class).
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite.
 
-    Source: Croce and Hein, ICML 2020 (the ensemble); Athalye et al., ICML 2018, section 3.1, and Carlini et al.,
-    arXiv 1902.06705 (what masked gradients look like).
+    Source: Croce and Hein, ICML 2020 (the ensemble); Athalye et al., ICML 2018, section 3.1, and Carlini et
+    al., arXiv 1902.06705 (what masked gradients look like).
     """
     images = answers.balanced(images, size)
     eps, names = float(eps), attacks.split("+")  # 8 and 8.0 name the same column
@@ -174,7 +181,9 @@ def adversarial(
 
 
 class _Suite:
-    """All that is tried on one batch of images (B, C, H, W); what is asked about an image depends on it alone."""
+    """All that is tried on one batch of images (B, C, H, W); what is asked about an image depends on it
+    alone.
+    """
 
     def __init__(
         self,
@@ -214,7 +223,8 @@ class _Suite:
         return found | {"attacked loss": self.loss}
 
     def _left(self, name: str, eps: float, of: Tensor, counts: bool = True) -> tuple[Tensor, Tensor]:
-        """Which of those images (B,) stay right under an attack, and at which of its steps the others fell, else -1.
+        """Which of those images (B,) stay right under an attack, and at which of its steps the others fell,
+        else -1.
 
         With `counts`, what is found counts for the highest loss of each image.
         """

@@ -53,7 +53,9 @@ def checked(logits: Tensor, images: Images) -> Tensor:
 
 
 def finite(answers: Tensor, images: Images) -> None:
-    """Refuse answers (B, ...) that are NaN or infinite; which images they are of is said if those are the whole set."""
+    """Refuse answers (B, ...) that are NaN or infinite; which images they are of is said if those are the
+    whole set.
+    """
     bad = (~answers.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
     if not bad:
         return
@@ -102,10 +104,11 @@ def level(model: nn.Module, images: Images, kind: Level, batch: int) -> Tensor:
 
 
 def halves(images: Tensor, radii: Sequence[float], level: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """`fourier.low_pass` and `fourier.high_pass` of images (B, C, H, W) at each radius, from one transform of them.
+    """`fourier.low_pass` and `fourier.high_pass` of images (B, C, H, W) at each radius, from one transform of
+    them.
 
-    The half without the frequency 0, the high one but for radius 0, is raised by `level` (C, 1, 1). The half that has all the
-    others is the image itself, to the bit.
+    The half without the frequency 0, the high one but for radius 0, is raised by `level` (C, 1, 1). The half
+    that has all the others is the image itself, to the bit.
     """
     height, width = images.shape[-2:]
     squared = fourier.half_of(fourier.squared_radius(height, width))

@@ -29,11 +29,12 @@ def band_accuracy(
         A_l(r) = \tfrac{100}{N} \textstyle\sum_i \bigl[\arg\max f(X_l^{(r)}(x_i)) = y_i\bigr], \qquad
         A_h(r) = \tfrac{100}{N} \textstyle\sum_i \bigl[\arg\max f(m + x_i - X_l^{(r)}(x_i)) = y_i\bigr]
 
-    where :math:`X_l^{(r)}` keeps the frequencies below r cycles per image. The mean of an image is the frequency 0: the high pass
-    takes it away, and with images black on average, many standard deviations from all that it has seen, a network is easily
-    lost whatever frequencies it uses. So m, the mean of the set in each channel, stands in for it. The radii go from 0, where
-    the high pass keeps all of an image (and the low pass nothing: m), to the first whole number at which the low pass does:
-    there, exactly, :math:`A_h(0) = A_l(r_\text{last}) =` the accuracy on the images as they are. No image is clipped.
+    where :math:`X_l^{(r)}` keeps the frequencies below r cycles per image. The mean of an image is the
+    frequency 0: the high pass takes it away, and with images black on average, many standard deviations from
+    all that it has seen, a network is easily lost whatever frequencies it uses. So m, the mean of the set in
+    each channel, stands in for it. The radii go from 0, where the high pass keeps all of an image (and the
+    low pass nothing: m), to the first whole number at which the low pass does: there, exactly, :math:`A_h(0)
+    = A_l(r_\text{last}) =` the accuracy on the images as they are. No image is clipped.
 
     Args:
         step: distance between radii, cycles per image.
@@ -41,13 +42,15 @@ def band_accuracy(
         size: ask about at most so many images, as many of each class as can be.
 
     Returns:
-        radii (cycles per image), low and high (%, one for each radius), accuracy (unfiltered, %), chance (%), images (how many);
-        low_half, the least radius at which the low-pass curve has come half way from chance to accuracy, and high_half, the
-        largest at which the high-pass curve has not fallen below that, both null if the accuracy is not above chance;
-        low_area and high_area, the means of the curves over the radius (%, trapezoids).
+        radii (cycles per image), low and high (%, one for each radius), accuracy (unfiltered, %), chance (%),
+        images (how many); low_half, the least radius at which the low-pass curve has come half way from
+        chance to accuracy, and high_half, the largest at which the high-pass curve has not fallen below that,
+        both null if the accuracy is not above chance; low_area and high_area, the means of the curves over
+        the radius (%, trapezoids).
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite.
 
     Source: Lin et al., IJCAI 2022, who show single radii.
     """

@@ -38,32 +38,36 @@ def calibration(
         \text{rms} = \Bigl(\sum_b \frac{n_b}{N}\,(a_b - c_b)^2\Bigr)^{1/2}, \qquad
         \text{max} = \max_b |a_b - c_b|
 
-    over bins of :math:`n_b` images with accuracy :math:`a_b` and mean confidence :math:`c_b`. *Fixed* bins are equally wide,
-    :math:`[b/B, (b+1)/B)`, the last one closed. *Adaptive* bins hold equally many images in the order of their confidence, the
-    last one the rest too; images of one confidence share their accuracy, so that their order does not matter. Confidences count
-    as equal, and as being on an edge, where they differ by less than 1e-9 or so: exponentials are rounded differently from one
-    processor to the next, and a network that answers alike to all ten classes is sure of 1/10 on each.
+    over bins of :math:`n_b` images with accuracy :math:`a_b` and mean confidence :math:`c_b`. *Fixed* bins
+    are equally wide, :math:`[b/B, (b+1)/B)`, the last one closed. *Adaptive* bins hold equally many images in
+    the order of their confidence, the last one the rest too; images of one confidence share their accuracy,
+    so that their order does not matter. Confidences count as equal, and as being on an edge, where they
+    differ by less than 1e-9 or so: exponentials are rounded differently from one processor to the next, and a
+    network that answers alike to all ten classes is sure of 1/10 on each.
 
     Args:
         bins: number B of the fixed bins.
         per_bin: images in an adaptive bin.
-        as_published: leave the last adaptive bin, the most confident answers, out of the sums, as the original program does.
-        corruptions: ask about the images behind each of these corruptions at each severity, all answers in the same bins; names
-            as in `corruption`. By default about the images as they are.
+        as_published: leave the last adaptive bin, the most confident answers, out of the sums, as the
+            original program does.
+        corruptions: ask about the images behind each of these corruptions at each severity, all answers in
+            the same bins; names as in `corruption`. By default about the images as they are.
         severities, seed: of the corruptions, as in `corruption`, so that both meet the same images.
         size: ask about at most so many images, as many of each class as can be.
 
     Returns:
-        accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error, fixed_rms, fixed_max
-        and adaptive_error, adaptive_rms, adaptive_max, in %; of either kind _accuracy and _confidence of each bin (%; null
-        where it is empty) and _count; images (how many). Null, too, are errors over no bin. Of corrupted images also made (what
-        they are), corruptions and severities; the counts are those of all answers, one for each image and corruption and severity.
+        accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error,
+        fixed_rms, fixed_max and adaptive_error, adaptive_rms, adaptive_max, in %; of either kind _accuracy
+        and _confidence of each bin (%; null where it is empty) and _count; images (how many). Null, too, are
+        errors over no bin. Of corrupted images also made (what they are), corruptions and severities; the
+        counts are those of all answers, one for each image and corruption and severity.
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite; severities or
-            a seed without corruptions; images that cannot be corrupted.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite; severities or a seed without corruptions; images that cannot be corrupted.
 
-    Source: Naeini et al., AAAI 2015 (fixed bins); Hendrycks et al., ICLR 2019 (root mean square, adaptive bins of 100).
+    Source: Naeini et al., AAAI 2015 (fixed bins); Hendrycks et al., ICLR 2019 (root mean square, adaptive
+    bins of 100).
     """
     refuse(images, corruptions=corruptions, severities=severities, seed=seed)
     images = answers.balanced(images, size)
@@ -116,7 +120,9 @@ def _corrupted(
     precision: str,
     batch: int,
 ) -> tuple[Tensor, Tensor]:
-    """Confidence and rightness of the answers to all views of the images, float64 (images x corruptions x severities,)."""
+    """Confidence and rightness of the answers to all views of the images, float64 (images x corruptions x
+    severities,).
+    """
 
     def one(x: Tensor) -> Tensor:
         confidence, given = answers.checked(model(x), images).double().softmax(1).max(1)

@@ -58,27 +58,31 @@ def corruption(
         \text{mean error} = \tfrac1{15} \sum_c \tfrac15 \sum_s E_{c,s}, \quad
         \text{mCE} = \tfrac{100}{15} \sum_c \frac{\sum_s E_{c,s}}{\sum_s E^\text{AlexNet}_{c,s}}
 
-    The first mean is what is called mCE for CIFAR-10-C; the second, normalised by AlexNet, that of ImageNet-C.
+    The first mean is what is called mCE for CIFAR-10-C; the second, normalised by AlexNet, that of
+    ImageNet-C.
 
     Args:
         corruptions: common (15), extra (4), all, or names, written fog+snow.
         severities: 1 to 5, written 1+3+5.
-        source: regenerated: the recipe is applied to the images, see `corruptions.corrupt`. official: the published set that
-            was made of them, from the data folder, see `corruptions.official`.
-        recipe: whose constants; by default those of the size. This and the next two are of regenerated images only.
+        source: regenerated: the recipe is applied to the images, see `corruptions.corrupt`. official: the
+            published set that was made of them, from the data folder, see `corruptions.official`.
+        recipe: whose constants; by default those of the size. This and the next two are of regenerated images
+            only.
         frost: a computed texture, or the generators' photographs in the data folder's `frost/`.
         seed: of the draws; an image's own depend on it and on the image's content.
         size: ask about at most so many images, as many of each class as can be.
 
     Returns:
-        made (what the corrupted images are), corruptions, severities, error (%, a list for each corruption, an entry for each
-        severity), by_corruption (%, means over the severities), mean_error (%, mean of those over the common ones asked for;
-        null if none), extra_error (% over the extra ones; null if none), mce (%, AlexNet is 100; null unless the constants
-        are ImageNet-C's and all 15 corruptions and 5 severities are there), clean_error (%), images (how many).
+        made (what the corrupted images are), corruptions, severities, error (%, a list for each corruption,
+        an entry for each severity), by_corruption (%, means over the severities), mean_error (%, mean of
+        those over the common ones asked for; null if none), extra_error (% over the extra ones; null if
+        none), mce (%, AlexNet is 100; null unless the constants are ImageNet-C's and all 15 corruptions and 5
+        severities are there), clean_error (%), images (how many).
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite; images that
-            cannot be corrupted; a published set that is not there, or options that it does not have.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite; images that cannot be corrupted; a published set that is not there, or options that it
+            does not have.
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.
     """
@@ -133,7 +137,9 @@ def refuse(
     seed: int,
     **_: Any,
 ) -> None:
-    """Refuse options that do not go together, images that cannot be corrupted, and what is missing in the data folder."""
+    """Refuse options that do not go together, images that cannot be corrupted, and what is missing in the
+    data folder.
+    """
     if source == "official":
         if (recipe, frost, seed) != (None, "computed", 0):
             raise UserError(

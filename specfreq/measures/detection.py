@@ -1,4 +1,6 @@
-"""Out of distribution: whether a score of the classifier's tells images of its own kind from those of other sets."""
+"""Out of distribution: whether a score of the classifier's tells images of its own kind from those of other
+sets.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,7 +22,8 @@ Temperature = Annotated[float, Field(ge=1e-6, le=1e9)]
 Step = Annotated[float, Field(ge=0, le=1)]
 
 TEMPERATURES = {"max-softmax": 1.0, "energy": 1.0, "odin": 1000.0}  # of the papers
-EPS = 0.0014  # ODIN's for images in [0, 1]; its program divides by the normalisation's deviation, which comes to the same
+# ODIN's for images in [0, 1]; its program divides by the normalisation's deviation, which comes to the same
+EPS = 0.0014
 
 
 def out_of_distribution(
@@ -39,9 +42,11 @@ def out_of_distribution(
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
-    r"""How well a score tells the images from those of other sets, set by set; the images are the positive ones.
+    r"""How well a score tells the images from those of other sets, set by set; the images are the positive
+    ones.
 
-    With the logits f, the features z before the last linear layer and :math:`\hat y = \arg\max_c f_c(x)`, the scores are
+    With the logits f, the features z before the last linear layer and :math:`\hat y = \arg\max_c f_c(x)`, the
+    scores are
 
     .. math::
         \text{max-logit} = \max_c f_c, \quad \text{max-softmax} = \max_c \sigma_c(f/T), \quad
@@ -51,37 +56,42 @@ def out_of_distribution(
         \text{mahalanobis} = -\tfrac12 \min_c (z - \mu_c)^\top \Sigma^{-1} (z - \mu_c).
 
     Args:
-        other: one set or several, cifar100+svhn: any that `data.load` knows (its test split; labels are not needed), and the
-            computed uniform-noise, gaussian-noise, constant and phase-scrambled, see `others.find`. A path with ``+`` or ``;``
-            is written in quotes, "folder:/data/c++/x", see `naming.parse`.
+        other: one set or several, cifar100+svhn: any that `data.load` knows (its test split; labels are not
+            needed), and the computed uniform-noise, gaussian-noise, constant and phase-scrambled, see
+            `others.find`. A path with ``+`` or ``;`` is written in quotes, "folder:/data/c++/x", see
+            `naming.parse`.
         score: which; pytorch-ood computes it.
         temperature: T; 1, for odin 1000. The other two have none.
-        eps: of odin, in units of the images' range [0, 1]; 0.0014. The moved images are not clipped, as in the paper.
-        fitted_on: of mahalanobis: at most so many training images of the same name, as many of each class as can be; all if
-            not given. Their class means and common covariance are μ and Σ, in float64; pytorch-ood adds 1e-6/N to the diagonal
-            of Σ, so that features which are 0 in all N of them weigh much in others.
-        layer: of mahalanobis: the layer that sees z, as ``named_modules`` of the network calls it; if not given, the last linear
-            one, whose output is the logits.
+        eps: of odin, in units of the images' range [0, 1]; 0.0014. The moved images are not clipped, as in
+            the paper.
+        fitted_on: of mahalanobis: at most so many training images of the same name, as many of each class as
+            can be; all if not given. Their class means and common covariance are μ and Σ, in float64;
+            pytorch-ood adds 1e-6/N to the diagonal of Σ, so that features which are 0 in all N of them weigh
+            much in others.
+        layer: of mahalanobis: the layer that sees z, as ``named_modules`` of the network calls it; if not
+            given, the last linear one, whose output is the logits.
         as_published: auroc and tnr95 as the original program of APR computes them, see `separation.numbers`.
-        size: ask about at most so many images, and so many of each other set, as many of each class as can be.
+        size: ask about at most so many images, and so many of each other set, as many of each class as can
+            be.
         seed: of computed images.
 
     Returns:
-        others (names), and for each of them auroc, tnr95 (at a true positive rate of at least 95 %), detection_accuracy,
-        auin, auout, oscr (%, see `separation.numbers`),
-        other_images (how many), other_how (what was done to them), other_digests (of their sets; null if computed);
-        mean_auroc and so on, the means over the sets; accuracy (%), images (how many), score, temperature and eps (null where
-        the score has none). To be drawn: edges (41 scores), histogram (40 counts of the images) and other_histograms, see
-        `separation.histograms`; fpr, tpr and ccr (%, at most 100 points for each set).
+        others (names), and for each of them auroc, tnr95 (at a true positive rate of at least 95 %),
+        detection_accuracy, auin, auout, oscr (%, see `separation.numbers`), other_images (how many),
+        other_how (what was done to them), other_digests (of their sets; null if computed); mean_auroc and so
+        on, the means over the sets; accuracy (%), images (how many), score, temperature and eps (null where
+        the score has none). To be drawn: edges (41 scores), histogram (40 counts of the images) and
+        other_histograms, see `separation.histograms`; fpr, tpr and ccr (%, at most 100 points for each set).
 
     Raises:
-        UserError: a set that is not there or does not fit; an option of another score; the classifier has another number of
-            outputs than the set has classes, or some are not finite; mahalanobis without a linear layer (see `heads.watched`),
-            without training images of that name, or with no more of them than features.
+        UserError: a set that is not there or does not fit; an option of another score; the classifier has
+            another number of outputs than the set has classes, or some are not finite; mahalanobis without a
+            linear layer (see `heads.watched`), without training images of that name, or with no more of them
+            than features.
 
-    Source: Hendrycks et al., ICML 2022 (max-logit); Hendrycks and Gimpel, ICLR 2017 (max-softmax); Liu et al., NeurIPS 2020
-    (energy); Liang et al., ICLR 2018 (odin, and the two kinds of noise); Lee et al., NeurIPS 2018 (mahalanobis: theirs also
-    joins several layers and moves the input).
+    Source: Hendrycks et al., ICML 2022 (max-logit); Hendrycks and Gimpel, ICLR 2017 (max-softmax); Liu et
+    al., NeurIPS 2020 (energy); Liang et al., ICLR 2018 (odin, and the two kinds of noise); Lee et al.,
+    NeurIPS 2018 (mahalanobis: theirs also joins several layers and moves the input).
     """
     options = _settled(score, temperature, eps, fitted_on, layer)
     known = answers.balanced(images, size)
@@ -163,7 +173,9 @@ def _settled(
 
 
 class _Question(NamedTuple):
-    """What is asked about a batch of images: the logits, and what else the score needs; and the score (N,) of the last of these."""
+    """What is asked about a batch of images: the logits, and what else the score needs; and the score (N,) of
+    the last of these.
+    """
 
     seen: Callable[[Tensor], tuple[Tensor, ...]]
     score: Callable[[Tensor], Tensor]
@@ -252,7 +264,9 @@ def _fitted(
 
 @contextlib.contextmanager
 def _float64() -> Iterator[None]:
-    """New tensors are float64 meanwhile: pytorch-ood makes its covariance, whose inverse needs that, of the default type."""
+    """New tensors are float64 meanwhile: pytorch-ood makes its covariance, whose inverse needs that, of the
+    default type.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -10,7 +10,9 @@ from specfreq.measures.answers import Count, Images, Level, Radii
 
 
 class Scatter(NamedTuple):
-    """Traces of the scatter matrices of features and their ratio, each (...); the ratio is NaN where no class scatters."""
+    """Traces of the scatter matrices of features and their ratio, each (...); the ratio is NaN where no class
+    scatters.
+    """
 
     between: Tensor
     within: Tensor
@@ -27,8 +29,9 @@ class Sums:
         \operatorname{tr} S_W = \frac1N \sum_i \|z_i - \mu_{y_i}\|^2, \qquad
         J = \frac{\operatorname{tr} S_B}{\operatorname{tr} S_W},
 
-    and :math:`\operatorname{tr} S_B + \operatorname{tr} S_W` is the variance of all, summed over the components. Rotations,
-    reflections and shifts of the features change none of the three, scaling does not change the Fisher ratio J.
+    and :math:`\operatorname{tr} S_B + \operatorname{tr} S_W` is the variance of all, summed over the
+    components. Rotations, reflections and shifts of the features change none of the three, scaling does not
+    change the Fisher ratio J.
     """
 
     def __init__(self, classes: int):
@@ -68,32 +71,35 @@ def feature_discrimination(
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
-    r"""How far the classes lie apart in the features of low-pass and of high-pass images, and the accuracy on those images.
+    r"""How far the classes lie apart in the features of low-pass and of high-pass images, and the accuracy on
+    those images.
 
     .. math:: \operatorname{tr} S_B, \quad \operatorname{tr} S_W, \quad J = \operatorname{tr} S_B / \operatorname{tr} S_W
 
-    of the features (see `Sums`) that the last linear layer sees, for the ideal low pass :math:`X_l^{(r)}(x)`, the high pass
-    :math:`m + x - X_l^{(r)}(x)`, neither clipped, and x itself. The level m is that of `band_accuracy`.
+    of the features (see `Sums`) that the last linear layer sees, for the ideal low pass :math:`X_l^{(r)}(x)`,
+    the high pass :math:`m + x - X_l^{(r)}(x)`, neither clipped, and x itself. The level m is that of
+    `band_accuracy`.
 
     Args:
-        radii: cycles per image, written 4+8+12; if not given 1/8, 1/4, 3/8, 1/2 of the image's shorter side, so 4, 8, 12, 16
-            of 32 pixels as in the paper.
+        radii: cycles per image, written 4+8+12; if not given 1/8, 1/4, 3/8, 1/2 of the image's shorter side,
+            so 4, 8, 12, 16 of 32 pixels as in the paper.
         level: m; set: the mean of the set in each channel, zero: 0, the high pass as it is defined.
         size: ask about at most so many images, as many of each class as can be.
-        layer: the layer whose inputs are the features, as ``named_modules`` of the network calls it; if not given, the last linear
-            layer, whose output is the logits.
+        layer: the layer whose inputs are the features, as ``named_modules`` of the network calls it; if not
+            given, the last linear layer, whose output is the logits.
 
     Returns:
-        between, within (squared units of the features), fisher and accuracy (%) of the unfiltered images; the same as low_between
-        and so on, high_between and so on, one for each of radii; fisher null where no class scatters; fisher_chance,
-        (K - 1) / (N - K), about what features that know nothing of the K classes have by chance in N images (null if N = K);
-        chance (%), images (how many).
+        between, within (squared units of the features), fisher and accuracy (%) of the unfiltered images; the
+        same as low_between and so on, high_between and so on, one for each of radii; fisher null where no
+        class scatters; fisher_chance, (K - 1) / (N - K), about what features that know nothing of the K
+        classes have by chance in N images (null if N = K); chance (%), images (how many).
 
     Raises:
-        UserError: no linear layer gives the logits, or no layer is called so (see `heads.watched`); the classifier has another
-            number of outputs than the set has classes, or some are not finite.
+        UserError: no linear layer gives the logits, or no layer is called so (see `heads.watched`); the
+            classifier has another number of outputs than the set has classes, or some are not finite.
 
-    Source: Lin et al., IJCAI 2022, Observation 1. They show the variance between classes without a formula; this is ours.
+    Source: Lin et al., IJCAI 2022, Observation 1. They show the variance between classes without a formula;
+    this is ours.
     """
     images = answers.balanced(images, size)
     watched = heads.watched(model, images, layer, "feature-discrimination")

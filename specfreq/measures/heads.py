@@ -16,18 +16,20 @@ Seen = Callable[
 
 
 def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> Seen:
-    """What asks a network about images for both its logits and the features (B, D) from which a linear layer makes them.
+    """What asks a network about images for both its logits and the features (B, D) from which a linear layer
+    makes them.
 
     Args:
-        model: any network whose classes are told apart by a linear layer that `forward` calls. One of ours, with ``features`` and
-            ``net.head``, is asked for those.
+        model: any network whose classes are told apart by a linear layer that `forward` calls. One of ours,
+            with ``features`` and ``net.head``, is asked for those.
         images: two of them are shown to it, to find that layer.
-        layer: its name in ``model.named_modules()``, if it is not the last linear layer executed, whose output is the logits.
+        layer: its name in ``model.named_modules()``, if it is not the last linear layer executed, whose
+            output is the logits.
         what: who asks, for errors.
 
     Raises:
-        UserError: no linear layer gives the logits (names those there are), no layer is called so, or it sees something else
-            than one row of numbers for each image.
+        UserError: no linear layer gives the logits (names those there are), no layer is called so, or it sees
+            something else than one row of numbers for each image.
     """
     head = getattr(getattr(model, "net", None), "head", None)
     if layer is None and isinstance(head, nn.Module) and callable(getattr(model, "features", None)):

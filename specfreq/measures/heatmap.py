@@ -1,4 +1,6 @@
-"""Fourier heat map: how often the classifier is wrong when every pixel is disturbed by a wave of one frequency."""
+"""Fourier heat map: how often the classifier is wrong when every pixel is disturbed by a wave of one
+frequency.
+"""
 
 import math
 from typing import Annotated, Any
@@ -37,29 +39,32 @@ def fourier_heatmap(
         E(k) = \tfrac{100}{N} \textstyle\sum_i \bigl[\arg\max f(\operatorname{clip}(x_i + v\, s_{ik} U_k, 0, 1)) \ne y_i\bigr],
         \qquad U_k(n) \propto \cos\bigl(2\pi (k_y n_y / H + k_x n_x / W)\bigr), \quad \|U_k\|_2 = 1
 
-    where the signs :math:`s_{ik} = \pm 1` are independent for each image, frequency and channel. :math:`U_k = U_{-k}`, so each
-    pair is asked about once and the map is symmetric about k = 0.
+    where the signs :math:`s_{ik} = \pm 1` are independent for each image, frequency and channel. :math:`U_k =
+    U_{-k}`, so each pair is asked about once and the map is symmetric about k = 0.
 
     Args:
-        norm: v, of the wave in each channel, for images in [0, 1]: by default the published 4.0 for 32 x 32 pixels, 15.7 for
-            224 x 224. Other sizes have no default.
+        norm: v, of the wave in each channel, for images in [0, 1]: by default the published 4.0 for 32 x 32
+            pixels, 15.7 for 224 x 224. Other sizes have no default.
         step: only frequencies whose both parts are multiples of it; 1 for all.
-        extent: only frequencies of at most so many cycles per image along each axis; the paper shows 31 for ImageNet.
-        as_published: leave out the frequencies -N/2 of even sizes, as the original program does: 31 x 31 for 32 pixels.
+        extent: only frequencies of at most so many cycles per image along each axis; the paper shows 31 for
+            ImageNet.
+        as_published: leave out the frequencies -N/2 of even sizes, as the original program does: 31 x 31 for
+            32 pixels.
         seed: of the signs; an image's own depend on it, on the image's content and on the frequency.
         size: ask about at most so many images, as many of each class as can be.
 
     Returns:
-        norm; ky and kx, the frequencies of the rows and columns of the map, cycles per image, ascending (of all, 0 is at index
-        N//2; ky counts downwards, kx to the right); error (%, a list for each ky, an entry for each kx); clean_error (%);
-        mean_error (%, the mean of the map); low_error, middle_error and high_error, its means over |k| below 1/8, from 1/8 and
-        from 1/4 cycles per pixel on, k = 0 left out (%; null where there are none); radii and by_radius, the means over the
-        rings round(|k|) = r, of which the map holds some frequency, up to min(H, W)//2 and the extent (cycles per image; %);
-        bases (how many distinct waves), images (how many).
+        norm; ky and kx, the frequencies of the rows and columns of the map, cycles per image, ascending (of
+        all, 0 is at index N//2; ky counts downwards, kx to the right); error (%, a list for each ky, an entry
+        for each kx); clean_error (%); mean_error (%, the mean of the map); low_error, middle_error and
+        high_error, its means over |k| below 1/8, from 1/8 and from 1/4 cycles per pixel on, k = 0 left out
+        (%; null where there are none); radii and by_radius, the means over the rings round(|k|) = r, of which
+        the map holds some frequency, up to min(H, W)//2 and the extent (cycles per image; %); bases (how many
+        distinct waves), images (how many).
 
     Raises:
-        UserError: a size without a published norm, and none is given; the classifier has another number of outputs than the
-            set has classes, or some are not finite.
+        UserError: a size without a published norm, and none is given; the classifier has another number of
+            outputs than the set has classes, or some are not finite.
 
     Source: Yin et al., NeurIPS 2019, section 3.
     """

@@ -1,4 +1,6 @@
-"""Asking a network: images in batches to the device that it is on, answers back, nothing about the network changed."""
+"""Asking a network: images in batches to the device that it is on, answers back, nothing about the network
+changed.
+"""
 
 from collections.abc import Callable
 
@@ -21,11 +23,13 @@ def evaluate(
     precision: str = "float32",
     batch: int = 500,
 ) -> Tensor:
-    """Answers (N, ...) in float32, on the CPU, to images (N, C, H, W) given as bytes, as floats in [0, 1], or as a set.
+    """Answers (N, ...) in float32, on the CPU, to images (N, C, H, W) given as bytes, as floats in [0, 1], or
+    as a set.
 
     Args:
         model: in evaluation mode meanwhile; its mode and statistics are as before afterwards.
-        answer: what is asked about a batch of float images on the model's device; the model itself if not given.
+        answer: what is asked about a batch of float images on the model's device; the model itself if not
+            given.
     """
     device = device_of(model)
     if isinstance(images, Stream):

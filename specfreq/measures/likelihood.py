@@ -17,11 +17,13 @@ def nll(model: nn.Module, images: Images, *, precision: str = "float32", batch: 
         \log p_c(x) = f_c(x) - \log \textstyle\sum_k e^{f_k(x)} \text{ in float64, without overflow.}
 
     Returns:
-        nll, chance (log of the number of classes: equal probabilities), images (how many), per_class (nats, the mean over each
-        class; null where a class has no images). Exactly rounded sums: the order of the images does not matter.
+        nll, chance (log of the number of classes: equal probabilities), images (how many), per_class (nats,
+        the mean over each class; null where a class has no images). Exactly rounded sums: the order of the
+        images does not matter.
 
     Raises:
-        UserError: the classifier has another number of outputs than the set has classes, or some are not finite.
+        UserError: the classifier has another number of outputs than the set has classes, or some are not
+            finite.
     """
     given = answers.logits(model, images, precision, batch).double()
     losses = F.cross_entropy(given, images.labels, reduction="none")

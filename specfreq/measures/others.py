@@ -1,4 +1,6 @@
-"""Images of which a classifier knows nothing: other sets by name, brought to the shape of its own, and computed ones."""
+"""Images of which a classifier knows nothing: other sets by name, brought to the shape of its own, and
+computed ones.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ def _constant(draws: Draws, shape: tuple[int, ...]) -> Tensor:
     return draws.uniform(shape[0], 1, 1).expand(-1, *shape)
 
 
-# of nothing: each value uniform, or normal with mean 0.5 and deviation 1 (clipped), or one colour for the whole image
+# of nothing: each value uniform, or normal with mean 0.5 and deviation 1 (clipped), or one colour for the
+# whole image
 NOISE: dict[str, Callable[[Draws, tuple[int, ...]], Tensor]] = {
     "uniform-noise": _uniform,
     "gaussian-noise": _gaussian,
@@ -60,7 +63,8 @@ def _spelling(name: str) -> str:
     return name.replace(",", ";") if quoted(bare) == bare else quoted(name)
 
 
-# written cifar100+svhn; a set's own commas as semicolons, planted:band=high;side=32, for a comma would end the option; a path
+# written cifar100+svhn; a set's own commas as semicolons, planted:band=high;side=32, for a comma would end
+# the option; a path
 # that has + or ; itself in quotes, "folder:/data/c++/x"
 Names = Annotated[str, AfterValidator(_one_spelling)]
 
@@ -90,17 +94,21 @@ class Other:
 
 
 def find(name: str, known: Images, *, size: int | None, seed: int) -> Other:
-    """Other images by name: the test split of a set, at most `size` of them, or as many computed ones as there are known images.
+    """Other images by name: the test split of a set, at most `size` of them, or as many computed ones as
+    there are known images.
 
-    Sets are brought to the shape of the known images: grey ones repeat their channel, colours become their luma, of larger
-    ones the middle is scaled down (antialiased, bilinear). What is computed is rounded to bytes, as pictures are.
+    Sets are brought to the shape of the known images: grey ones repeat their channel, colours become their
+    luma, of larger ones the middle is scaled down (antialiased, bilinear). What is computed is rounded to
+    bytes, as pictures are.
 
     Args:
         name: one of `COMPUTED`, or of the sets that `data.load` knows, as a part of `Names` has it.
-        seed: of computed images; those of noise depend on it and their number, the scrambled ones on it and their content.
+        seed: of computed images; those of noise depend on it and their number, the scrambled ones on it and
+            their content.
 
     Raises:
-        UserError: the set is not there, has no images, or smaller ones, or another number of channels than 1 and 3.
+        UserError: the set is not there, has no images, or smaller ones, or another number of channels than 1
+            and 3.
     """
     start, shape = seed_of(seed, "other images", name), known.shape
     if name == SCRAMBLED:

@@ -14,11 +14,12 @@ TAILS = 0.005  # share of the scores below the first and above the last edge of 
 
 
 class Thresholds(NamedTuple):
-    """How many images have a score of t or more, for each distinct score t from the largest down: int64 (T + 1,), 0 first.
+    """How many images have a score of t or more, for each distinct score t from the largest down: int64 (T +
+    1,), 0 first.
 
-    Of the known images (positive), of the known ones that are classified rightly, and of the others. Equal scores pass a
-    threshold together, so neither the order of the images nor how ties are sorted matters, and any strictly increasing
-    function of the scores gives the same counts.
+    Of the known images (positive), of the known ones that are classified rightly, and of the others. Equal
+    scores pass a threshold together, so neither the order of the images nor how ties are sorted matters, and
+    any strictly increasing function of the scores gives the same counts.
     """
 
     known: Tensor
@@ -27,7 +28,9 @@ class Thresholds(NamedTuple):
 
     @classmethod
     def of(cls, known: Tensor, other: Tensor, right: Tensor) -> "Thresholds":
-        """Counts for scores (N,) of known images, true in `right` (N,) where classified rightly, and (M,) of others."""
+        """Counts for scores (N,) of known images, true in `right` (N,) where classified rightly, and (M,) of
+        others.
+        """
         values, places = torch.cat([known, other]).unique(return_inverse=True)
         parts = (places[: len(known)], places[: len(known)][right], places[len(known) :])
         return cls(*(_from_above(part.bincount(minlength=len(values))) for part in parts))
@@ -44,23 +47,23 @@ def numbers(counts: Thresholds, as_published: bool = False) -> dict[str, float]:
         \mathrm{CCR}(t) = \tfrac1N |\{i: s_i \ge t, i \text{ right}\}|
 
     Args:
-        as_published: auroc and tnr95 as the original program has them, where a known image is below another of equal
-            score: auroc counts ties as lost. tnr95 is taken where TPR is *nearest* to 95 %, above or below (of two as
-            near the larger), and there at the largest FPR: as soon as so many known images are left.
+        as_published: auroc and tnr95 as the original program has them, where a known image is below another
+            of equal score: auroc counts ties as lost. tnr95 is taken where TPR is *nearest* to 95 %, above or
+            below (of two as near the larger), and there at the largest FPR: as soon as so many known images
+            are left.
 
     Returns:
-        auroc: the area under TPR over FPR: the probability that a known image scores higher, ties counting half.
-        tnr95: 1 - FPR at the highest threshold whose TPR is at least 95 %, which is 1 - FPR@95.
-        detection_accuracy: the largest (TPR + 1 - FPR) / 2, at least 50.
-        auin, auout: average precision (sum of precision times step of recall, nothing interpolated) with the known
-        images, and with the others, as what is to be found; a score that knows nothing has the share of those, so both
-        depend on how many images either set has.
-        oscr: the area under CCR over FPR; at most auroc, and at most the accuracy.
+        auroc: the area under TPR over FPR: the probability that a known image scores higher, ties counting
+        half. tnr95: 1 - FPR at the highest threshold whose TPR is at least 95 %, which is 1 - FPR@95.
+        detection_accuracy: the largest (TPR + 1 - FPR) / 2, at least 50. auin, auout: average precision (sum
+        of precision times step of recall, nothing interpolated) with the known images, and with the others,
+        as what is to be found; a score that knows nothing has the share of those, so both depend on how many
+        images either set has. oscr: the area under CCR over FPR; at most auroc, and at most the accuracy.
 
     Thresholds are chosen by whole numbers of images. The areas are scikit-learn's.
 
-    Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et al.,
-    NeurIPS 2018 (CCR).
+    Source: Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018 (tnr95, detection accuracy); Dhamija et
+    al., NeurIPS 2018 (CCR).
     """
     from sklearn import metrics
 
@@ -92,14 +95,18 @@ def _lost_ties(known: Tensor, other: Tensor) -> float:
 
 
 def _first_near_95(known: Tensor, other: Tensor) -> int:
-    """How many others are left when, from the lowest score up, about 95 % of the known images come to be left."""
+    """How many others are left when, from the lowest score up, about 95 % of the known images come to be
+    left.
+    """
     n = int(known[-1])
     left = (19 * n + 10) // 20
     return int(other[known > left][0]) if left < n else int(other[-1])
 
 
 def curve(counts: Thresholds) -> dict[str, list[float]]:
-    """At most `POINTS` points of the curves from (0, 0) on, evenly along TPR + FPR: lists fpr, tpr and ccr, in %."""
+    """At most `POINTS` points of the curves from (0, 0) on, evenly along TPR + FPR: lists fpr, tpr and ccr,
+    in %.
+    """
     n, m = int(counts.known[-1]), int(counts.other[-1])
     along = (counts.known.double() / n + counts.other.double() / m).contiguous()
     places = (
@@ -114,7 +121,8 @@ def curve(counts: Thresholds) -> dict[str, list[float]]:
 def histograms(scores: Sequence[Tensor]) -> tuple[list[float], list[list[int]]]:
     """Edges (`BINS` + 1) shared by all sets of scores, and how many of each set lie between them.
 
-    The edges go from the 0.5 % to the 99.5 % quantile of all scores together; what lies beyond is in the first and the last bin.
+    The edges go from the 0.5 % to the 99.5 % quantile of all scores together; what lies beyond is in the
+    first and the last bin.
     """
     every = torch.cat(list(scores)).sort().values
     ends = [float(every[round(q * (len(every) - 1))]) for q in (TAILS, 1 - TAILS)]

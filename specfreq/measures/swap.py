@@ -1,4 +1,6 @@
-"""Amplitude-phase swap: of two images recombined, does the classifier see the one that gave the amplitude, or the phase?"""
+"""Amplitude-phase swap: of two images recombined, does the classifier see the one that gave the amplitude, or
+the phase?
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -39,34 +41,37 @@ def amplitude_phase_swap(
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
-    r"""How often the classifier names the class that gave the phase, how often the one that gave the amplitude, in %.
+    r"""How often the classifier names the class that gave the phase, how often the one that gave the
+    amplitude, in %.
 
     .. math:: x_{ad} = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_a| \, e^{i \arg \mathcal{F} x_d}\bigr), \qquad
         \text{phase} = \tfrac{100}{P} \textstyle\sum_{(a,d)} \bigl[\arg\max f(x_{ad}) = y_d\bigr], \qquad
         \text{amplitude} = \tfrac{100}{P} \textstyle\sum_{(a,d)} \bigl[\arg\max f(x_{ad}) = y_a\bigr]
 
-    over pairs of images of different classes, see `pairs`. Against another set, whose classes the classifier does not know, each
-    image has a partner from there: *phase* is then over the images that gave the phase, *amplitude* over the same ones giving the
-    amplitude instead.
+    over pairs of images of different classes, see `pairs`. Against another set, whose classes the classifier
+    does not know, each image has a partner from there: *phase* is then over the images that gave the phase,
+    *amplitude* over the same ones giving the amplitude instead.
 
     Args:
         other: the other set: any that `data.load` knows, or a computed one, see `others.find`.
         channels: transform the channel axis too, as the program of the paper does.
-        clip: cut the mixtures off at 0 and 1; else they leave these limits, and have exactly the amplitude and phase given.
+        clip: cut the mixtures off at 0 and 1; else they leave these limits, and have exactly the amplitude
+            and phase given.
         seed: of the pairs, which depend on it and on what the set contains, not on its order.
         size: use at most so many images, and so many of the other set, as many of each class as can be.
 
     Returns:
-        phase, amplitude (%), neither (%; null against another set), pairs (how many: P); right_phase, right_amplitude,
-        right_neither, right_pairs, the same over the pairs of which the classifier knows the images of its own set as they are;
-        accuracy, and the means of the largest softmax probability on the images as they are (confidence), on the mixtures with
-        their phase (phase_confidence) and with their amplitude (amplitude_confidence; within one set, the same mixtures), and
-        on the other set as it is (other_confidence), all in %; chance (%); images (how many), other, other_how (what was done
-        to its images), other_digest. Null is what there is nothing of.
+        phase, amplitude (%), neither (%; null against another set), pairs (how many: P); right_phase,
+        right_amplitude, right_neither, right_pairs, the same over the pairs of which the classifier knows the
+        images of its own set as they are; accuracy, and the means of the largest softmax probability on the
+        images as they are (confidence), on the mixtures with their phase (phase_confidence) and with their
+        amplitude (amplitude_confidence; within one set, the same mixtures), and on the other set as it is
+        (other_confidence), all in %; chance (%); images (how many), other, other_how (what was done to its
+        images), other_digest. Null is what there is nothing of.
 
     Raises:
-        UserError: a set that is not there or does not fit; the classifier has another number of outputs than the set has
-            classes, or some are not finite.
+        UserError: a set that is not there or does not fit; the classifier has another number of outputs than
+            the set has classes, or some are not finite.
 
     Source: Chen et al., ICCV 2021, whose figures show single images.
     """
@@ -125,10 +130,12 @@ def refuse(images: Images, *, other: str | None, **_: Any) -> None:
 
 
 def pairs(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Pairs of images of different classes: indices (N,) of who gives the amplitude, and of who gives the phase.
+    """Pairs of images of different classes: indices (N,) of who gives the amplitude, and of who gives the
+    phase.
 
-    Each image gives its phase once, and its amplitude once. Where one class has more than half of the images that cannot be:
-    then some of it do not give their amplitude, and the others give theirs several times. No pairs if there is but one class.
+    Each image gives its phase once, and its amplitude once. Where one class has more than half of the images
+    that cannot be: then some of it do not give their amplitude, and the others give theirs several times. No
+    pairs if there is but one class.
 
     Args:
         labels: int64 (N,).
@@ -155,9 +162,11 @@ class Swap(NamedTuple):
     """Two images A and B, and their mixtures, as classifiers see them.
 
     Args:
-        pictures: float (4, C, H, W): A, B, amplitude of A with phase of B, amplitude of B with phase of A; not clipped.
+        pictures: float (4, C, H, W): A, B, amplitude of A with phase of B, amplitude of B with phase of A;
+            not clipped.
         classes: of A and of B.
-        answers: by the name of a classifier, for each picture the class that it names and the probability, in %.
+        answers: by the name of a classifier, for each picture the class that it names and the probability, in
+            %.
     """
 
     pictures: Tensor

@@ -18,7 +18,8 @@ def _network(place: str, *shape: Any) -> Deferred:
     return Deferred(f"specfreq.models.{place}", *shape, positional=2)
 
 
-# name -> (network, smallest image side: below it a halving would meet a single pixel, or a kernel fewer than it covers)
+# name -> (network, smallest image side: below it a halving would meet a single pixel, or a kernel fewer than
+# it covers)
 _MODELS = {
     "resnet8": (_network("resnet:CifarResNet", 1), 3),
     "resnet20": (_network("resnet:CifarResNet", 3), 3),
@@ -63,7 +64,9 @@ def check(spec: str, image_shape: tuple[int, int, int] | None = None) -> None:
 
 
 def normal_form(spec: str) -> str:
-    """The one spelling of a description: options in order of the name, those that equal their default left out."""
+    """The one spelling of a description: options in order of the name, those that equal their default left
+    out.
+    """
     name, values = _resolve(spec)
     return shortest(name, values, _OPTIONS[name])
 
@@ -75,8 +78,9 @@ def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> "Network
         spec: a name with options, such as ``resnet20`` or ``resnet20:norm=group``.
 
     Returns:
-        The network, on the CPU, with ``features``: (N, C, H, W) -> (N, D), and ``head``, the linear layer upon them. In
-        training, those with dropout draw their masks from torch's global stream; no other draws anything.
+        The network, on the CPU, with ``features``: (N, C, H, W) -> (N, D), and ``head``, the linear layer
+        upon them. In training, those with dropout draw their masks from torch's global stream; no other draws
+        anything.
 
     Raises:
         UserError: unknown name or option (the nearest is suggested), fewer than 2 classes or 1 channel.

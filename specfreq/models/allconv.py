@@ -16,19 +16,20 @@ class SigmoidGELU(nn.Module):
 class AllConv(Network):
     """All-CNN-C as AugMix and APR train it: nine convolutions of 96 and 192 channels, 1.41 M parameters.
 
-    Three 3x3 convolutions of 96 channels, three of 192, one of 192 without padding, two 1x1; each with normalisation and
-    GELU; after the third and the sixth, the maximum over 2x2 pixels and dropout; global average, one linear layer.
+    Three 3x3 convolutions of 96 channels, three of 192, one of 192 without padding, two 1x1; each with
+    normalisation and GELU; after the third and the sixth, the maximum over 2x2 pixels and dropout; global
+    average, one linear layer.
 
     Args:
         dropout: probability of the two dropouts.
-        as_published: the program pads the 1x1 convolutions too, so that a rim of constants surrounds the last maps, and
-            averages all of them but the last two rows and columns; its GELU is x * sigmoid(1.702 x). Its biases before
-            normalisation, which that takes away again, are left out here as well.
+        as_published: the program pads the 1x1 convolutions too, so that a rim of constants surrounds the last
+            maps, and averages all of them but the last two rows and columns; its GELU is x * sigmoid(1.702
+            x). Its biases before normalisation, which that takes away again, are left out here as well.
 
-    Source: Springenberg et al., ICLR 2015 workshop, tables 1 and 2 (All-CNN-C, 1.37 M by its layers), in the form of
-    Hendrycks et al., ICLR 2020. The paper's network halves by a convolution of stride 2 instead of the third and the sixth
-    and of the maxima, has ReLU, no normalisation, and dropout 0.2 on the input too; its last 1x1 convolution leads to the
-    classes, without a linear layer behind it.
+    Source: Springenberg et al., ICLR 2015 workshop, tables 1 and 2 (All-CNN-C, 1.37 M by its layers), in the
+    form of Hendrycks et al., ICLR 2020. The paper's network halves by a convolution of stride 2 instead of
+    the third and the sixth and of the maxima, has ReLU, no normalisation, and dropout 0.2 on the input too;
+    its last 1x1 convolution leads to the classes, without a linear layer behind it.
     """
 
     def __init__(

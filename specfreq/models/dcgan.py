@@ -25,8 +25,8 @@ def stages(side: int) -> int:
 class Generator(nn.Sequential):
     """Latents (N, latent) -> images (N, C, side, side) in (-1, 1).
 
-    A square of 4 pixels with width side / 8 channels is doubled, its channels halved, until it has the side: transposed
-    convolutions 4x4 of stride 2, each behind batch normalisation and ReLU; tanh at the end.
+    A square of 4 pixels with width side / 8 channels is doubled, its channels halved, until it has the side:
+    transposed convolutions 4x4 of stride 2, each behind batch normalisation and ReLU; tanh at the end.
 
     Args:
         latent: how many numbers an image is made of.
@@ -55,7 +55,8 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Images (N, C, side, side) -> logits (N,) of being real: the generator's mirror image, of convolutions and leaky ReLU.
+    """Images (N, C, side, side) -> logits (N,) of being real: the generator's mirror image, of convolutions
+    and leaky ReLU.
 
     Without batch normalisation in the first layer, as in the source. Arguments as for `Generator`.
     """
@@ -72,7 +73,9 @@ class Discriminator(nn.Sequential):
 
 @torch.no_grad()
 def draw(net: nn.Module, random: Random) -> nn.Module:
-    """Draw weights as the source does: convolutions from N(0, .02²), scales of batch normalisation from N(1, .02²), no biases."""
+    """Draw weights as the source does: convolutions from N(0, .02²), scales of batch normalisation from N(1,
+    .02²), no biases.
+    """
     for m in net.modules():
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             m.weight.copy_(

@@ -19,7 +19,9 @@ class Layer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Normalisation, ReLU, a 1x1 convolution to as many channels (no compression), and the average over 2x2 pixels."""
+    """Normalisation, ReLU, a 1x1 convolution to as many channels (no compression), and the average over 2x2
+    pixels.
+    """
 
     def __init__(self, channels: int, norm: Norm):
         super().__init__()
@@ -34,11 +36,12 @@ class Transition(nn.Module):
 
 
 class DenseNet(Network):
-    """DenseNet-depth (k = growth) for CIFAR: three blocks of (depth - 4) / 3 layers, no bottleneck, no compression.
+    """DenseNet-depth (k = growth) for CIFAR: three blocks of (depth - 4) / 3 layers, no bottleneck, no
+    compression.
 
     Args:
-        as_published: as AugMix and APR train it, with 2k channels behind the stem, which the paper has for its bottlenecked
-            networks only, instead of 16: 1.06 M parameters.
+        as_published: as AugMix and APR train it, with 2k channels behind the stem, which the paper has for
+            its bottlenecked networks only, instead of 16: 1.06 M parameters.
 
     Source: Huang et al., CVPR 2017, section 3 and table 2: 1.0 M parameters at depth 40, k = 12.
     """

@@ -13,10 +13,11 @@ _PARTS = {"resnet50": ("conv1", "fc", "fan_out"), "densenet121": ("features.conv
 class Torchvision(Network):
     """ResNet-50 or DenseNet-121 with torchvision's layers and initial weights, for any number of channels.
 
-    A 7x7 stem of stride 2 and a maximum over 3x3 pixels of stride 2 come first: the last maps have 1/32 of the side.
+    A 7x7 stem of stride 2 and a maximum over 3x3 pixels of stride 2 come first: the last maps have 1/32 of
+    the side.
 
-    Source: torchvision; He et al., CVPR 2016 (ResNet-50, stride in the 3x3 convolution): 25.56 M parameters at 1000 classes;
-    Huang et al., CVPR 2017 (DenseNet-121, k = 32): 7.98 M.
+    Source: torchvision; He et al., CVPR 2016 (ResNet-50, stride in the 3x3 convolution): 25.56 M parameters
+    at 1000 classes; Huang et al., CVPR 2017 (DenseNet-121, k = 32): 7.98 M.
     """
 
     def __init__(self, name: Literal["resnet50", "densenet121"], classes: int, channels: int = 3):

@@ -1,4 +1,6 @@
-"""What the networks share: how they end, their convolution and normalisation, their stages, and how weights are drawn."""
+"""What the networks share: how they end, their convolution and normalisation, their stages, and how weights
+are drawn.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +15,9 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Network(nn.Module, ABC):
-    """Images (N, C, H, W) -> logits (N, classes): a linear ``head`` on ``features``, and nothing between them."""
+    """Images (N, C, H, W) -> logits (N, classes): a linear ``head`` on ``features``, and nothing between
+    them.
+    """
 
     head: nn.Linear
 
@@ -26,12 +30,16 @@ class Network(nn.Module, ABC):
 
 
 def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the side of the image (or, with a stride, divides it); the normalisation has the bias."""
+    """A convolution that keeps the side of the image (or, with a stride, divides it); the normalisation has
+    the bias.
+    """
     return nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
 
 
 def normalisation(channels: int, norm: Norm) -> nn.Module:
-    """Batch normalisation; or group normalisation, which knows no batch: as few groups as have at most 8 channels each."""
+    """Batch normalisation; or group normalisation, which knows no batch: as few groups as have at most 8
+    channels each.
+    """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(channels // max(d for d in range(1, 9) if channels % d == 0), channels)
@@ -50,7 +58,9 @@ def stages(
 
 
 def draw(net: nn.Module) -> None:
-    """Draw the convolutions anew from N(0, 2 / fan-out). Source: He et al., ICCV 2015, section 2.2, backward case."""
+    """Draw the convolutions anew from N(0, 2 / fan-out). Source: He et al., ICCV 2015, section 2.2, backward
+    case.
+    """
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,6 @@
-"""Residual networks of the second form: normalisation and ReLU before each convolution, thin and deep or wide."""
+"""Residual networks of the second form: normalisation and ReLU before each convolution, thin and deep or
+wide.
+"""
 
 from functools import partial
 
@@ -9,7 +11,8 @@ from specfreq.models.layers import Network, Norm, Probability, conv, draw, norma
 
 
 class PreActBlock(nn.Module):
-    r"""x + conv(dropout(relu(norm(conv(relu(norm x)))))): what comes in passes unchanged, not even a ReLU on its way.
+    r"""x + conv(dropout(relu(norm(conv(relu(norm x)))))): what comes in passes unchanged, not even a ReLU on
+    its way.
 
     Where the shape changes, a strided 1x1 convolution of relu(norm x) takes the place of x.
     """
@@ -54,10 +57,11 @@ class PreActResNet(Network):
 
 
 class PreActResNet18(PreActResNet):
-    """ResNet-18 with pre-activation for CIFAR: 64-128-256-512 channels, a 3x3 stem, no pooling: 11.17 M parameters.
+    """ResNet-18 with pre-activation for CIFAR: 64-128-256-512 channels, a 3x3 stem, no pooling: 11.17 M
+    parameters.
 
-    Source: He et al., ECCV 2016, figure 1b and appendix (the first and the last normalisation). Programs for CIFAR that
-    leave the last normalisation out have 1024 parameters less.
+    Source: He et al., ECCV 2016, figure 1b and appendix (the first and the last normalisation). Programs for
+    CIFAR that leave the last normalisation out have 1024 parameters less.
     """
 
     def __init__(self, classes: int, channels: int = 3, norm: Norm = "batch"):
@@ -65,7 +69,8 @@ class PreActResNet18(PreActResNet):
 
 
 class WideResNet(PreActResNet):
-    """WRN-depth-width: (depth - 4) / 6 blocks in each of three stages, of 16, 32 and 64 times ``width`` channels.
+    """WRN-depth-width: (depth - 4) / 6 blocks in each of three stages, of 16, 32 and 64 times ``width``
+    channels.
 
     Args:
         dropout: probability of the dropout between the two convolutions of a block.

@@ -12,8 +12,8 @@ from specfreq.models.layers import Count, Network, Norm, conv, draw, normalisati
 class Block(nn.Module):
     """Two 3x3 convolutions with normalisation around an identity.
 
-    Where the shape changes, the identity is subsampled and padded with zero channels (He et al.'s option A, no parameters)
-    or, with ``projection``, a strided 1x1 convolution (option B).
+    Where the shape changes, the identity is subsampled and padded with zero channels (He et al.'s option A,
+    no parameters) or, with ``projection``, a strided 1x1 convolution (option B).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, projection: bool, norm: Norm = "batch"):
@@ -37,7 +37,9 @@ class Block(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, grouped 3x3 and 1x1 convolution around an identity, or a strided 1x1 convolution where the shape changes."""
+    """1x1, grouped 3x3 and 1x1 convolution around an identity, or a strided 1x1 convolution where the shape
+    changes.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, inner: int, groups: int, norm: Norm = "batch"):
         super().__init__()
@@ -89,7 +91,8 @@ class ResNet(Network):
 class CifarResNet(ResNet):
     """ResNet-(6n+2) of 16-32-64 channels for CIFAR, option A.
 
-    Source: He et al., CVPR 2016, section 4.2 and table 6: ResNet-20 (n = 3) 0.27 M, ResNet-56 (n = 9) 0.85 M parameters.
+    Source: He et al., CVPR 2016, section 4.2 and table 6: ResNet-20 (n = 3) 0.27 M, ResNet-56 (n = 9) 0.85 M
+    parameters.
     """
 
     def __init__(self, n: int, classes: int, channels: int = 3, norm: Norm = "batch"):
@@ -98,7 +101,9 @@ class CifarResNet(ResNet):
 
 
 class ResNet18(ResNet):
-    """ResNet-18 of 64-128-256-512 channels with a 3x3 stem and no pooling, as used on CIFAR: 11.17 M parameters."""
+    """ResNet-18 of 64-128-256-512 channels with a 3x3 stem and no pooling, as used on CIFAR: 11.17 M
+    parameters.
+    """
 
     def __init__(self, classes: int, channels: int = 3, norm: Norm = "batch"):
         block = partial(Block, projection=True, norm=norm)
@@ -112,8 +117,9 @@ class ResNeXt29(ResNet):
         cardinality: groups of the 3x3 convolutions.
         width: channels of each group in the first stage; each later stage doubles them.
 
-    Source: Xie et al., CVPR 2017, section 5.3 and table 7: 8 x 64d has 34.4 M and 16 x 64d 68.1 M weights in convolutions and
-    linear layer. AugMix and APR train 4 x 32d (the default; they write "32x4"): 6.78 M, with normalisation 6.81 M.
+    Source: Xie et al., CVPR 2017, section 5.3 and table 7: 8 x 64d has 34.4 M and 16 x 64d 68.1 M weights in
+    convolutions and linear layer. AugMix and APR train 4 x 32d (the default; they write "32x4"): 6.78 M, with
+    normalisation 6.81 M.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""Denoising by total variation, examined: pictures, weights, iterations, the flow of a disc, what the original's solver does."""
+"""Denoising by total variation, examined: pictures, weights, iterations, the flow of a disc, what the
+original's solver does.
+"""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -22,7 +24,8 @@ PROGRAM = "program"  # what the solver of the original is called
 
 
 def picture(name: str = "astronaut", side: int = 128) -> Tensor:
-    """The centre square of an embedded photograph, reduced to `side` pixels: float32 (3, side, side) in [0, 1].
+    """The centre square of an embedded photograph, reduced to `side` pixels: float32 (3, side, side) in [0,
+    1].
 
     Raises:
         UserError: no such photograph, or a side that it has not.
@@ -41,12 +44,16 @@ def picture(name: str = "astronaut", side: int = 128) -> Tensor:
 
 
 def noisy(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
-    """Images (..., C, H, W) plus Gaussian noise of standard deviation `sigma`; not clipped, so that it has mean zero."""
+    """Images (..., C, H, W) plus Gaussian noise of standard deviation `sigma`; not clipped, so that it has
+    mean zero.
+    """
     return images + sigma * torch.randn(images.shape, generator=keyed(seed, "noise"), dtype=images.dtype)
 
 
 def psnr(found: Tensor, clean: Tensor) -> Tensor:
-    r"""Peak signal-to-noise ratio of images (..., C, H, W) in [0, 1]: :math:`-10 \log_{10} \overline{(u - v)^2}` in dB."""
+    r"""Peak signal-to-noise ratio of images (..., C, H, W) in [0, 1]: :math:`-10 \log_{10} \overline{(u -
+    v)^2}` in dB.
+    """
     return -10 * (found - clean).double().square().mean((-3, -2, -1)).log10()
 
 
@@ -62,7 +69,9 @@ class Weights(NamedTuple):
         return self.weights[self.psnr.argmax(0)]
 
     def discrepancy(self, sigma: float) -> Tensor:
-        """The largest weight that takes away no more than the noise, which takes its standard deviation (Morozov)."""
+        """The largest weight that takes away no more than the noise, which takes its standard deviation
+        (Morozov).
+        """
         return torch.stack(
             [self.weights[max(int((column <= sigma).sum()) - 1, 0)] for column in self.removed.T]
         )
@@ -80,12 +89,16 @@ def by_weight(clean: Tensor, given: Tensor, weights: Sequence[float]) -> Weights
 
 
 def by_blur(clean: Tensor, given: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """PSNR (sigmas, N) of images behind Gaussian blurs of these standard deviations in pixels, edges continued."""
+    """PSNR (sigmas, N) of images behind Gaussian blurs of these standard deviations in pixels, edges
+    continued.
+    """
     return torch.stack([psnr(blurred(given, sigma), clean) for sigma in sigmas])
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Images (..., H, W) blurred by a Gaussian of standard deviation `sigma` in pixels, the border pixel repeated beyond it."""
+    """Images (..., H, W) blurred by a Gaussian of standard deviation `sigma` in pixels, the border pixel
+    repeated beyond it.
+    """
     from scipy.ndimage import gaussian_filter
 
     blur = gaussian_filter(images.numpy(), (0,) * (images.ndim - 2) + (sigma, sigma), mode="nearest")
@@ -103,10 +116,12 @@ def energy(u: Tensor, f: Tensor, weight: float) -> Tensor:
 
 
 def faithfulness(images: Tensor, weight: float) -> dict[str, dict[str, Tensor]]:
-    """Ours at a gap of 1e-4, the original's program, each quirk alone, against the minimiser: solver -> quantity -> (N,).
+    """Ours at a gap of 1e-4, the original's program, each quirk alone, against the minimiser: solver ->
+    quantity -> (N,).
 
-    Quantities: distance from the minimiser (root mean square, % of the range), excess of the energy over its, how far the mean
-    brightness moved (% of the range), iterations. Images without contrast have no energy to compare, and are left out.
+    Quantities: distance from the minimiser (root mean square, % of the range), excess of the energy over its,
+    how far the mean brightness moved (% of the range), iterations. Images without contrast have no energy to
+    compare, and are left out.
     """
     clean = images[images.flatten(1).std(1) > CONTRAST].double()
     exact = tv.denoise(clean, weight, REFERENCE).image
@@ -131,7 +146,9 @@ def disc(side: int, radius: float, height: float = 1.0) -> Tensor:
 
 
 class DiscFlow(NamedTuple):
-    """A disc along the flow: times, its height over its surroundings as found and by theory, and when theory ends it."""
+    """A disc along the flow: times, its height over its surroundings as found and by theory, and when theory
+    ends it.
+    """
 
     times: Tensor
     found: Tensor
@@ -144,7 +161,8 @@ def disc_flow(side: int, radius: float, dt: float, steps: int) -> DiscFlow:
 
     .. math:: 1 - t \left( \frac{P}{A} + \frac{P}{N^2 - A} \right), \quad P = 2 \pi R, \quad A = \pi R^2
 
-    in the continuum, where a disc in the middle of a square with nothing across its border only changes its height.
+    in the continuum, where a disc in the middle of a square with nothing across its border only changes its
+    height.
     """
     f = disc(side, radius)
     inside = f > 0
@@ -165,7 +183,9 @@ def rows(
     blurs: Sequence[float],
     seed: int,
 ) -> list[dict[str, Any]]:
-    """What the record of the study holds of an image set: a row for each arm and quantity, intervals over images."""
+    """What the record of the study holds of an image set: a row for each arm and quantity, intervals over
+    images.
+    """
     clean = images.images.float() / 255
     given = noisy(clean, sigma, seed)
     found, blur = by_weight(clean, given, weights), by_blur(clean, given, blurs)

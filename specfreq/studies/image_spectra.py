@@ -1,4 +1,6 @@
-"""What the images of a set contain: mean spectra, radial profiles and centroids by class, amplitude and phase apart."""
+"""What the images of a set contain: mean spectra, radial profiles and centroids by class, amplitude and phase
+apart.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +28,12 @@ class Spectra:
 
     Attributes:
         power: (K, H, W) mean of each class, zero frequency at index N//2.
-        profiles: class -> (bins,) mean over rings of 0, 1, 2, ... cycles per image, of images without their mean.
-        centroids: title -> (N,) spectral centroid of each image in cycles per pixel, with and without the zero frequency.
-        score: (N,) what the original program calls the high-pass/low-pass score: the centroid with the mean, over H W.
+        profiles: class -> (bins,) mean over rings of 0, 1, 2, ... cycles per image, of images without their
+            mean.
+        centroids: title -> (N,) spectral centroid of each image in cycles per pixel, with and without the
+            zero frequency.
+        score: (N,) what the original program calls the high-pass/low-pass score: the centroid with the mean,
+            over H W.
     """
 
     power: Tensor
@@ -38,7 +43,9 @@ class Spectra:
 
     @property
     def slopes(self) -> np.ndarray:
-        """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings from 1 on."""
+        """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings
+        from 1 on.
+        """
         lines = [
             np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1)
             for p in self.profiles.values()
@@ -55,7 +62,8 @@ class Spectra:
 def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -> Spectra:
     """Spectra, profiles and centroids of an image set. Every class needs an image.
 
-    Source: the frequency-response study, input statistics; its mean over bins is here a sum (eq. 1 of the page).
+    Source: the frequency-response study, input statistics; its mean over bins is here a sum (eq. 1 of the
+    page).
     """
     counts = torch.bincount(images.labels, minlength=len(images.classes))
     if (counts == 0).any():
@@ -67,7 +75,8 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
     taper = fourier.taper(*images.shape[1:], window)
     for pictures, labels in zip(images.images.split(2000), images.labels.split(2000), strict=True):
         grey = (pictures.double() / 255).mean(1)
-        # the mean under the window: what is left has no power at f = 0 that the window could spread to its neighbours
+        # the mean under the window: what is left has no power at f = 0 that the window could spread to its
+        # neighbours
         mean = (grey * taper).sum((-2, -1), keepdim=True) / taper.sum()
         for title, x, total in ((WITH, grey, power), (WITHOUT, grey - mean, detail)):
             spectrum = fourier.power_spectrum(x[:, None], window)[:, 0]
@@ -79,7 +88,9 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
 
 
 def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
-    """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for `figures.pictures`."""
+    """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for
+    `figures.pictures`.
+    """
     levels = images.images.flatten(1).long()
     # the variance in whole numbers: of pictures of equal contrast, such as mirror images, the first is shown
     contrast = levels.shape[1] * levels.square().sum(1) - levels.sum(1).square()
@@ -97,7 +108,9 @@ def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
 
 
 def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What is published of a set's spectra: profiles by class, and the distribution of centroids and score over images."""
+    """What is published of a set's spectra: profiles by class, and the distribution of centroids and score
+    over images.
+    """
 
     def distribution(values: Tensor) -> dict[str, float]:
         marks = {
@@ -128,7 +141,9 @@ def _published(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def published_profiles(names: Sequence[str]) -> dict[str, Any]:
-    """From the published records, arguments for `figures.radial_profiles`: each set's mean and its two most unlike classes."""
+    """From the published records, arguments for `figures.radial_profiles`: each set's mean and its two most
+    unlike classes.
+    """
     profiles, sides = {}, {}
     for name, r in _published(names).items():
         by_class = sorted(r["profiles"].items(), key=lambda item: item[1][-1])

@@ -17,7 +17,9 @@ AT_ONCE = 500  # images
 
 
 class Peak(NamedTuple):
-    """The spectrum of a disc, its times, and where its peak lies: centre of mass of the highest bin and its neighbours."""
+    """The spectrum of a disc, its times, and where its peak lies: centre of mass of the highest bin and its
+    neighbours.
+    """
 
     times: Tensor
     spectrum: Tensor
@@ -27,7 +29,8 @@ class Peak(NamedTuple):
 
 
 def disc_peak(side: int, radius: float, dt: float, height: float = 1.0) -> Peak:
-    r"""The transform of a disc, far enough to hold its peak, which theory puts at :math:`h / (P/A + P/(N^2 - A))`.
+    r"""The transform of a disc, far enough to hold its peak, which theory puts at :math:`h / (P/A + P/(N^2 -
+    A))`.
 
     `share` is that of the spectrum which the three bins hold.
     """
@@ -47,7 +50,9 @@ class Scales(NamedTuple):
     times: Tensor
     spectra: dict[str, Tensor]
     fine: Tensor  # (N,) share of the finest two bands in the spectrum over these bands, of each image
-    radial: Tensor  # (bands + 1, bins) mean Fourier power of each band and of the residual on rings of 0, 1, ... cycles per image
+    # (bands + 1, bins) mean Fourier power of each band and of the residual on rings of 0, 1, ... cycles per
+    # image
+    radial: Tensor
 
 
 def summarise(images: ImageSet, bands: int, dt: float, tol: float = 1e-4) -> Scales:
@@ -68,14 +73,18 @@ def summarise(images: ImageSet, bands: int, dt: float, tol: float = 1e-4) -> Sca
 
 
 def exchange(pictures: Tensor, cut: int, bands: int, dt: float) -> Tensor:
-    """Each of the images (N, C, H, W) with the bands 1 to `cut`, the texture, of the image before it. Not clipped."""
+    """Each of the images (N, C, H, W) with the bands 1 to `cut`, the texture, of the image before it. Not
+    clipped.
+    """
     parts = tv.transform(pictures, bands, dt)
     texture = tv.high_pass(parts, cut)
     return pictures - texture + texture.roll(1, 0)
 
 
 def filters(parts: tv.Transform, cut: int, gain: float = 3.0) -> dict[str, Tensor]:
-    """The filters of the package, by name, with bands 1 to `cut` for texture: pictures of an image that was transformed."""
+    """The filters of the package, by name, with bands 1 to `cut` for texture: pictures of an image that was
+    transformed.
+    """
     last = min(2 * cut, len(parts.phi))
     return {
         "low pass": tv.low_pass(parts, cut),
@@ -99,7 +108,9 @@ _CHANGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 
 
 class Departure(NamedTuple):
-    """How far the flow, or the bands, of each image are from what theory says after a change, relative: (N,). And why."""
+    """How far the flow, or the bands, of each image are from what theory says after a change, relative: (N,).
+    And why.
+    """
 
     name: str
     group: str
@@ -112,8 +123,9 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
 
     .. math:: |u(A f) - A u(f)|_2 / |u(f) - \bar f|_2, \quad |\phi(A f) - A \phi(f)|_2 / |\phi(f)|_2
 
-    over all steps and all bands. Twice the contrast goes with twice the time step: the flow is homogeneous. To be moved, by 2
-    and 3 pixels, images are set into a flat frame as wide as they are, and compared within it.
+    over all steps and all bands. Twice the contrast goes with twice the time step: the flow is homogeneous.
+    To be moved, by 2 and 3 pixels, images are set into a flat frame as wide as they are, and compared within
+    it.
     """
     images, mean = images.double(), images.double().mean((-2, -1), keepdim=True)
 
@@ -199,13 +211,17 @@ def content(
 
 
 def published_spectra(study: str = "spectral-tv") -> dict[str, Any]:
-    """The spectra of classes in the published record, as arguments for `figures.spectrum`; none if it has not been published."""
+    """The spectra of classes in the published record, as arguments for `figures.spectrum`; none if it has not
+    been published.
+    """
     times, spectra = records.content(study, "times") or [], records.content(study, "spectra")
     return {"times": times, "spectra": spectra, "label": "mean |φ| per pixel", "note": records.origin(study)}
 
 
 def published_costs(study: str = "tv-solvers") -> list[dict[str, str]]:
-    """Lines of a table: what 50 bands cost by the published benchmark, and how exact they are; none without the record."""
+    """Lines of a table: what 50 bands cost by the published benchmark, and how exact they are; none without
+    the record.
+    """
     return [
         {
             "images": row["case"],

@@ -1,4 +1,6 @@
-"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it keyed."""
+"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it
+keyed.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -16,10 +18,11 @@ from specfreq.data.streams import Stream
 
 
 def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, border: str) -> Tensor:
-    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored where flip.
+    """Images ``index`` of a set (N, C, H, W), each moved down by dy and right by dx pixels, then mirrored
+    where flip.
 
-    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, 128 of 255, the nearest
-    pixel, or the mirror image.
+    dy, dx: integers (B,); flip: booleans (B,). Works on bytes and floats alike; beyond the border: 0, 128 of
+    255, the nearest pixel, or the mirror image.
     """
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) - dy[:, None]
@@ -42,13 +45,15 @@ def shifted(images: Tensor, index: Tensor, dy: Tensor, dx: Tensor, flip: Tensor,
 
 
 class Feed:
-    """The images of a training and their views, epoch by epoch. Image i of epoch e depends on (seed, e, i) alone.
+    """The images of a training and their views, epoch by epoch. Image i of epoch e depends on (seed, e, i)
+    alone.
 
     Args:
-        images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from disk, decoded
-            and cropped by worker processes.
+        images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from
+            disk, decoded and cropped by worker processes.
         augmentation: makes the views.
-        seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of shifts.
+        seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of
+            shifts.
     """
 
     def __init__(
@@ -80,7 +85,9 @@ class Feed:
         return companions if companions is None else companions.to(self.device)
 
     def _drawn(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """One table per epoch for all images, so that batches, processes and devices cannot change what an image meets."""
+        """One table per epoch for all images, so that batches, processes and devices cannot change what an
+        image meets.
+        """
         table, count = keyed(self.seed, epoch), len(self.images)
         order = torch.randperm(count, generator=table)
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
@@ -98,7 +105,9 @@ class Feed:
         return self._table(epoch)[0].to(self.device)
 
     def plain(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Float images (B, C, H, W), cropped and mirrored, channels last on the device, for each part, indices (B,)."""
+        """Float images (B, C, H, W), cropped and mirrored, channels last on the device, for each part,
+        indices (B,).
+        """
         _, moves, flips, rows = self._table(epoch)
         if isinstance(self.images, Stream):
             crops = self.images.batches([part.cpu() for part in parts], ("random-resized", self.seed, epoch))

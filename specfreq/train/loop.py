@@ -1,4 +1,6 @@
-"""The trainer: any recipe and augmentation, one process or several; never waits for the device inside an epoch; resumes exactly."""
+"""The trainer: any recipe and augmentation, one process or several; never waits for the device inside an
+epoch; resumes exactly.
+"""
 
 import copy
 import logging
@@ -45,7 +47,8 @@ def fit(
 
     Args:
         model: images (N, C, H, W) -> logits (N, classes), already on the device that trains.
-        images: bytes or floats (N, C, H, W), held on that device as they are; or a set that is streamed from disk.
+        images: bytes or floats (N, C, H, W), held on that device as they are; or a set that is streamed from
+            disk.
         labels: int64 (N,).
         augmentation: the views to train on and the loss over them; none if not given.
         checkpoints: where to keep the state and to resume from.
@@ -54,33 +57,36 @@ def fit(
         after_step: called with the numbers of finished epochs and steps of the current one.
 
     Returns:
-        One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of the epoch); with
-        an adversary robust, the accuracy (%) of its last batch under 10 steps of pgd, the images cropped and mirrored and, as
-        with apr-s, behind what the augmentation does before that.
+        One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of
+        the epoch); with an adversary robust, the accuracy (%) of its last batch under 10 steps of pgd, the
+        images cropped and mirrored and, as with apr-s, behind what the augmentation does before that.
 
     Raises:
         Diverged: the loss became NaN or infinite; names epoch, step and learning rate.
-        UserError: a checkpoint is damaged or belongs to another recipe; the crop, the batch or the compiler does not fit; images
-            to attack are not in [0, 1].
+        UserError: a checkpoint is damaged or belongs to another recipe; the crop, the batch or the compiler
+            does not fit; images to attack are not in [0, 1].
 
     An ``adversary`` attacks all views of a batch before the network learns from them:
 
     .. math:: x' = \Pi\bigl(s + \alpha \operatorname{sign} \nabla_s L(s)\bigr), \quad s = \Pi(x + u), \quad
         u \sim \mathcal{U}[-\varepsilon, \varepsilon]
 
-    where Π goes back into the ball of ε around x, then into [0, 1]; images behind an input filter are attacked there. By
-    default the attacked network is in evaluation mode: an image's attack does not depend on its batch, and batch statistics
-    move once a step. In the original program it is in training mode, and they move twice. Beware of catastrophic overfitting,
-    where accuracy stays high and robust falls to 0: the network knows single steps and nothing else.
+    where Π goes back into the ball of ε around x, then into [0, 1]; images behind an input filter are
+    attacked there. By default the attacked network is in evaluation mode: an image's attack does not depend
+    on its batch, and batch statistics move once a step. In the original program it is in training mode, and
+    they move twice. Beware of catastrophic overfitting, where accuracy stays high and robust falls to 0: the
+    network knows single steps and nothing else.
 
-    With ``ema`` the network ends with the average of its weights, and with batch statistics of those: means over at most
-    100 batches of one more epoch, in which nothing is learned. An average of running statistics fits no weights. The average
-    is over some 1 / (1 - ema) steps; more than a tenth of all bring a warning, as it lags behind the weights.
+    With ``ema`` the network ends with the average of its weights, and with batch statistics of those: means
+    over at most 100 batches of one more epoch, in which nothing is learned. An average of running statistics
+    fits no weights. The average is over some 1 / (1 - ema) steps; more than a tenth of all bring a warning,
+    as it lags behind the weights.
 
-    What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of dropout layers
-    depend on (seed, epoch, step, process).
+    What happens to image i in epoch e depends on (seed, e, i) alone; the order on (seed, e). The masks of
+    dropout layers depend on (seed, epoch, step, process).
 
-    Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm); Izmailov et al., UAI 2018, section 3.2 (the statistics).
+    Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm); Izmailov et al., UAI 2018, section 3.2 (the
+    statistics).
     """
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
@@ -144,7 +150,9 @@ def fit(
         return 100 - 100 * float(fell.double().mean())
 
     def untaught() -> Iterator[Tensor]:
-        """The views (V B, C, H, W) of the batches of one more epoch, attacked where those of the training were."""
+        """The views (V B, C, H, W) of the batches of one more epoch, attacked where those of the training
+        were.
+        """
         epoch, frozen = recipe.epochs, copy.deepcopy(model).eval()
         mine = share(feed.order(epoch).tensor_split(steps)[:SETTLING])
         seeds = adversary_seeds(epoch) if recipe.adversary == "fgsm" else None
@@ -222,7 +230,9 @@ def fit(
 def _attacked(
     views: Sequence[Tensor], seeds: Tensor, recipe: Recipe, loss: Callable[[Sequence[Tensor]], Tensor]
 ) -> tuple[Tensor, ...]:
-    """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the image's seed, a step."""
+    """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the
+    image's seed, a step.
+    """
     noise = uniform(seeds, len(views), *views[0].shape[1:]).unbind(1)
     starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
     slopes = torch.autograd.grad(loss(starts), starts)

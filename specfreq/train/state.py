@@ -10,7 +10,8 @@ from specfreq.core.errors import UserError
 from specfreq.train.checkpoints import Checkpoints
 from specfreq.train.recipe import Recipe
 
-VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+# of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+VERSION = 1
 Row = dict[str, float]
 
 
@@ -19,7 +20,9 @@ class Diverged(RuntimeError):
 
 
 def version(recipe: Recipe) -> int:
-    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own
+    since.
+    """
     return VERSION + bool(recipe.ema)
 
 

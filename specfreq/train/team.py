@@ -2,9 +2,11 @@
 
 Several are started by ``torchrun --nproc-per-node N -m specfreq train ...``; Lightning Fabric joins them.
 
-- Gradients are averaged over the processes, weighted by the images that each had: the step is that of one process.
-- Batch normalisation: on GPUs its statistics are those of the whole batch (torch's SyncBatchNorm). On CPUs, where torch has no
-  such layer, each process normalises by its own share, and all keep the running statistics of the first.
+- Gradients are averaged over the processes, weighted by the images that each had: the step is that of one
+  process.
+- Batch normalisation: on GPUs its statistics are those of the whole batch (torch's SyncBatchNorm). On CPUs,
+  where torch has no such layer, each process normalises by its own share, and all keep the running statistics
+  of the first.
 - The first process alone writes files and shows progress. All machines see the same folder of runs.
 """
 
@@ -81,7 +83,8 @@ def join(device: str | None = None) -> Team:
     Alone, unless torchrun started several processes; each of those has a GPU of its own.
 
     Raises:
-        UserError: a device that this machine does not have, or that several processes would share; Lightning is missing.
+        UserError: a device that this machine does not have, or that several processes would share; Lightning
+            is missing.
     """
     if _told("WORLD_SIZE", 1) == 1:
         return Team(checked_device(device))

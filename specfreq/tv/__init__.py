@@ -3,14 +3,17 @@
 Pure functions of tensors (..., C, H, W), float32 or float64, on any device.
 
 - *Weight*: min TV(u) + |u - f|² / (2 weight), isotropic, forward differences, nothing across the border.
-- *Gap*: (primal - dual) / primal of each image, evaluated in double precision: how far above the minimum it is at most.
-- *Dual fields* p (..., C, 2, H, W), of vectors down and to the right not longer than 1, with u = f - weight K^T p at the solution.
+- *Gap*: (primal - dual) / primal of each image, evaluated in double precision: how far above the minimum it
+  is at most.
+- *Dual fields* p (..., C, 2, H, W), of vectors down and to the right not longer than 1, with u = f - weight
+  K^T p at the solution.
 
-To transpose an image, or to shift what is away from the border, transposes or shifts the solution. To rotate it by 90 degrees or to
-mirror it does not quite, since differences look forward: of 24 x 24 pixels, values in [0, 1] and weight 0.15, the solutions of a
-smooth image differ by up to 0.04, of noise by 0.08.
+To transpose an image, or to shift what is away from the border, transposes or shifts the solution. To rotate
+it by 90 degrees or to mirror it does not quite, since differences look forward: of 24 x 24 pixels, values in
+[0, 1] and weight 0.15, the solutions of a smooth image differ by up to 0.04, of noise by 0.08.
 
-All functions raise TypeError for values that are not float32 or float64, ValueError for all else that does not fit.
+All functions raise TypeError for values that are not float32 or float64, ValueError for all else that does
+not fit.
 """
 
 from specfreq.tv.curve import Convergence, convergence

@@ -1,8 +1,10 @@
-"""The engine for CUDA GPUs: a program of Triton for each image, which holds it in registers for ten iterations and more at a time.
+"""The engine for CUDA GPUs: a program of Triton for each image, which holds it in registers for ten
+iterations and more at a time.
 
-Neighbours are read by gathering within the program's own tensors, so that no two threads can race; every operation is rounded as
-the plain engine rounds it, and no number depends on what else is in the batch. Tested in Triton's interpreter, against the plain
-engine, and by compiling for compute capability 9.0; not on a GPU, so its speed is not known.
+Neighbours are read by gathering within the program's own tensors, so that no two threads can race; every
+operation is rounded as the plain engine rounds it, and no number depends on what else is in the batch. Tested
+in Triton's interpreter, against the plain engine, and by compiling for compute capability 9.0; not on a GPU,
+so its speed is not known.
 """
 
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 
 from specfreq.tv.plain import Plain, Unusable
 
-LEAST = 64  # values of a block: Triton 3.6 does not compile one of 1 x 1 x 8, in which threads of a warp share values
+# values of a block: Triton 3.6 does not compile one of 1 x 1 x 8, in which threads of a warp share values
+LEAST = 64
 
 
 class Chip(Plain):
@@ -40,7 +43,9 @@ class Chip(Plain):
         self._launch(_advance, table, *state, *counts, inside, *self._sizes(), self.momentum)
 
     def certify(self) -> Tensor:
-        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
+        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the
+        images. (4, active).
+        """
         images = len(self.f)
         energies = self.weight.new_empty(4, images)
         state = (
@@ -71,7 +76,9 @@ class Chip(Plain):
 
 
 def _room(f: Tensor) -> tuple[int, int, int, int]:
-    """Channels, height and width of the block for images (B, C, H, W), powers of two, and their product, at least LEAST."""
+    """Channels, height and width of the block for images (B, C, H, W), powers of two, and their product, at
+    least LEAST.
+    """
     channels, height, width = (triton.next_power_of_2(n) for n in f.shape[1:])
     width = max(width, LEAST // (channels * height))
     return channels, height, width, channels * height * width

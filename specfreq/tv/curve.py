@@ -26,11 +26,13 @@ def convergence(
     start: Tensor | None = None,
     engine: Engine = "auto",
 ) -> Convergence:
-    """The gaps that `denoise` with these arguments sees each time it looks, from iteration 0 until no gap is above `tol`.
+    """The gaps that `denoise` with these arguments sees each time it looks, from iteration 0 until no gap is
+    above `tol`.
 
-    It looks every ten iterations, from the hundredth on after every tenth of those so far. What is done keeps its gap; with the
-    channels each by itself, an image's gap is that of all of them, after these iterations or as many as each took.
-    What `denoise` finishes in float64 keeps the gap at which float32 stalled, until the last row.
+    It looks every ten iterations, from the hundredth on after every tenth of those so far. What is done keeps
+    its gap; with the channels each by itself, an image's gap is that of all of them, after these iterations
+    or as many as each took. What `denoise` finishes in float64 keeps the gap at which float32 stalled, until
+    the last row.
 
     Args:
         As for `denoise`; the step sizes of "condat" and "chambolle-pock-1" are chosen for `tol`.
@@ -58,7 +60,9 @@ def convergence(
 
 
 def _table(part: list[tuple], looks: int) -> Tensor:
-    """Primal energies and gaps of some images at each look (2, looks, images); of those that are done, what they had at last."""
+    """Primal energies and gaps of some images at each look (2, looks, images); of those that are done, what
+    they had at last.
+    """
     table, now = [], torch.empty(2, len(part[0][1]), dtype=torch.float64, device=part[0][1].device)
     for _, active, primal, gap in part:
         now = now.clone()

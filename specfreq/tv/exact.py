@@ -13,8 +13,8 @@ def taut_string(f: Tensor | np.ndarray, weight: float | Tensor | np.ndarray) -> 
 
     .. math:: u = \arg\min_u \sum_i |u_{i+1} - u_i| + \frac{1}{2 \, \mathrm{weight}} |u - f|^2
 
-    u is the slope of the shortest path through the tube round the running sum of f that is `weight` wide on either side and closed
-    at both ends.
+    u is the slope of the shortest path through the tube round the running sum of f that is `weight` wide on
+    either side and closed at both ends.
 
     Args:
         f: sequences (..., n), real and finite, NumPy or torch, n >= 1.
@@ -53,7 +53,8 @@ def taut_string(f: Tensor | np.ndarray, weight: float | Tensor | np.ndarray) -> 
 
 
 def disc_extinction(radius: float, height: float = 1.0, size: int | None = None) -> float:
-    r"""When a disc vanishes in the total variation flow: at which time the transform of its image has its one peak.
+    r"""When a disc vanishes in the total variation flow: at which time the transform of its image has its one
+    peak.
 
     .. math:: t = \frac{h}{P / A + P / (N^2 - A)}, \qquad P = 2 \pi R, \quad A = \pi R^2
 
@@ -67,7 +68,8 @@ def disc_extinction(radius: float, height: float = 1.0, size: int | None = None)
     Raises:
         ValueError: numbers that are not positive, or a disc that does not fit in.
 
-    Source: Bellettini, Caselles and Novaga, JDE 2002, for the plane; in a square the ground rises by as much as the disc loses.
+    Source: Bellettini, Caselles and Novaga, JDE 2002, for the plane; in a square the ground rises by as much
+    as the disc loses.
     """
     if not (0 < radius < math.inf and 0 < height < math.inf) or (size is not None and not 2 * radius < size):
         raise ValueError(
@@ -79,7 +81,9 @@ def disc_extinction(radius: float, height: float = 1.0, size: int | None = None)
 
 
 def _slopes(f: np.ndarray, weight: float) -> np.ndarray:
-    """Of the shortest path through the tube: it follows from knot to knot the hull of the ceiling or that of the floor."""
+    """Of the shortest path through the tube: it follows from knot to knot the hull of the ceiling or that of
+    the floor.
+    """
     n, mean = len(f), f.mean()
     sums = [0.0, *np.cumsum(f - mean).tolist()]
     u, knot = np.empty(n), (0, 0.0)

@@ -1,4 +1,6 @@
-"""The fast engine, for the CPU: image by image in compiled code, ten iterations and more at a time; any threads, same bits."""
+"""The fast engine, for the CPU: image by image in compiled code, ten iterations and more at a time; any
+threads, same bits.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -65,7 +67,9 @@ class Fused:
         )
 
     def certify(self) -> Tensor:
-        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
+        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the
+        images. (4, active).
+        """
         energies = np.empty((4, len(self.f)))
         arrays = self.f, self.shift, self.mean, self.flat, self.weight, self.new, self.p, self.image, energies
         self._share(kernels.certify, *arrays, self.fitted, self.width)

@@ -1,7 +1,9 @@
-r"""Derivatives of the ROF minimiser: what a change of the image or the weight does to it, without a record of the iterations.
+r"""Derivatives of the ROF minimiser: what a change of the image or the weight does to it, without a record of
+the iterations.
 
-Where the dual field is shorter than 1 the minimiser is flat and stays flat; elsewhere p = q/|q| with q = p + s K u. With
-r = (|q| - 1)/s there and 0 where it is flat, and Π = I - p p^T there and I where it is flat, the differential of u = f - w K^T p is
+Where the dual field is shorter than 1 the minimiser is flat and stays flat; elsewhere p = q/|q| with q = p +
+s K u. With r = (|q| - 1)/s there and 0 where it is flat, and Π = I - p p^T there and I where it is flat, the
+differential of u = f - w K^T p is
 
 .. math:: du = (I - K^T \Pi A^{-1} \Pi K) (df - dw \, K^T p), \qquad A = r / w + \Pi K K^T \Pi
 
@@ -20,7 +22,8 @@ ACCURACY = 1e-6  # of the solution of the linear system, in double precision
 SOFT = (
     1e-6  # least |q| - 1: flat parts of 100 pixels across stay flat within 1 %, and A is not all but singular
 )
-MOST = 10_000  # iterations: what the bound on the error of conjugate gradients asks for at this accuracy and softness
+# iterations: what the bound on the error of conjugate gradients asks for at this accuracy and softness
+MOST = 10_000
 STEEP = 1e100  # most of |s K u|, so that its square is finite
 ROUNDING = 1e-14  # of the upstream gradient: a right hand side below it is zero
 
@@ -48,8 +51,9 @@ def pull_back(upstream: Tensor, u: Tensor, p: Tensor, weight: Tensor) -> tuple[T
 def conjugate_gradients(system: Callable[[Tensor], Tensor], right: Tensor, floor: Tensor) -> Tensor:
     """Solve a symmetric, not negative, consistent system for each group (B, ...) by itself.
 
-    The energy z·Az of the solution grows from iteration to iteration, and what it lacks is the error. A group stops when its energy
-    has grown by no more than ACCURACY² of it in a fifth of its iterations, or when |residual|² is below its floor.
+    The energy z·Az of the solution grows from iteration to iteration, and what it lacks is the error. A group
+    stops when its energy has grown by no more than ACCURACY² of it in a fifth of its iterations, or when
+    |residual|² is below its floor.
     """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:

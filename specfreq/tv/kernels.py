@@ -1,8 +1,10 @@
-"""What the fast engine compiles: the iterations and the energies of an image, in the cache of a processor core.
+"""What the fast engine compiles: the iterations and the energies of an image, in the cache of a processor
+core.
 
-An image is a flat vector of H W pixels, so that "below" is W further and "to the right" 1 further. The dual field has W zeros in
-front and zeros in its last row and column, so that no border needs a case of its own. An iteration passes over strips of rows.
-The loops are short and touch few vectors each: that is what the compiler turns into vector instructions.
+An image is a flat vector of H W pixels, so that "below" is W further and "to the right" 1 further. The dual
+field has W zeros in front and zeros in its last row and column, so that no border needs a case of its own. An
+iteration passes over strips of rows. The loops are short and touch few vectors each: that is what the
+compiler turns into vector instructions.
 """
 
 from math import sqrt
@@ -18,7 +20,8 @@ _compiled = njit(
 
 
 def entry(function):
-    """A function that Python calls, for each precision; its machine code is kept on disk where there is a place for it.
+    """A function that Python calls, for each precision; its machine code is kept on disk where there is a
+    place for it.
 
     One name for each precision: processes that compile at the same time then write the same to each file.
     """
@@ -111,7 +114,9 @@ def _scaled(p, q, s, factor):
 
 @_compiled
 def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
-    """One iteration; with `keep` it leaves the proximal points in `new` and `p`, p in the unit balls in spite of rounding."""
+    """One iteration; with `keep` it leaves the proximal points in `new` and `p`, p in the unit balls in spite
+    of rounding.
+    """
     channels, pixels = g.shape
     one = g.dtype.type(1)
     inside = one - (4 + channels) * np.finfo(g.dtype).eps

@@ -1,4 +1,6 @@
-"""The loop round the engines: it looks at the gap of each image now and then, and lets go of those that are done."""
+"""The loop round the engines: it looks at the gap of each image now and then, and lets go of those that are
+done.
+"""
 
 import logging
 import math
@@ -12,7 +14,8 @@ from specfreq.tv.operators import certificate, flattening, inner, total, within
 from specfreq.tv.plain import Plain, Unusable
 
 log = logging.getLogger(__name__)
-FAINT = 1e-6  # weight over spread below which the image is that which fits the dual field, since it all but equals f
+# weight over spread below which the image is that which fits the dual field, since it all but equals f
+FAINT = 1e-6
 LEAST = 1e-30  # of a weight over a spread: with less the image is f, to the bit
 _unusable: set[tuple] = set()  # for which images which engine did not work in this process
 _named: set[str] = set()  # why, once said
@@ -27,9 +30,11 @@ def minimise(
     engine: str,
     history: list | None = None,
 ) -> tuple[Tensor, ...]:
-    """Images (B, C, H, W), fields (B, C, 2, H, W), primal energies, gaps, iterations (B,). A gap that stalls is left above tol.
+    """Images (B, C, H, W), fields (B, C, 2, H, W), primal energies, gaps, iterations (B,). A gap that stalls
+    is left above tol.
 
-    To the history it adds, of each look: the iteration, which images it was at, their primal energies and gaps.
+    To the history it adds, of each look: the iteration, which images it was at, their primal energies and
+    gaps.
     """
     found = _engine(engine, f, algorithm)
     looks = 0 if history is None else len(history)
@@ -118,7 +123,9 @@ def _descend(
 
 
 def _exponent(f: Tensor) -> Tensor:
-    """Of the powers of two (B,) that the images are measured in, about their spread: no square overflows or vanishes then."""
+    """Of the powers of two (B,) that the images are measured in, about their spread: no square overflows or
+    vanishes then.
+    """
     low, high = (t.double() / 2 for t in f.aminmax(dim=-1))
     low, high = low.amin(-1), high.amax(-1)
     spread, size = (high - low).amax(-1), torch.maximum(high, -low).amax(-1)
@@ -135,9 +142,11 @@ def _scaled(values: Tensor, exponent: Tensor) -> Tensor:
 
 
 def _first_fields(f: Tensor, weight: Tensor, start: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-    """The fields to start from, of vectors not longer than 1 in spite of rounding, and which of them were given (B,).
+    """The fields to start from, of vectors not longer than 1 in spite of rounding, and which of them were
+    given (B,).
 
-    A field that was shrunk already is left as it is; where the mean can be proven to be the minimiser the proof takes its place.
+    A field that was shrunk already is left as it is; where the mean can be proven to be the minimiser the
+    proof takes its place.
     """
     fields = torch.zeros_like(start)
     warm = start.flatten(1).any(1) & (spread > 0)

@@ -1,6 +1,8 @@
-"""Gradient, adjoint and total variation of images, and the certificate of a solution: plain arithmetic on tensors.
+"""Gradient, adjoint and total variation of images, and the certificate of a solution: plain arithmetic on
+tensors.
 
-Sums are taken in double precision and in a fixed order, by folding, so that they do not depend on what else is in a batch.
+Sums are taken in double precision and in a fixed order, by folding, so that they do not depend on what else
+is in a batch.
 """
 
 import math
@@ -19,13 +21,17 @@ def gradient(u: Tensor) -> Tensor:
 
 
 def adjoint(p: Tensor) -> Tensor:
-    """K^T p of fields (..., 2, H, W): images (..., H, W), minus the divergence. ⟨K u, p⟩ = ⟨u, K^T p⟩ for all p."""
+    """K^T p of fields (..., 2, H, W): images (..., H, W), minus the divergence. ⟨K u, p⟩ = ⟨u, K^T p⟩ for all
+    p.
+    """
     down, right = p[..., 0, :-1, :], p[..., 1, :, :-1]
     return (pad(down, (0, 0, 1, 0)) - pad(down, (0, 0, 0, 1))) + (pad(right, (1, 0)) - pad(right, (0, 1)))
 
 
 def inner(p: Tensor, q: Tensor) -> Tensor:
-    """Inner products of the vectors of two fields (..., C, 2, H, W), over channels and directions: (..., H, W)."""
+    """Inner products of the vectors of two fields (..., C, 2, H, W), over channels and directions: (..., H,
+    W).
+    """
     products = p * q
     both = products[..., 0, :, :] + products[..., 1, :, :]
     result = both[..., 0, :, :]
@@ -42,7 +48,9 @@ def shrink(p: Tensor) -> Tensor:
 
 
 def within(p: Tensor) -> Tensor:
-    """The field with its vectors that are longer than 1 made a little shorter, so that none is longer in spite of rounding."""
+    """The field with its vectors that are longer than 1 made a little shorter, so that none is longer in
+    spite of rounding.
+    """
     longer = (inner(p.double(), p.double()) > 1)[..., None, None, :, :]
     margin = 1 - (4 + p.shape[-4]) * torch.finfo(p.dtype).eps
     return torch.where(longer, shrink(p) * margin, p)
@@ -63,7 +71,8 @@ def total_variation(u: Tensor, channels: str = "separate") -> Tensor:
     r"""Isotropic total variation :math:`\sum_n |(\nabla u)(n)|` of images (..., C, H, W): (...), float64.
 
     Args:
-        channels: "separate": the sum over the channels; "joint": the length of the gradient is that over all channels.
+        channels: "separate": the sum over the channels; "joint": the length of the gradient is that over all
+            channels.
     """
     field = gradient(u.double())
     field = field.unsqueeze(-4) if channels == "separate" else field
@@ -72,10 +81,11 @@ def total_variation(u: Tensor, channels: str = "separate") -> Tensor:
 
 
 def flattening(f: Tensor) -> Tensor:
-    """Fields p (B, C, 2, H, W) with f - K^T p = mean f, for images f (B, C, H, W): p = K φ, K^T K φ = f - mean f.
+    """Fields p (B, C, 2, H, W) with f - K^T p = mean f, for images f (B, C, H, W): p = K φ, K^T K φ = f -
+    mean f.
 
-    If its vectors are not longer than the weight, the mean is the ROF minimiser of f, and p / weight proves it. By NumPy: its
-    transforms are of one row at a time, whatever the batch and the threads are.
+    If its vectors are not longer than the weight, the mean is the ROF minimiser of f, and p / weight proves
+    it. By NumPy: its transforms are of one row at a time, whatever the batch and the threads are.
     """
     values = f.double().cpu().numpy()
     values = np.concatenate([values, values[..., ::-1]], -1)  # mirrored, an image is periodic
@@ -91,11 +101,13 @@ def flattening(f: Tensor) -> Tensor:
 
 
 def certificate(u: Tensor, f: Tensor, p: Tensor, weight: Tensor) -> Tensor:
-    r"""Primal energy of u and the two parts of its distance from the dual energy of p: (3, B), double precision.
+    r"""Primal energy of u and the two parts of its distance from the dual energy of p: (3, B), double
+    precision.
 
     .. math:: E(u) - D(p) = \sum (|K u| - K u \cdot p) + |u - f + w K^T p|^2 / 2 w
 
-    for groups (B, C, H, W), weights (B,) and fields of vectors not longer than 1. No term is negative, none cancels another.
+    for groups (B, C, H, W), weights (B,) and fields of vectors not longer than 1. No term is negative, none
+    cancels another.
     """
     u, f, p = u.double(), f.double(), p.double()
     field, half = gradient(u), 0.5 / weight

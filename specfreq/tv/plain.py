@@ -1,6 +1,8 @@
-"""The plain engine, for any device: all active images at once, in elementary operations that torch has everywhere.
+"""The plain engine, for any device: all active images at once, in elementary operations that torch has
+everywhere.
 
-They are element by element, each rounded by itself, so that an image's bits do not depend on what else is in the batch.
+They are element by element, each rounded by itself, so that an image's bits do not depend on what else is in
+the batch.
 """
 
 import torch
@@ -73,7 +75,9 @@ class Plain:
         self.p = self.p if self.momentum else self.p * inside
 
     def certify(self) -> Tensor:
-        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the images. (4, active)."""
+        """Primal energy and gap of the active images, or their means if better; the parts of the gap of the
+        images. (4, active).
+        """
         self.image = self.new + self.shift
         if self.fitted.any():
             self.image = torch.where(

@@ -1,12 +1,16 @@
-"""The dissertation's ROF solver, with what is wrong with it, so that the effect can be shown. Use `tv.denoise` for anything else.
+"""The dissertation's ROF solver, with what is wrong with it, so that the effect can be shown. Use
+`tv.denoise` for anything else.
 
-Its program works on grey images in [-1, 1] with λ = 1 / weight there. It differs from its own text, and from ROF, in four places,
-which can be put back one by one; they are called
+Its program works on grey images in [-1, 1] with λ = 1 / weight there. It differs from its own text, and from
+ROF, in four places, which can be put back one by one; they are called
 
-- ``border``: it takes pixels beyond the border as 0 when it forms differences, so that the mean drifts, and constants change;
+- ``border``: it takes pixels beyond the border as 0 when it forms differences, so that the mean drifts, and
+  constants change;
 - ``steps``: τ σ ‖K‖² is 8/7 and not at most 1, outside the condition for convergence;
-- ``dual``: the dual field that is carried on is never projected, only a copy of it is, so that it keeps growing;
-- ``stop``: it stops for the whole batch at once, when the iterates move little, or silently after 5000 iterations.
+- ``dual``: the dual field that is carried on is never projected, only a copy of it is, so that it keeps
+  growing;
+- ``stop``: it stops for the whole batch at once, when the iterates move little, or silently after 5000
+  iterations.
 
 Without ``stop`` it goes on until they move ten times less.
 """
@@ -27,7 +31,8 @@ STEP, CONVEXITY = 0.08, 0.35
 def minimise(
     f: Tensor, weight: float, start: Tensor, quirks: Collection[str] = QUIRKS
 ) -> tuple[Tensor, Tensor, int, Tensor]:
-    """Images, relative gaps to the problem of `tv.denoise`, iterations, accumulated dual fields; images (B, C, H, W) in [0, 1].
+    """Images, relative gaps to the problem of `tv.denoise`, iterations, accumulated dual fields; images (B,
+    C, H, W) in [0, 1].
 
     `weight` is that for [0, 1], half of that for [-1, 1]. Each channel by itself.
     """

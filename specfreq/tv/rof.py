@@ -52,40 +52,47 @@ def denoise(
 
     .. math:: u = \arg\min_u E(u), \quad E(u) = \mathrm{TV}(u) + \frac{1}{2 \, \mathrm{weight}} |u - f|^2
 
-    with isotropic total variation, forward differences, nothing across the border. `gap` is (E(u) - D(p)) / E(u) for the image and
-    the dual field p that prove it: E(u) is at most gap E(u) above its minimum, and |u - exact|² <= 2 weight gap E(u).
+    with isotropic total variation, forward differences, nothing across the border. `gap` is (E(u) - D(p)) /
+    E(u) for the image and the dual field p that prove it: E(u) is at most gap E(u) above its minimum, and |u
+    - exact|² <= 2 weight gap E(u).
 
     Args:
-        f: images (..., C, H, W), or one grey image (H, W); float32 or float64, any range, any device. Integers: take x / 255.
+        f: images (..., C, H, W), or one grey image (H, W); float32 or float64, any range, any device.
+            Integers: take x / 255.
         weight: > 0, a number or a tensor that broadcasts to (...), one weight for each image. In the sense of
             `skimage.restoration.denoise_tv_chambolle`; f -> a f and weight -> a weight give u -> a u.
         tol: the largest relative gap; 1e-5 or more for float32, 1e-12 or more for float64.
-        channels: "separate": each channel by itself; "joint": one gradient length over all channels, so that edges are shared.
-        algorithm: "condat": over-relaxed primal-dual; "chambolle-pock-1" and "-2": their algorithms 1 and 2; "fgp": fast gradient
-            projection. They differ in time alone.
-        start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are shrunk.
-        engine: "fused": compiled image by image, on a CPU, by numba; "chip": image by image within a CUDA GPU, by Triton, for up to
-            64 x 64 pixels; "plain": torch operations, on any device that has float64; "auto": the compiled one of the device where
-            it works and takes the images, else plain, with a warning if it does not work. They agree within the gap, not to
-            the bit.
-        as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and stopping rule, whatever tol,
-            channels, algorithm and engine are; or some of these quirks alone, of tv.QUIRKS. `gap` shows how far it is from what it
-            should be. No derivatives. See `specfreq.tv.published`.
+        channels: "separate": each channel by itself; "joint": one gradient length over all channels, so that
+            edges are shared.
+        algorithm: "condat": over-relaxed primal-dual; "chambolle-pock-1" and "-2": their algorithms 1 and 2;
+            "fgp": fast gradient projection. They differ in time alone.
+        start: dual fields (..., C, 2, H, W) to start from, such as `solve` returns; longer vectors are
+            shrunk.
+        engine: "fused": compiled image by image, on a CPU, by numba; "chip": image by image within a CUDA
+            GPU, by Triton, for up to 64 x 64 pixels; "plain": torch operations, on any device that has
+            float64; "auto": the compiled one of the device where it works and takes the images, else plain,
+            with a warning if it does not work. They agree within the gap, not to the bit.
+        as_published: the dissertation's solver, for images in [0, 1], with its step sizes, border and
+            stopping rule, whatever tol, channels, algorithm and engine are; or some of these quirks alone, of
+            tv.QUIRKS. `gap` shows how far it is from what it should be. No derivatives. See
+            `specfreq.tv.published`.
 
     Returns:
-        image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do not depend on its batch.
-        A float32 image whose gap stalls above tol is finished in float64 and rounded; its gap is that of the rounded image.
-        A constant image has gap 0. Differentiable once, in f and weight: the derivative of the exact minimiser, as far as `tol`
-        lets its edges be told; for finite differences to agree take float64 and a small tol.
+        image like f, gap <= tol (...,) float64, iterations (...,). Each image stops by itself; its bits do
+        not depend on its batch. A float32 image whose gap stalls above tol is finished in float64 and
+        rounded; its gap is that of the rounded image. A constant image has gap 0. Differentiable once, in f
+        and weight: the derivative of the exact minimiser, as far as `tol` lets its edges be told; for finite
+        differences to agree take float64 and a small tol.
 
     Raises:
         TypeError: f is neither float32 nor float64.
-        ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is below what the
-            precision can reach, or no image of this precision turns out to be so close (of values that differ in their last bits:
-            never of 8 bits, x / 255); or there is no such engine here, it does not work, or it does not take the images.
+        ValueError: a value or the weight is not finite, the weight is not positive, shapes do not fit, tol is
+            below what the precision can reach, or no image of this precision turns out to be so close (of
+            values that differ in their last bits: never of 8 bits, x / 255); or there is no such engine here,
+            it does not work, or it does not take the images.
 
-    Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock, JMIV 2011, algorithms 1
-    and 2; Beck and Teboulle, IEEE TIP 2009.
+    Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock,
+    JMIV 2011, algorithms 1 and 2; Beck and Teboulle, IEEE TIP 2009.
     """
     options = {
         "channels": channels,
@@ -109,7 +116,9 @@ def solve(
     engine: Engine = "auto",
     as_published: bool | Collection[str] = False,
 ) -> Solution:
-    """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p within the gap."""
+    """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p
+    within the gap.
+    """
     images, weight, start = prepared(
         f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine
     )
@@ -265,7 +274,8 @@ def certified(
     engine: str,
     history: list[list] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images, dual fields, gaps and iterations of images (..., C, H, W), or an error that names those with a gap above tol.
+    """Images, dual fields, gaps and iterations of images (..., C, H, W), or an error that names those with a
+    gap above tol.
 
     The history is that of `run`, without what is done again in float64.
     """
@@ -295,10 +305,12 @@ def certified(
 def _finished(
     images: Tensor, weight: Tensor, dual: Tensor, tol: float, joint: bool, algorithm: str, engine: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Go on in float64 from dual fields of lower precision, and round: images (B, C, H, W), fields, gaps (B,), iterations (B,).
+    """Go on in float64 from dual fields of lower precision, and round: images (B, C, H, W), fields, gaps
+    (B,), iterations (B,).
 
-    The gaps are those of the rounded pairs. Rounding hardly matters to an exact minimiser: equal values stay equal, and at an edge
-    its cost is of second order. So where it does matter the tolerance is made finer, until flat parts are flat to the last bit.
+    The gaps are those of the rounded pairs. Rounding hardly matters to an exact minimiser: equal values stay
+    equal, and at an edge its cost is of second order. So where it does matter the tolerance is made finer,
+    until flat parts are flat to the last bit.
     """
     image, field = images.clone(), dual.clone()
     gap, iterations = torch.full_like(weight, math.inf), torch.zeros_like(weight, dtype=torch.int64)
@@ -336,7 +348,9 @@ def run(
     engine: str,
     history: list[list] | None = None,
 ) -> tuple[Tensor, ...]:
-    """What `minimise` returns, for all groups; on a CPU so many at a time. To the history it adds that of each part."""
+    """What `minimise` returns, for all groups; on a CPU so many at a time. To the history it adds that of
+    each part.
+    """
     f, weights = _groups(images, weight, joint)
     start = start.reshape(*f.shape[:2], 2, *f.shape[2:])
     together = len(f) if f.is_cuda else max(1, AT_ONCE // f[0].numel())
@@ -350,7 +364,9 @@ def run(
 
 
 def _groups(images: Tensor, weight: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
-    """What is minimised by itself: images (B, C, H, W) if joint, channels (B, 1, H, W) otherwise; and the weights (B,)."""
+    """What is minimised by itself: images (B, C, H, W) if joint, channels (B, 1, H, W) otherwise; and the
+    weights (B,).
+    """
     if not joint:
         images, weight = images[..., None, :, :], weight[..., None].expand(images.shape[:-2])
     return images.detach().reshape(-1, *images.shape[-3:]).contiguous(), weight.detach().reshape(

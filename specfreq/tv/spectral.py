@@ -1,4 +1,6 @@
-"""The total variation flow and the spectral transform of Gilboa: images as sums of bands of scale, and filters of these."""
+"""The total variation flow and the spectral transform of Gilboa: images as sums of bands of scale, and
+filters of these.
+"""
 
 import math
 import os
@@ -16,7 +18,8 @@ STEP = 1 / 14  # for images in [0, 1]; the dissertation's 1/7 for images in [-1,
 
 
 class Transform(NamedTuple):
-    """Bands phi (bands, ..., C, H, W), residual (..., C, H, W) and spectrum (bands, ...); phi.sum(0) + residual is the image.
+    """Bands phi (bands, ..., C, H, W), residual (..., C, H, W) and spectrum (bands, ...); phi.sum(0) +
+    residual is the image.
 
     Band n, from 1 on, is phi[n - 1], of scale n dt.
     """
@@ -37,18 +40,22 @@ def evolve(
     engine: Engine = "auto",
     as_published: bool | Collection[str] = False,
 ) -> Iterator[Solution]:
-    r"""The total variation flow of images, step by step and without end: u_1, u_2, ... with gaps and iterations.
+    r"""The total variation flow of images, step by step and without end: u_1, u_2, ... with gaps and
+    iterations.
 
     .. math:: u_t \in -\partial \mathrm{TV}(u), \quad u(0) = f, \quad
         u_{n+1} = \arg\min_u \mathrm{TV}(u) + |u - u_n|^2 / 2 dt
 
     Args:
         f: images (..., C, H, W) or (H, W), float32 or float64.
-        dt: length of a step, > 0, in units of value times pixels: a disc of height h and radius R vanishes at about h R / 2.
+        dt: length of a step, > 0, in units of value times pixels: a disc of height h and radius R vanishes at
+            about h R / 2.
         tol: the largest relative gap of a step, as for `denoise`; that of the images without their means.
-        warm: start each step from the dual field of the one before; the same accuracy in a fraction of the iterations.
+        warm: start each step from the dual field of the one before; the same accuracy in a fraction of the
+            iterations.
         channels, algorithm, engine: as for `denoise`.
-        as_published: the dissertation's solver, on images in [0, 1]; see `specfreq.tv.published`. Its gaps exceed `tol`.
+        as_published: the dissertation's solver, on images in [0, 1]; see `specfreq.tv.published`. Its gaps
+            exceed `tol`.
 
     Raises:
         TypeError, ValueError: as `denoise`.
@@ -67,9 +74,11 @@ def evolve(
 
 
 def flow(f: Tensor, steps: int, dt: float = STEP, tol: float = 1e-4, **options) -> Tensor:
-    """The images u_0 = f, u_1, ..., u_steps along the total variation flow: (steps + 1, ..., C, H, W), differentiable.
+    """The images u_0 = f, u_1, ..., u_steps along the total variation flow: (steps + 1, ..., C, H, W),
+    differentiable.
 
-    Each step is within `tol`, or there is an error. The means are those of f; the flow ends in them after a finite time.
+    Each step is within `tol`, or there is an error. The means are those of f; the flow ends in them after a
+    finite time.
 
     Args:
         steps: how many, >= 0. All else is as for `evolve`, which gives gaps and iterations as well.
@@ -82,20 +91,21 @@ def flow(f: Tensor, steps: int, dt: float = STEP, tol: float = 1e-4, **options) 
 
 
 def transform(f: Tensor, bands: int, dt: float = STEP, tol: float = 1e-4, **options) -> Transform:
-    r"""The spectral total variation transform: what of an image disappears at which time of the total variation flow.
+    r"""The spectral total variation transform: what of an image disappears at which time of the total
+    variation flow.
 
     .. math:: \phi_n = n (u_{n-1} - 2 u_n + u_{n+1}), \quad f = \sum_{n=1}^{N} \phi_n + r, \quad r = (N + 1) u_N - N u_{N+1}
 
-    the discrete form of φ(t) = t u_tt dt at t = n dt. A disc of radius R and height h in an N x N image is one peak at
-    t = h / (P/A + P/(N² - A)), P = 2πR, A = πR².
+    the discrete form of φ(t) = t u_tt dt at t = n dt. A disc of radius R and height h in an N x N image is
+    one peak at t = h / (P/A + P/(N² - A)), P = 2πR, A = πR².
 
     Args:
         f: images (..., C, H, W) or (H, W).
         bands: N >= 1; takes N + 1 steps of the flow. All else is as for `evolve`.
 
     Returns:
-        phi (N, ..., C, H, W), residual like f, spectrum Σ|phi_n| (N, ...). phi.sum(0) + residual == f up to rounding. An error of a
-        step counts n-fold in phi_n.
+        phi (N, ..., C, H, W), residual like f, spectrum Σ|phi_n| (N, ...). phi.sum(0) + residual == f up to
+        rounding. An error of a step counts n-fold in phi_n.
 
     Raises:
         TypeError, ValueError: as `denoise`, for less than one band, and for more than memory holds.
@@ -119,8 +129,8 @@ def combine(parts: Transform, gain: Tensor | Callable[[Tensor], Tensor], residua
 
     Args:
         parts: what `transform` returned.
-        gain: numbers (bands,), or (bands, ...) with a gain for each image, or a function of n = 1 .. bands (float64) that gives
-            them; the scale of band n is n dt.
+        gain: numbers (bands,), or (bands, ...) with a gain for each image, or a function of n = 1 .. bands
+            (float64) that gives them; the scale of band n is n dt.
         residual: the gain of the residual, the coarsest part.
 
     Returns:
@@ -153,7 +163,9 @@ def low_pass(parts: Transform, cut: int) -> Tensor:
 
 
 def band_pass(parts: Transform, first: int, last: int) -> Tensor:
-    """Bands `first` to `last`, both included, without the residual. Raises ValueError unless 1 <= first <= last <= bands."""
+    """Bands `first` to `last`, both included, without the residual. Raises ValueError unless 1 <= first <=
+    last <= bands.
+    """
     return combine(parts, _within(parts, first, last), 0)
 
 
@@ -178,7 +190,9 @@ def _within(parts: Transform, first: int, last: int) -> Tensor:
 
 
 def _count(number: int, least: int, what: str, f: Tensor) -> None:
-    """An error unless so many images like f are a whole number of them, at least the least, and fit into memory twice."""
+    """An error unless so many images like f are a whole number of them, at least the least, and fit into
+    memory twice.
+    """
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"{what} must be a whole number of at least {least}; got {number!r}")
     if not isinstance(f, Tensor):
@@ -204,7 +218,9 @@ def _memory(device: torch.device) -> float:
 def _march(
     f: Tensor, dt: float, tol: float, *, warm: bool = True, **options
 ) -> Iterator[tuple[Solution, Tensor]]:
-    """The steps of the flow of f less its means, and the means: small numbers are finer, and late images are all but flat."""
+    """The steps of the flow of f less its means, and the means: small numbers are finer, and late images are
+    all but flat.
+    """
     if not 0 < dt < math.inf:
         raise ValueError(f"dt must be a positive number; got {dt}")
     as_published = options.pop("as_published", False)

@@ -1,4 +1,6 @@
-"""Attacks against networks whose robust accuracy is known in closed form, and against what they promise of each image."""
+"""Attacks against networks whose robust accuracy is known in closed form, and against what they promise of
+each image.
+"""
 
 import math
 
@@ -35,7 +37,9 @@ def images(net, count=200, low=0.3, high=0.7, seed=1):
 
 
 def robust(net, x, y, eps):
-    """Which images no change within eps can move: of each wrong class, the margin exceeds eps times the 1-norm of w_y - w_j."""
+    """Which images no change within eps can move: of each wrong class, the margin exceeds eps times the
+    1-norm of w_y - w_j.
+    """
     weight, logits = net[1].weight.detach(), net(x).detach()
     margin = logits.gather(1, y[:, None]) - logits
     reach = eps * (weight[y][:, None] - weight[None]).abs().sum(2)
@@ -76,7 +80,9 @@ def test_square_finds_most_of_what_there_is_without_a_slope():
 
 @pytest.fixture(scope="module")
 def curved():
-    """A small network with curved answers, and images of which an attack at 8/255 loses some, some of them white and black."""
+    """A small network with curved answers, and images of which an attack at 8/255 loses some, some of them
+    white and black.
+    """
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(72, 5)).eval()
     net[3].weight.data *= 4
@@ -169,7 +175,9 @@ def test_lengths_are_looked_at_where_the_paper_does():
 
 
 def test_lengths_are_halved_for_the_images_that_swing_about_and_for_no_others():
-    """On a slope without end every step rises; in a narrow valley steps of 2 eps rise half of the time, until they are short."""
+    """On a slope without end every step rises; in a narrow valley steps of 2 eps rise half of the time, until
+    they are short.
+    """
     seen = []
 
     def valley(x):
@@ -188,7 +196,9 @@ def test_lengths_are_halved_for_the_images_that_swing_about_and_for_no_others():
 
 
 class Cliffs(nn.Module):
-    """Two classes, the first one always ahead: uphill on long ramps, each of which ends in a fall, and no end to an attack."""
+    """Two classes, the first one always ahead: uphill on long ramps, each of which ends in a fall, and no end
+    to an attack.
+    """
 
     def __init__(self):
         super().__init__()
@@ -203,7 +213,9 @@ class Cliffs(nn.Module):
 
 
 def climbed_as_in_the_paper(net, clean, eps, begun, steps):
-    """Algorithm 1 of the paper, for one image (1, 3, 3, 3): its places, and how often it goes back to the best."""
+    """Algorithm 1 of the paper, for one image (1, 3, 3, 3): its places, and how often it goes back to the
+    best.
+    """
 
     def value_and_sign(x):
         x = x.clone().requires_grad_()
@@ -293,7 +305,9 @@ def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
 
 @pytest.mark.parametrize(("schedule", "halved"), [("rescaled", [1, 2, 8, 20]), ("absolute", [10, 50, 200])])
 def test_squares_shrink_after_shares_of_the_queries_or_after_fixed_ones(schedule, halved):
-    """Of 400 queries: 0.1, 0.5, 2, 5 % of them, or query 10, 50, 200. Nothing is better, so each square starts anew."""
+    """Of 400 queries: 0.1, 0.5, 2, 5 % of them, or query 10, 50, 200. Nothing is better, so each square
+    starts anew.
+    """
     shown = []
 
     def unmoved(images):
@@ -317,7 +331,9 @@ def test_squares_shrink_after_shares_of_the_queries_or_after_fixed_ones(schedule
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", EVERY)
 def test_an_answer_that_is_no_number_is_a_wrong_answer(name, value):
-    """Nothing else is wrong with this network: it breaks where the first value is not that of the clean image."""
+    """Nothing else is wrong with this network: it breaks where the first value is not that of the clean
+    image.
+    """
     x = torch.full((1, 3, 3, 3), 0.5)
 
     def breaks(images):

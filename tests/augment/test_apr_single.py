@@ -22,7 +22,9 @@ def images():
 
 
 def by_numpy(images, rows, channels):
-    """The recombinations, in float64 on the 0 .. 255 scale, and the images that are not recombined as they are."""
+    """The recombinations, in float64 on the 0 .. 255 scale, and the images that are not recombined as they
+    are.
+    """
     operation, level, dims = rows["operation"], rows["level"], (-3, -2, -1) if channels else (-2, -1)
     x = operations.apply(images, operation[:, 0], level[:, 0])
     y = operations.apply(x, operation[:, 1], level[:, 1])
@@ -48,7 +50,9 @@ def test_it_is_the_published_formula(images, channels):
 
 
 def test_wrapping_is_a_cast_to_bytes(images):
-    """On the recombinations of real images, 3-D as in the original, and on made values; NumPy casts by way of int64."""
+    """On the recombinations of real images, 3-D as in the original, and on made values; NumPy casts by way of
+    int64.
+    """
     values = by_numpy(images, APRSingle().draw(len(images), generator()), channels=True)
     values = np.concatenate([values.ravel(), [-0.5, -1, -1.5, -256, 255.9, 256, 511.99, 0, 255]])
     expected = values.astype(np.int64).astype(np.uint8)
@@ -59,7 +63,9 @@ def test_wrapping_is_a_cast_to_bytes(images):
 
 
 def test_wrapped_images_are_those_of_the_original(images):
-    """All of its chain but the rounding of the transform: which whole numbers it puts below themselves differs."""
+    """All of its chain but the rounding of the transform: which whole numbers it puts below themselves
+    differs.
+    """
     apr = APRSingle(channels=True, overflow="wrap")
     rows = apr.draw(len(images), generator())
     out, values = apr.before(images, rows) * 255, by_numpy(images, rows, channels=True)

@@ -1,4 +1,6 @@
-"""What all augmentations share: an image's draws are its own, they work in pipelines, and bad input is refused by name."""
+"""What all augmentations share: an image's draws are its own, they work in pipelines, and bad input is
+refused by name.
+"""
 
 import pytest
 import torch
@@ -48,10 +50,12 @@ def shown(images, spec, parts, epoch=0):
 
 @pytest.mark.parametrize("spec", PAIRS + SINGLE + OTHERS)
 def test_what_happens_to_an_image_does_not_depend_on_its_batch(images, spec):
-    """In one batch, in parts, in another order: the same draws, to the bit, and the same result but for rounding.
+    """In one batch, in parts, in another order: the same draws, to the bit, and the same result but for
+    rounding.
 
-    A Fourier transform's library chooses its kernel by the size of the batch, and where a spectrum is nearly zero that turns its
-    phase. Casts to bytes make a whole level of it in some pixels. What is done in whole numbers is the same to the bit.
+    A Fourier transform's library chooses its kernel by the size of the batch, and where a spectrum is nearly
+    zero that turns its phase. Casts to bytes make a whole level of it in some pixels. What is done in whole
+    numbers is the same to the bit.
     """
     whole = shown(images, spec, [torch.arange(60)])
     mixed = torch.randperm(60, generator=generator())
@@ -65,7 +69,9 @@ def test_what_happens_to_an_image_does_not_depend_on_its_batch(images, spec):
 
 
 def test_what_comes_before_the_crop_is_cropped_and_mirrored(images):
-    """A black border of the crop stays black; without crop and flip the view is what `before` makes of the image."""
+    """A black border of the crop stays black; without crop and flip the view is what `before` makes of the
+    image.
+    """
     apr = augment.build("apr-s")
     still = Feed(images, apr, seed=1, shift=0, border="zero", flip=False)
     (view,) = next(still.views(0, [torch.arange(60)]))

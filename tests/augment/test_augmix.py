@@ -1,4 +1,6 @@
-"""AugMix: the mixtures one by one, the distributions, the divergence by hand; and amplitude mix against its program."""
+"""AugMix: the mixtures one by one, the distributions, the divergence by hand; and amplitude mix against its
+program.
+"""
 
 import numpy as np
 import pytest

@@ -19,7 +19,9 @@ def generator(seed=0):
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Photographs, coloured noise of an odd height, dim grey noise that is wider than high, a single grey level."""
+    """Photographs, coloured noise of an odd height, dim grey noise that is wider than high, a single grey
+    level.
+    """
     noise = torch.randint(0, 256, (30, 3, 33, 20), generator=generator(), dtype=torch.uint8)
     grey = torch.randint(100, 140, (30, 1, 9, 16), generator=generator(), dtype=torch.uint8)
     return [
@@ -113,7 +115,9 @@ def test_operations_are_equally_frequent_and_levels_uniform_with_either_sign():
 
 
 def test_strengths_are_those_of_the_original_at_level_3():
-    """Its int_parameter and float_parameter: rotation to 8 degrees, 4 or 3 bits, thresholds of 180 to 254, 3 pixels of 32."""
+    """Its int_parameter and float_parameter: rotation to 8 degrees, 4 or 3 bits, thresholds of 180 to 254, 3
+    pixels of 32.
+    """
     level = operations.draw((20_000,), 3, generator())[1]
     assert set(operations._whole(level, 30).abs().tolist()) == set(range(9))
     assert set((4 - operations._whole(level.abs(), 4)).tolist()) == {3, 4}

@@ -1,4 +1,6 @@
-"""Amplified bands: they are those of the transform, belong to their image through crop and flip, and are computed once."""
+"""Amplified bands: they are those of the transform, belong to their image through crop and flip, and are
+computed once.
+"""
 
 import logging
 
@@ -97,7 +99,9 @@ def test_the_network_is_trained_on_both_and_on_the_mean_of_their_losses():
 
 
 def test_bands_are_cropped_and_mirrored_with_their_images(images):
-    """So that what is added to a crop is the crop of what is added to the whole image; nothing beyond its border."""
+    """So that what is added to a crop is the crop of what is added to the whole image; nothing beyond its
+    border.
+    """
     spec, everything = TVBands().fit(images), torch.arange(12)
     plain, mixed = next(Feed(images, spec, seed=1, shift=5, border="zero", flip=True).views(0, [everything]))
     feed = Feed(images, spec, seed=1, shift=5, border="zero", flip=True)

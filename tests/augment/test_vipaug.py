@@ -1,4 +1,6 @@
-"""VIPAug and AFA: vital frequencies by the program's loops, noise and fractal phases in NumPy, waves one by one."""
+"""VIPAug and AFA: vital frequencies by the program's loops, noise and fractal phases in NumPy, waves one by
+one.
+"""
 
 import numpy as np
 import pytest
@@ -59,7 +61,9 @@ def test_the_low_frequencies_are_those_of_the_programs_of_either_size():
 
 @pytest.mark.parametrize("corners", [None, "published"])
 def test_of_equal_amplitudes_the_first_is_vital_whatever_rounding_makes_of_them(corners):
-    """A picture that equals its transpose has |F(ky, kx)| = |F(kx, ky)|: two bins of each block on the diagonal."""
+    """A picture that equals its transpose has |F(ky, kx)| = |F(kx, ky)|: two bins of each block on the
+    diagonal.
+    """
     half = torch.randint(0, 256, (5, 2, 16, 16), generator=generator())
     levels = (half + half.mT) // 2
     amplitude, _, equal = _polar(levels, (-2, -1))

@@ -109,7 +109,9 @@ def browser():
 
 
 def _offline(browser: Browser, site: str, troubles: list[str], **options: Any) -> BrowserContext:
-    """A browser without a history that reaches the book and nothing else; what goes wrong is noted in `troubles`."""
+    """A browser without a history that reaches the book and nothing else; what goes wrong is noted in
+    `troubles`.
+    """
     context = browser.new_context(**options)
 
     def guard(route: Any) -> None:

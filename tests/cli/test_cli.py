@@ -1,4 +1,6 @@
-"""The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that answer at once."""
+"""The command line: messages that say what, where and what to do; exit code 2, 1 or 130; and commands that
+answer at once.
+"""
 
 import functools
 import json
@@ -102,7 +104,9 @@ def test_lists_helps_and_refusals_of_names_and_types_load_nothing_heavy(tmp_path
 
 
 def test_what_the_output_cannot_show_is_escaped(tmp_path, add_study):
-    """Nothing is lost after the work is done: an encoding without a letter of a result, or of a place, stops nothing."""
+    """Nothing is lost after the work is done: an encoding without a letter of a result, or of a place, stops
+    nothing.
+    """
     add_study(tmp_path, "study", "print(1)", parameters="epochs: int = 2  # \u2013 \u03c3")
     command = [sys.executable, "-m", "specfreq", "run", str(tmp_path / "notebooks" / "study.ipynb"), "--help"]
     done = subprocess.run(
@@ -142,7 +146,7 @@ def test_the_module_is_the_command():
     assert (done.returncode, done.stdout) == (0, "specfreq 0.1.0\n")
 
 
-# -- studies ----------------------------------------------------------------------------------------------------------
+# -- studies -------------------------------------------------------------------------------------------------
 
 
 def test_a_misspelt_parameter_is_refused_with_the_nearest(specfreq, root):
@@ -216,7 +220,7 @@ def test_book_says_how_far_it_is_and_prints_the_page_to_open(specfreq, root, mon
     )
 
 
-# -- experiments ------------------------------------------------------------------------------------------------------
+# -- experiments ---------------------------------------------------------------------------------------------
 
 SMALL = ["--data", "digits", "--train-size", "100", "--test-size", "50", "--epochs", "1"]
 
@@ -331,7 +335,7 @@ def test_an_unknown_run_or_record_is_refused(specfreq, runs):
     assert code == 2 and err.startswith("specfreq: unknown record 'study.laptop'")
 
 
-# -- the rest ---------------------------------------------------------------------------------------------------------
+# -- the rest ------------------------------------------------------------------------------------------------
 
 
 def test_list_shows_every_kind(specfreq, root, runs):

@@ -1,4 +1,6 @@
-"""The book: only what changed is run, a failure is named and costs nothing else, the sources stay as they are."""
+"""The book: only what changed is run, a failure is named and costs nothing else, the sources stay as they
+are.
+"""
 
 import functools
 import shutil

@@ -31,7 +31,7 @@ def text_of(path):
     )
 
 
-# -- parameters and profiles ------------------------------------------------------------------------------------------
+# -- parameters and profiles ---------------------------------------------------------------------------------
 
 
 def test_an_unknown_parameter_is_refused_and_the_nearest_is_named(root):
@@ -90,7 +90,7 @@ def test_a_damaged_notebook_is_refused_by_name(root):
         execution.parameters("study", root)
 
 
-# -- execution --------------------------------------------------------------------------------------------------------
+# -- execution -----------------------------------------------------------------------------------------------
 
 
 def test_two_runs_give_the_same_bytes_and_no_trace_of_time_or_place(root, tmp_path, add_study):
@@ -199,7 +199,7 @@ def test_the_users_environment_does_not_leak_in(root, tmp_path, add_study, monke
     assert text_of(out) == f"False module {tmp_path / 'here'}\n"
 
 
-# -- failures ---------------------------------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------------------
 
 
 def test_a_cell_that_raises_is_named_and_nothing_is_half_written(root, tmp_path, add_study):

@@ -1,4 +1,6 @@
-"""Sweeps: every cell once, the same bytes wherever it runs; lost workers, failed cells and Ctrl-C cost nothing that is finished."""
+"""Sweeps: every cell once, the same bytes wherever it runs; lost workers, failed cells and Ctrl-C cost
+nothing that is finished.
+"""
 
 import csv
 import functools
@@ -81,7 +83,7 @@ def results(rows):
     return [(*row["parameters"].values(), row["state"], row["values"].get("sum")) for row in rows]
 
 
-# -- the grid ---------------------------------------------------------------------------------------------------------
+# -- the grid ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_an_impossible_grid_is_refused_before_anything_runs_or_is_written(
     assert not (tmp_path / "out").exists()
 
 
-# -- running ----------------------------------------------------------------------------------------------------------
+# -- running -------------------------------------------------------------------------------------------------
 
 
 def test_every_cell_has_its_row_its_notebook_and_its_own_record(swept, root):
@@ -343,7 +345,7 @@ def test_why_a_sweep_ended_is_told_even_if_its_results_cannot_be_written(root, t
         )
 
 
-# -- bad places -------------------------------------------------------------------------------------------------------
+# -- bad places ----------------------------------------------------------------------------------------------
 
 
 def test_a_scheduler_that_does_not_answer_is_refused(root, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""Tables of a sweep: every glued number and word is found, no column hides another, and lines fit where they are shown."""
+"""Tables of a sweep: every glued number and word is found, no column hides another, and lines fit where they
+are shown.
+"""
 
 import csv
 import io

@@ -1,4 +1,6 @@
-"""Processes: signals and kills end all that was started, temporary folders of the dead go and those of the living stay."""
+"""Processes: signals and kills end all that was started, temporary folders of the dead go and those of the
+living stay.
+"""
 
 import contextlib
 import os
@@ -17,7 +19,8 @@ from specfreq.core.errors import UserError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
-# what a command does, told to stay: a group of its own with a child, a temporary folder, and a line when it is ready
+# what a command does, told to stay: a group of its own with a child, a temporary folder, and a line when it
+# is ready
 WORK = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -40,7 +43,9 @@ def main(wait="time.sleep(600)"):
 
 @pytest.fixture
 def short():
-    """A temporary folder with a short path: those of pytest can be too long for the sockets of kernels, and are not used."""
+    """A temporary folder with a short path: those of pytest can be too long for the sockets of kernels, and
+    are not used.
+    """
     with tempfile.TemporaryDirectory(prefix="tests-", dir="/tmp") as folder:
         yield Path(folder)
 

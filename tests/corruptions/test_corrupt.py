@@ -1,4 +1,6 @@
-"""What holds for every corruption: the image alone decides, bytes come out, and input that cannot be corrupted is refused."""
+"""What holds for every corruption: the image alone decides, bytes come out, and input that cannot be
+corrupted is refused.
+"""
 
 import numpy as np
 import pytest

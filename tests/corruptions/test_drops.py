@@ -49,7 +49,9 @@ def test_the_relief_is_opencvs():
 
 
 def test_weak_edges_count_where_they_join_a_strong_one():
-    """The rim of a bar that grows brighter to the right: weak on the left; nowhere strong, it is no edge at all."""
+    """The rim of a bar that grows brighter to the right: weak on the left; nowhere strong, it is no edge at
+    all.
+    """
     bar = torch.zeros(1, 24, 24).double()
     bar[:, 10:] = torch.linspace(20, 80, 24).double()
     edges = drops.canny(bar)[0]

@@ -35,7 +35,9 @@ def test_the_texture_is_the_same_everywhere_bluish_and_bright():
 
 
 def test_the_texture_falls_off_with_frequency_as_photographs_do():
-    """Mean power at 1, 4 and 16 cycles in pieces of 32 pixels, relative to the first; the photographs have 1, 0.11, 0.04."""
+    """Mean power at 1, 4 and 16 cycles in pieces of 32 pixels, relative to the first; the photographs have 1,
+    0.11, 0.04.
+    """
     levels, sizes = frost.load(None, 0.2, (32, 32), CPU)
     power, start = [], 0
     for height, width in sizes.tolist():

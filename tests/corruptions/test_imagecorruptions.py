@@ -1,7 +1,8 @@
-"""ImageNet-C's constants at 224 pixels against the package imagecorruptions; skips where that is not installed.
+"""ImageNet-C's constants at 224 pixels against the package imagecorruptions; skips where that is not
+installed.
 
-Left out: gaussian_blur, glass_blur and fog, which fail there on current versions; elastic_transform, another algorithm; frost, for
-its photographs.
+Left out: gaussian_blur, glass_blur and fog, which fail there on current versions; elastic_transform, another
+algorithm; frost, for its photographs.
 """
 
 import numpy as np

@@ -1,4 +1,6 @@
-"""Each corruption against its definition: exact where nothing is random, in distribution or with the same draws where it is."""
+"""Each corruption against its definition: exact where nothing is random, in distribution or with the same
+draws where it is.
+"""
 
 import io
 
@@ -28,7 +30,9 @@ def pictures(images):
 
 
 def same(images, expected, share=0.0):
-    """Equal bytes, or one level off in a share of them: the generators cut what rounding has left below a whole level."""
+    """Equal bytes, or one level off in a share of them: the generators cut what rounding has left below a
+    whole level.
+    """
     difference = np.abs(pictures(images).astype(int) - np.uint8(expected))
     assert difference.max() <= (1 if share else 0)
     assert (difference > 0).mean() <= share
@@ -113,7 +117,9 @@ def test_no_blur_and_no_displacement_changes_a_constant_image(name, severity):
 
 @pytest.mark.parametrize(("severity", "copies"), [(1, 7), (2, 12), (3, 16), (4, 21), (5, 26)])
 def test_zoom_blur_counts_the_image_twice(severity, copies):
-    """In the middle of an odd image, which every zoom keeps, a point of light keeps at least two shares of all."""
+    """In the middle of an odd image, which every zoom keeps, a point of light keeps at least two shares of
+    all.
+    """
     light = torch.zeros(1, 1, 33, 33)
     light[..., 16, 16] = 1
     spread = blur.zoom_blur(light.double(), CIFAR.constants["zoom_blur"][severity - 1], None)

@@ -1,6 +1,8 @@
-"""Against statistics of what the original CIFAR-10-C program does to CIFAR-10's test images, corruption by corruption.
+"""Against statistics of what the original CIFAR-10-C program does to CIFAR-10's test images, corruption by
+corruption.
 
-Needs CIFAR-10 below $SPECFREQ_DATA and the file of statistics, whose place $SPECFREQ_CIFAR_C_REFERENCE says; skips without them.
+Needs CIFAR-10 below $SPECFREQ_DATA and the file of statistics, whose place $SPECFREQ_CIFAR_C_REFERENCE says;
+skips without them.
 """
 
 import os
@@ -58,7 +60,9 @@ def statistics(found, images):
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", sorted(set(corruptions.names()) - {"frost"}))
 def test_statistics_are_the_originals(reference, images, name, severity):
-    """Within five standard deviations of their draws; where nothing is random, bytes are equal or, few of them, one level off."""
+    """Within five standard deviations of their draws; where nothing is random, bytes are equal or, few of
+    them, one level off.
+    """
     key = f"{name}/{severity}"
     found = [corrupt(images, name, severity, seed=seed) for seed in range(PASSES)]
     if f"{key}/outputs" in reference:
@@ -81,7 +85,9 @@ def test_statistics_are_the_originals(reference, images, name, severity):
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 def test_computed_frost_comes_near_the_photographs(reference, images, severity):
-    """As bright and as strong to a few per cent, its spectrum to a third; the photographs themselves are not here."""
+    """As bright and as strong to a few per cent, its spectrum to a third; the photographs themselves are not
+    here.
+    """
     key = f"frost/{severity}"
     passes = [statistics(corrupt(images, "frost", severity, seed=seed), images) for seed in range(PASSES)]
     for quantity, share in (("mean", 0.02), ("mean_abs", 0.05), ("std", 0.03), ("spectrum", 0.33)):

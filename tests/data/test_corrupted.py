@@ -1,4 +1,6 @@
-"""Published sets, in small: CIFAR's arrays are mapped and checked, ImageNet-C's folders found, labels matched by name."""
+"""Published sets, in small: CIFAR's arrays are mapped and checked, ImageNet-C's folders found, labels matched
+by name.
+"""
 
 import os
 

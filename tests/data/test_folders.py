@@ -1,4 +1,6 @@
-"""Folders as people have them: splits under any usual name, layouts that are refused, and nothing left out in silence."""
+"""Folders as people have them: splits under any usual name, layouts that are refused, and nothing left out in
+silence.
+"""
 
 import logging
 import os

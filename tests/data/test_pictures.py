@@ -241,7 +241,9 @@ def test_what_memory_cannot_hold_is_refused_by_arithmetic(pets, monkeypatch):
 
 
 def with_alpha(mode, seed=0):
-    """Noise, transparent in part; with its colours (16, 16, 3), their shares (16, 16, 1), and what `save` needs."""
+    """Noise, transparent in part; with its colours (16, 16, 3), their shares (16, 16, 1), and what `save`
+    needs.
+    """
     random = np.random.default_rng(seed)
     if mode in ("RGBA", "LA"):
         pixels = random.integers(0, 256, (16, 16, len(mode)), np.uint8)

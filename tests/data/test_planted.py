@@ -1,4 +1,6 @@
-"""The planted set: linear probes find the class where it was planted, with the strength asked for, and nowhere else."""
+"""The planted set: linear probes find the class where it was planted, with the strength asked for, and
+nowhere else.
+"""
 
 from fractions import Fraction
 

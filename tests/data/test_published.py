@@ -1,4 +1,6 @@
-"""Published sets, on tiny files in their real formats: what is read, what is refused, and how they are fetched."""
+"""Published sets, on tiny files in their real formats: what is read, what is refused, and how they are
+fetched.
+"""
 
 import dataclasses
 import functools

@@ -1,4 +1,6 @@
-"""Sets that stay on disk: the folder's labels, torchvision's crops, the same images however they are asked for, bad files."""
+"""Sets that stay on disk: the folder's labels, torchvision's crops, the same images however they are asked
+for, bad files.
+"""
 
 import multiprocessing
 import os

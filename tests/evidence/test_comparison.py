@@ -1,4 +1,6 @@
-"""Arms side by side: what is one arm, differences paired by seed, and what an original's departures are compared with."""
+"""Arms side by side: what is one arm, differences paired by seed, and what an original's departures are
+compared with.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Experiments: exact descriptions, keys that mean what they say, nothing computed twice, nothing half-written."""
+"""Experiments: exact descriptions, keys that mean what they say, nothing computed twice, nothing
+half-written.
+"""
 
 import functools
 import hashlib
@@ -251,7 +253,9 @@ def test_an_augmentation_is_part_of_a_run():
 
 
 def test_the_filter_meets_training_and_test_images():
-    """A network that is shown nothing but zeros says one class for everything: chance exactly, as was printed."""
+    """A network that is shown nothing but zeros says one class for everything: chance exactly, as was
+    printed.
+    """
     run = specfreq.run(Experiment(**SMALL, filter="gaussian-high-pass:sigma=2,as_published=cifar10"))
     confusion = torch.tensor(run.results["accuracy"]["confusion"])
     assert (confusion.sum(0) > 0).sum() == 1
@@ -441,7 +445,9 @@ def test_an_unwritable_place_is_named_and_nothing_is_left(monkeypatch, tmp_path)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of runs with two in it, as a release without checksums left them: the older form must stay readable."""
+    """A folder of runs with two in it, as a release without checksums left them: the older form must stay
+    readable.
+    """
     place = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECFREQ_RUNS", str(place))

@@ -1,4 +1,6 @@
-"""A network of one's own, from a module in the working directory and a safetensors file: judged as ours are, or refused."""
+"""A network of one's own, from a module in the working directory and a safetensors file: judged as ours are,
+or refused.
+"""
 
 import json
 

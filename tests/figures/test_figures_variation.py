@@ -1,4 +1,6 @@
-"""Figures of total variation show the numbers they are given, on scales that can be compared, and leave no trace."""
+"""Figures of total variation show the numbers they are given, on scales that can be compared, and leave no
+trace.
+"""
 
 import io
 

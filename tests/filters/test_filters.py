@@ -1,4 +1,6 @@
-"""Input filters: the correct ones against their mathematics, the published ones against what the original programs did."""
+"""Input filters: the correct ones against their mathematics, the published ones against what the original
+programs did.
+"""
 
 import numpy as np
 import pytest
@@ -78,7 +80,9 @@ def bytes_of(picture):
 
 
 def test_the_published_cifar_high_pass_is_empty(colour):
-    """The reason for the printed 10.00 %: the difference is taken with an array that the blur has overwritten."""
+    """The reason for the printed 10.00 %: the difference is taken with an array that the blur has
+    overwritten.
+    """
     assert filters.build("gaussian-high-pass:sigma=2,as_published=cifar10")(colour).abs().max() == 0
 
 

@@ -1,4 +1,6 @@
-"""Classifiers with known answers: each image is one pixel, its number, by which the network looks its answer up."""
+"""Classifiers with known answers: each image is one pixel, its number, by which the network looks its answer
+up.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ from specfreq.models import Classifier
 
 
 class Lookup(nn.Module):
-    """Features of image i: row i of a table (N, D); the head answers with them as they are, or multiplied by a matrix."""
+    """Features of image i: row i of a table (N, D); the head answers with them as they are, or multiplied by
+    a matrix.
+    """
 
     def __init__(self, table, weight=None):
         super().__init__()
@@ -35,7 +39,9 @@ def lookup():
 
 @pytest.fixture(scope="session")
 def known():
-    """A set with these labels, and the classifier that gives these logits (N, classes), or features and head, to its images."""
+    """A set with these labels, and the classifier that gives these logits (N, classes), or features and head,
+    to its images.
+    """
 
     def make(logits, labels, weight=None, classes=None):
         labels, number = torch.as_tensor(labels), torch.arange(len(labels))
@@ -60,7 +66,9 @@ def shuffled():
 
 @pytest.fixture(scope="session")
 def digits():
-    """A network that knows handwritten digits fairly well, and 61 of them: random weights, the head by least squares."""
+    """A network that knows handwritten digits fairly well, and 61 of them: random weights, the head by least
+    squares.
+    """
     net = models.build("resnet8", 10, 1, seed=1)
     model = Classifier(net, torch.full((1,), 0.3), torch.full((1,), 0.4)).eval()
     training = data.load("digits", "train", 600)

@@ -14,7 +14,9 @@ QUICK = "adversarial:apgd_steps=10,targets=2,queries=60,steps=10"
 
 
 class Linear(nn.Module):
-    """Two classes by one direction w: logits 0 and w . (x - 1/2), so that |w . (x - 1/2)| / |w|_1 is how far answers are safe."""
+    """Two classes by one direction w: logits 0 and w . (x - 1/2), so that |w . (x - 1/2)| / |w|_1 is how far
+    answers are safe.
+    """
 
     def __init__(self, seed=0):
         super().__init__()

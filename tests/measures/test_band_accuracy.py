@@ -1,4 +1,6 @@
-"""Accuracy over the radius of ideal filters: it begins and ends where it must, and finds where the evidence lies."""
+"""Accuracy over the radius of ideal filters: it begins and ends where it must, and finds where the evidence
+lies.
+"""
 
 import math
 
@@ -13,7 +15,9 @@ from specfreq.measures.answers import halves
 
 
 class Grating(nn.Module):
-    """Whether a grating of so many cycles is in phase (class 1) or not (class 0), read off its Fourier coefficient."""
+    """Whether a grating of so many cycles is in phase (class 1) or not (class 0), read off its Fourier
+    coefficient.
+    """
 
     def __init__(self, side, cycles):
         super().__init__()

@@ -96,7 +96,9 @@ def test_as_published_the_most_confident_answers_do_not_count(known):
 
 
 def test_right_as_often_as_said_has_no_error(known):
-    """60 % of the answers at 0.6 are right, 70 % of those at 0.7, and so on: exactly calibrated, with many ties."""
+    """60 % of the answers at 0.6 are right, 70 % of those at 0.7, and so on: exactly calibrated, with many
+    ties.
+    """
     confidence = np.repeat([0.6, 0.7, 0.8, 0.9], 50)
     right = np.concatenate([np.arange(50) < 50 * c - 1e-9 for c in (0.6, 0.7, 0.8, 0.9)])
     result = compute("calibration:bins=20,per_bin=7", *known(*planted(confidence, right)))
@@ -126,7 +128,9 @@ def test_doubting_and_always_right_is_underconfident(known):
 
 
 def test_a_confidence_of_exactly_one_is_in_the_last_bin(known):
-    """Two wrongs make a right here: 0.95 and always right, 1 and right in 9 of 10. Torchmetrics gives the ones their own bin."""
+    """Two wrongs make a right here: 0.95 and always right, 1 and right in 9 of 10. Torchmetrics gives the
+    ones their own bin.
+    """
     logits, labels = planted([0.95] * 50 + [0.5] * 50, [True] * 50 + [True] * 45 + [False] * 5)
     logits[50:] = torch.tensor([900.0, 0, 0, 0])
     result = compute("calibration", *known(logits, labels))
@@ -142,7 +146,9 @@ def test_a_confidence_of_exactly_one_is_in_the_last_bin(known):
 def test_a_confidence_on_an_edge_is_in_the_bin_above_on_every_processor(
     known, classes, bins, place, towards, monkeypatch
 ):
-    """A network that answers alike to all of K classes is sure of 1 / K, or of its neighbour in floating point."""
+    """A network that answers alike to all of K classes is sure of 1 / K, or of its neighbour in floating
+    point.
+    """
     exact = torch.Tensor.softmax
     off = lambda x, *dim: exact(x, *dim).nextafter(torch.tensor(towards, dtype=x.dtype))  # noqa: E731
     monkeypatch.setattr(torch.Tensor, "softmax", off)

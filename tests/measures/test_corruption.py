@@ -75,7 +75,9 @@ def test_mce_divides_by_alexnet_name_by_name():
 
 
 def test_a_network_as_good_as_alexnet_has_an_mce_of_100(monkeypatch):
-    """Each corruption marks its images, and the network errs on a mark as AlexNet does, to one in a thousand images."""
+    """Each corruption marks its images, and the network errs on a mark as AlexNet does, to one in a thousand
+    images.
+    """
     count = 1000
     images = of_class(count, 8)
     order = list(COMMON)

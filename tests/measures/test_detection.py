@@ -1,4 +1,6 @@
-"""Scores of images that a classifier knows and of others: computed as the papers say, for any set that can be named."""
+"""Scores of images that a classifier knows and of others: computed as the papers say, for any set that can be
+named.
+"""
 
 import copy
 
@@ -41,7 +43,9 @@ def numbered(first, count):
 
 @pytest.fixture
 def known_and_others(place, lookup):
-    """A classifier that gives these logits to its own images and to the others; its own set; the others' name."""
+    """A classifier that gives these logits to its own images and to the others; its own set; the others'
+    name.
+    """
 
     def make(logits, labels, other):
         table = torch.cat([torch.as_tensor(logits), torch.as_tensor(other)]).float()
@@ -89,7 +93,9 @@ def test_scores_of_logits_are_those_of_the_papers(known_and_others, spec):
 
 
 def test_scores_differ_where_the_papers_say(known_and_others):
-    """Adding a constant to all logits of the others: they look familiar by logit and energy; softmax does not see it."""
+    """Adding a constant to all logits of the others: they look familiar by logit and energy; softmax does not
+    see it.
+    """
     logits, labels = 8 * torch.eye(4).repeat(10, 1), torch.arange(40) % 4
     model, images, name = known_and_others(logits, labels, 2 * torch.eye(4).repeat(5, 1) + 20)
     found = {
@@ -332,7 +338,9 @@ def test_of_larger_pictures_the_middle_is_scaled_down(place):
 
 
 def test_what_the_smaller_grid_cannot_show_is_averaged_away(place):
-    """Stripes of 4 pixels' period, scaled down to a quarter: grey, not what lies in the middle of every four pixels."""
+    """Stripes of 4 pixels' period, scaled down to a quarter: grey, not what lies in the middle of every four
+    pixels.
+    """
     stripes = torch.tensor([255, 0, 0, 255], dtype=torch.uint8).repeat(8).expand(1, 3, 32, 32)
     seen, _ = found(store(place, stripes.numpy()), colours())
     assert (seen[..., 1:-1] - 0.5).abs().max() < 0.1

@@ -124,7 +124,9 @@ def test_equal_features_have_no_ratio():
 
 
 class Plain(torch.nn.Module):
-    """The network of a classifier, by no name that we know: `temperature` after its last layer hides that it gives the logits."""
+    """The network of a classifier, by no name that we know: `temperature` after its last layer hides that it
+    gives the logits.
+    """
 
     def __init__(self, classifier, temperature=None):
         super().__init__()

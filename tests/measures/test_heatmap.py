@@ -1,4 +1,6 @@
-"""The Fourier heat map: it finds the one frequency that matters, and is what adding the waves one by one gives."""
+"""The Fourier heat map: it finds the one frequency that matters, and is what adding the waves one by one
+gives.
+"""
 
 import itertools
 import math
@@ -77,7 +79,9 @@ def test_a_network_that_minds_one_frequency_is_wrong_there_and_at_its_mirror_ima
     ("shape", "channels"), [((6, 6), 3), ((5, 8), 1), ((7, 5), 2), ((1, 1), 1), ((1, 4), 1)]
 )
 def test_the_network_is_shown_every_image_with_every_wave_and_the_map_counts_its_errors(shape, channels):
-    """Waves by an inverse DFT, in float64, in whatever order they come, each channel with one sign or the other."""
+    """Waves by an inverse DFT, in float64, in whatever order they come, each channel with one sign or the
+    other.
+    """
     (height, width), images = shape, photographs(*shape, channels)
     model = Watch(channels * height * width)
     result = compute("fourier-heatmap:norm=1.5", model, images)

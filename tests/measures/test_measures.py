@@ -1,4 +1,6 @@
-"""Every measure: described exactly, refusing what it cannot judge, the same for any batch, order and number of threads."""
+"""Every measure: described exactly, refusing what it cannot judge, the same for any batch, order and number
+of threads.
+"""
 
 import json
 
@@ -35,9 +37,11 @@ def leaves(result):
 
 
 def assert_same(result, expected):
-    """Counts and nulls alike, other numbers as networks give them in single precision, whose kernels depend on the batch.
+    """Counts and nulls alike, other numbers as networks give them in single precision, whose kernels depend
+    on the batch.
 
-    Logits of up to 100 are rounded to 4e-6 in each of ten layers: 4e-5 of a probability, and no more of a loss.
+    Logits of up to 100 are rounded to 4e-6 in each of ten layers: 4e-5 of a probability, and no more of a
+    loss.
     """
     about = {
         k: pytest.approx(v, rel=1e-4, abs=4e-5) if isinstance(v, float) else v

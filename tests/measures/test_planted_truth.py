@@ -64,7 +64,9 @@ def test_the_features_show_which_band_a_network_uses(users):
 
 
 def test_a_high_pass_without_the_mean_hides_which_band_a_network_uses(users):
-    """Why the level of the set is kept: black on average, 7 standard deviations off, images with all their evidence are lost."""
+    """Why the level of the set is kept: black on average, 7 standard deviations off, images with all their
+    evidence are lost.
+    """
     _, shown, hidden = users["low"]
     assert at(shown, "high_accuracy", 1) > 85
     assert at(hidden, "high_accuracy", 1) < at(shown, "high_accuracy", 1) - 30

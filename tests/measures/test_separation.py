@@ -1,4 +1,6 @@
-"""Numbers about two sets of scores, held against counting by hand, other libraries and distributions whose numbers are known."""
+"""Numbers about two sets of scores, held against counting by hand, other libraries and distributions whose
+numbers are known.
+"""
 
 from fractions import Fraction
 from statistics import NormalDist
@@ -22,7 +24,9 @@ def numbers(known, other, right=None, as_published=False):
 
 
 def planted(n, m, levels, seed):
-    """Scores of few levels, so that most are tied; known ones somewhat higher, two thirds of them classified rightly."""
+    """Scores of few levels, so that most are tied; known ones somewhat higher, two thirds of them classified
+    rightly.
+    """
     random = np.random.RandomState(seed)
     return (
         random.randint(0, levels, n) + random.randint(0, 2, n),
@@ -131,7 +135,9 @@ def test_a_constant_score_knows_nothing():
 
 
 def test_a_score_that_separates_the_sets_has_100_and_as_oscr_the_accuracy():
-    """The original program's curve is one step ahead of itself: there the area would miss the last right image."""
+    """The original program's curve is one step ahead of itself: there the area would miss the last right
+    image.
+    """
     result = numbers(np.arange(50) + 100, np.arange(70), np.arange(50) % 5 != 0)
     assert [result[name] for name in NAMES] == pytest.approx([100, 100, 100, 100, 100, 80])
 
@@ -151,7 +157,9 @@ def test_at_least_95_of_100_known_images_are_kept():
 
 
 def program(known, other):
-    """AUROC and TNR at 95 % by the original's loop: one image after another leaves, of equal scores known ones first."""
+    """AUROC and TNR at 95 % by the original's loop: one image after another leaves, of equal scores known
+    ones first.
+    """
     known, other = sorted(known), sorted(other)
     n, m, k, j = len(known), len(other), 0, 0
     left = [(n, m)]
@@ -184,7 +192,9 @@ def test_as_published_is_the_programs_walk_through_the_scores(n, m, levels, seed
 
 
 def test_the_original_takes_the_worst_end_of_a_vertical_step():
-    """Half of the others leave while 95 % of the known images stay: the first of those thresholds, and the last."""
+    """Half of the others leave while 95 % of the known images stay: the first of those thresholds, and the
+    last.
+    """
     known, other = [0.0, *[10.0] * 19], [1.0, 2.0, 11.0, 12.0]
     assert numbers(known, other, as_published=True)["tnr95"] == 0
     assert numbers(known, other)["tnr95"] == 50

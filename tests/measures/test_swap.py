@@ -1,4 +1,6 @@
-"""The amplitude-phase swap: it names the donor that the network goes by, over pairs that leave no other way to tell."""
+"""The amplitude-phase swap: it names the donor that the network goes by, over pairs that leave no other way
+to tell.
+"""
 
 import itertools
 
@@ -43,7 +45,9 @@ class Reader(nn.Module):
 
 
 def written(labels, side=8, channels=1, seed=0):
-    """Images that say their class twice: by the phase of frequency 1 (0, 2 or 4 radians), and by which of 3 is strongest."""
+    """Images that say their class twice: by the phase of frequency 1 (0, 2 or 4 radians), and by which of 3
+    is strongest.
+    """
     labels = torch.as_tensor(labels)
     g = torch.Generator().manual_seed(seed)
     x = torch.arange(side) / side * 2 * torch.pi

@@ -1,4 +1,6 @@
-"""The recipe for ImageNet, as the book has it, on a small folder in ImageNet's layout: nothing else about it is small."""
+"""The recipe for ImageNet, as the book has it, on a small folder in ImageNet's layout: nothing else about it
+is small.
+"""
 
 import re
 import shlex

@@ -37,7 +37,9 @@ def _built(spec):
 
 @pytest.fixture
 def net(name):
-    """The network of that name for 2 channels and 7 classes, built once: no test below changes its parameters."""
+    """The network of that name for 2 channels and 7 classes, built once: no test below changes its
+    parameters.
+    """
     yield _built(name).eval()
     _built(name).zero_grad()
 
@@ -81,7 +83,9 @@ def cifar_resnet(n):
 
 
 def resnet18():
-    """Four stages of four convolutions, a projection where a stage widens, normalisation behind each convolution."""
+    """Four stages of four convolutions, a projection where a stage widens, normalisation behind each
+    convolution.
+    """
     total = 9 * 3 * 64 + 2 * 64
     for inputs, width in ((64, 64), (64, 128), (128, 256), (256, 512)):
         total += 9 * width * (inputs + 3 * width) + 4 * 2 * width
@@ -324,7 +328,9 @@ def test_a_network_compiles_without_a_break():
 
 
 def lend(weights_of, to):
-    """Give a network the parameters and buffers of another one, in order; their norms are made to matter first."""
+    """Give a network the parameters and buffers of another one, in order; their norms are made to matter
+    first.
+    """
     source = weights_of.state_dict()
     for value in source.values():
         if value.ndim == 1:

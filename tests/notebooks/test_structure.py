@@ -1,4 +1,6 @@
-"""The notebooks as committed: small typed cells, described figures, reference outputs; and guards that notice when they are not."""
+"""The notebooks as committed: small typed cells, described figures, reference outputs; and guards that notice
+when they are not.
+"""
 
 import ast
 import re
@@ -123,7 +125,7 @@ def outputs(cell: NotebookNode) -> list[str]:
     return found
 
 
-# -- the notebooks of this repository ---------------------------------------------------------------------------------
+# -- the notebooks of this repository ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -158,7 +160,7 @@ def test_no_two_figures_share_a_name():
     assert names and len(names) == len(set(names))
 
 
-# -- the guards themselves: each must notice its own kind of damage ---------------------------------------------------
+# -- the guards themselves: each must notice its own kind of damage ------------------------------------------
 
 
 @pytest.fixture

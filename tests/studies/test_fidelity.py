@@ -1,4 +1,6 @@
-"""Distances between sets of images: against closed forms, independent implementations and planted differences."""
+"""Distances between sets of images: against closed forms, independent implementations and planted
+differences.
+"""
 
 import math
 
@@ -55,7 +57,9 @@ def test_fid_moves_with_the_mean_by_its_square():
 
 
 def test_kid_is_unbiased():
-    """Two samples of one distribution: the mean over many pairs is 0 within three standard errors; the biased one is not."""
+    """Two samples of one distribution: the mean over many pairs is 0 within three standard errors; the biased
+    one is not.
+    """
     values, biased = [], []
     for i in range(200):
         x, y = (torch.randn(20, 5, generator=keyed(i, j), dtype=torch.float64) for j in range(2))
@@ -110,7 +114,7 @@ def test_too_few_images_are_refused():
         fidelity.kid(torch.zeros(19, 3), torch.zeros(50, 3))
 
 
-# -- networks ---------------------------------------------------------------------------------------------------------
+# -- networks ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Training generators: the same bits again, resumed or not, equal compute, and images that depend on their latents alone."""
+"""Training generators: the same bits again, resumed or not, equal compute, and images that depend on their
+latents alone.
+"""
 
 import math
 
@@ -124,7 +126,7 @@ def test_the_losses_of_one_step_are_those_of_the_paper():
     assert all(p.grad is not None for p in pair.generator.parameters())
 
 
-# -- networks ---------------------------------------------------------------------------------------------------------
+# -- networks ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", [8, 32, 64])
@@ -174,7 +176,7 @@ def test_the_cost_of_a_step_is_what_torch_counts_while_it_is_taken():
     assert counter.get_total_flops() / 2 / 16 == pytest.approx(expected)
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("parts", ["image", "bands", "together", "flow"])
@@ -213,7 +215,7 @@ def test_the_reconstruction_of_trained_generators_is_the_output_of_the_first(run
         assert (made[1] - made[0]).abs().max() > 1e-3
 
 
-# -- runs -------------------------------------------------------------------------------------------------------------
+# -- runs ----------------------------------------------------------------------------------------------------
 
 
 def test_an_image_depends_on_its_latent_alone(runs):

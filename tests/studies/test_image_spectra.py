@@ -12,7 +12,9 @@ from specfreq.studies import image_spectra
 
 
 def gratings(frequencies, side=32, brightness=0.5, count=4):
-    """One class per horizontal frequency (cycles per image), gratings of random phase on a mean of ``brightness``."""
+    """One class per horizontal frequency (cycles per image), gratings of random phase on a mean of
+    ``brightness``.
+    """
     g = torch.Generator().manual_seed(0)
     x = torch.arange(side) / side
     waves = [
@@ -33,7 +35,9 @@ def test_the_centroid_of_a_grating_is_its_frequency_without_a_window():
 
 
 def test_with_a_window_the_mean_does_not_leak_into_the_centroid():
-    """Dropping the bin at 0 alone would leave what the window spreads around it: brighter pictures would look smoother."""
+    """Dropping the bin at 0 alone would leave what the window spreads around it: brighter pictures would look
+    smoother.
+    """
     dark, bright = (image_spectra.summarise(gratings([8], brightness=b)).centroids for b in (0.25, 0.75))
     assert dark[image_spectra.WITHOUT].numpy() == pytest.approx(
         bright[image_spectra.WITHOUT].numpy(), rel=0.01

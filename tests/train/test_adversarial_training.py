@@ -1,4 +1,5 @@
-"""Training on attacked images: the attack of the formula, the same for an image in any batch, and as exact as all training.
+"""Training on attacked images: the attack of the formula, the same for an image in any batch, and as exact as
+all training.
 
 Run as a script by torchrun, this file trains in float64, where nothing but rounding can differ.
 """
@@ -70,7 +71,9 @@ def changed(**fields):
 
 
 def test_one_step_is_the_step_of_the_formula():
-    """A linear network, whose slope is known: the start by the image's seed, the step, the ball, the box; then sgd."""
+    """A linear network, whose slope is known: the start by the image's seed, the step, the ball, the box;
+    then sgd.
+    """
     weight, g = torch.empty(2, 4), torch.Generator().manual_seed(3)
     nn.init.uniform_(weight, -0.5, 0.5, generator=g)
     x, y = (
@@ -219,7 +222,9 @@ def test_streamed_images_are_attacked(imagenet_folder, tmp_path):
 
 
 def test_it_learns_what_attacks_cannot_take_away():
-    """One value tells the class by a wide margin, most of the time; sixty others tell it always, by less than eps."""
+    """One value tells the class by a wide margin, most of the time; sixty others tell it always, by less than
+    eps.
+    """
     g = torch.Generator().manual_seed(1)
     labels = torch.arange(600) % 2
     sign = (2.0 * labels - 1)[:, None]
@@ -245,7 +250,9 @@ def test_it_learns_what_attacks_cannot_take_away():
 
 
 def test_history_tells_how_the_network_stands_against_more_than_one_step(images, tmp_path, monkeypatch):
-    """The images of the last batch, cropped and mirrored but not mixed, under pgd, by the network as it is after the epoch."""
+    """The images of the last batch, cropped and mirrored but not mixed, under pgd, by the network as it is
+    after the epoch.
+    """
     model, steps = Watched(), math.ceil(90 / 16)
     history = train.fit(model, *images, RECIPE, augmentation=augment.build(MIXED))
     feed = Feed(images[0], augment.build(MIXED), seed=0, shift=2, border="zero", flip=True)

@@ -37,7 +37,9 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(kept, caplog):
 
 
 def test_a_process_killed_between_the_two_renames_loses_one_interval(kept):
-    """save: the newest becomes the previous; here the process died; the next one would have become the newest."""
+    """save: the newest becomes the previous; here the process died; the next one would have become the
+    newest.
+    """
     kept.path.replace(kept.previous)
     assert kept.load()[1] == {"step": 3.0}
 

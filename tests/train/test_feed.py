@@ -1,4 +1,6 @@
-"""What a network is shown: the crops by an independent reference; the same for every batch size and number of processes."""
+"""What a network is shown: the crops by an independent reference; the same for every batch size and number of
+processes.
+"""
 
 import pytest
 import torch
@@ -111,7 +113,9 @@ def test_epochs_and_seeds_differ_and_every_image_comes_once_an_epoch(images):
 
 
 def test_shifts_and_flips_are_uniform(images):
-    """10 epochs of 300: each of the 5 shifts of an axis 600 times, and half of the images mirrored, within 5 deviations."""
+    """10 epochs of 300: each of the 5 shifts of an axis 600 times, and half of the images mirrored, within 5
+    deviations.
+    """
     feed = Feed(images[0], Augmentation(), seed=2, shift=2, border="zero", flip=True)
     moves, flips = (torch.cat(t, -1) for t in zip(*(feed._drawn(e)[1:3] for e in range(10)), strict=True))
     for axis in moves:

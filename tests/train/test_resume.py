@@ -1,6 +1,8 @@
-"""Exact resumption, proved on real processes: killed at random moments, many times, they end in the bits of one left alone.
+"""Exact resumption, proved on real processes: killed at random moments, many times, they end in the bits of
+one left alone.
 
-Run as a script this file is the killer: it forks trainings, which is cheap, and kills them; tests read what it has seen.
+Run as a script this file is the killer: it forks trainings, which is cheap, and kills them; tests read what
+it has seen.
 """
 
 import json

@@ -98,7 +98,9 @@ def test_two_processes_take_the_steps_of_one(both):
 
 
 def test_without_synchronised_batches_two_processes_are_near_one_and_agree_with_each_other(both):
-    """On CPUs each normalises by its own share: near, not equal; weights are the same everywhere all the same."""
+    """On CPUs each normalises by its own share: near, not equal; weights are the same everywhere all the
+    same.
+    """
     _, history, _ = trained("batch")
     first, second = (named(results, "batch") for results in both)
     losses = torch.tensor([row["loss"] for row in history], dtype=torch.float64)

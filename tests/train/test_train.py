@@ -169,7 +169,9 @@ def one_step(**changes):
 
 
 def test_one_step_is_the_step_of_the_formula():
-    """v = g + wd w; Nesterov's first step: w - lr (v + momentum v); the classical one: w - lr v; Adam's: w - lr sign v."""
+    """v = g + wd w; Nesterov's first step: w - lr (v + momentum v); the classical one: w - lr v; Adam's: w -
+    lr sign v.
+    """
     before, after, slope = one_step()
     assert_close(after, before - 0.1 * 1.9 * slope)
     before, after, slope = one_step(nesterov=False)
@@ -198,7 +200,9 @@ def test_the_average_is_the_average_of_the_weights_after_each_step(images):
 
 @pytest.mark.parametrize("changes", [{}, {"adversary": "fgsm"}, {"precision": "bfloat16"}], ids=str)
 def test_averaged_weights_have_batch_statistics_of_their_own(images, changes):
-    """Means over the batches of one more epoch: those of the first normalisation depend on its convolution alone."""
+    """Means over the batches of one more epoch: those of the first normalisation depend on its convolution
+    alone.
+    """
     pixels, recipe = images[0].float() / 255, RECIPE.model_copy(update={"ema": 0.9, "epochs": 2, **changes})
     model = classifier()
     train.fit(model, pixels, images[1], recipe)
@@ -221,7 +225,9 @@ def test_averaged_weights_have_batch_statistics_of_their_own(images, changes):
 
 
 def test_an_average_helps_where_the_rate_stays_high(images):
-    """At a constant rate the last weights are noisy, and their average is not: on new images it must not do worse."""
+    """At a constant rate the last weights are noisy, and their average is not: on new images it must not do
+    worse.
+    """
     recipe = RECIPE.model_copy(update={"epochs": 12, "lr": 0.1, "schedule": "constant"})
     g = torch.Generator().manual_seed(1)
     new = (images[0].float() / 255 + 0.15 * torch.randn(images[0].shape, generator=g)).clamp(0, 1)

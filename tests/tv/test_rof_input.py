@@ -1,4 +1,6 @@
-"""ROF denoising of any input: constants and single pixels, values and weights of any size, and what is refused."""
+"""ROF denoising of any input: constants and single pixels, values and weights of any size, and what is
+refused.
+"""
 
 import math
 

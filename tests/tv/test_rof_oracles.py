@@ -1,4 +1,6 @@
-"""ROF denoising of the smallest pictures against solutions found otherwise, and what other packages promise of theirs."""
+"""ROF denoising of the smallest pictures against solutions found otherwise, and what other packages promise
+of theirs.
+"""
 
 import math
 
@@ -13,7 +15,9 @@ each_kind = pytest.mark.parametrize("channels", ["separate", "joint"])
 
 
 def by_matrices(f, weight, joint, iterations=1500):
-    """Minimiser of f (C, H, W), by fast projected gradients on the dual problem with the matrix of differences; and its gap."""
+    """Minimiser of f (C, H, W), by fast projected gradients on the dual problem with the matrix of
+    differences; and its gap.
+    """
     colours, height, width = f.shape
     place = np.arange(height * width).reshape(height, width)
     matrix = np.zeros((2, height * width, height * width))
@@ -74,7 +78,9 @@ def test_colours_by_themselves_are_pictures_by_themselves(noisy):
 
 @each_kind
 def test_noise_is_taken_from_a_disc_and_its_edge_is_kept(channels):
-    """As scikit-image's and deepinv's tests ask: less gradient than the noisy picture has, and closer to the clean one."""
+    """As scikit-image's and deepinv's tests ask: less gradient than the noisy picture has, and closer to the
+    clean one.
+    """
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     clean = 0.2 + 0.6 * ((x - 12) ** 2 + (y - 12) ** 2 < 64).float().expand(3, 24, 24)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))

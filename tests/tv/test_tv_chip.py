@@ -1,4 +1,6 @@
-"""The engine for GPUs, without one: what its kernels compute, by Triton's interpreter, and that they compile for one."""
+"""The engine for GPUs, without one: what its kernels compute, by Triton's interpreter, and that they compile
+for one.
+"""
 
 import os
 import subprocess

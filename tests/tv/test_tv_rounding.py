@@ -1,4 +1,6 @@
-"""Images whose gap stalls in float32 are finished in float64: certified as returned, by themselves, on every engine."""
+"""Images whose gap stalls in float32 are finished in float64: certified as returned, by themselves, on every
+engine.
+"""
 
 from itertools import islice
 

@@ -1,4 +1,6 @@
-"""Networks in whose features images are compared: classifiers trained here, and the Inception that FID was defined with."""
+"""Networks in whose features images are compared: classifiers trained here, and the Inception that FID was
+defined with.
+"""
 
 import hashlib
 import io
@@ -21,7 +23,8 @@ INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.
 
 
 class Network(nn.Module):
-    """Whose features count: images (N, 1 or 3, H, W) in [0, 1] -> (N, D). Grey images are shown in as many channels as it takes.
+    """Whose features count: images (N, 1 or 3, H, W) in [0, 1] -> (N, D). Grey images are shown in as many
+    channels as it takes.
 
     Args:
         name: what a page calls it.
@@ -62,7 +65,8 @@ class _Inception(nn.Module):
 
 
 def trained(run: Run, device: str | None = None) -> Network:
-    """The features that a classifier of ours has learned: what its linear layer sees, of mean square 1 over its test images.
+    """The features that a classifier of ours has learned: what its linear layer sees, of mean square 1 over
+    its test images.
 
     (KID's kernel is a polynomial: on features of another size it is another distance.)
     """
@@ -102,7 +106,9 @@ def inception(path: Path | None = None, device: str | None = None) -> Network:
 
 
 def _extractor(path: Path) -> nn.Module:
-    """torch-fidelity's network with these weights. It would unpickle whatever the file holds, so it gets a copy of the tensors."""
+    """torch-fidelity's network with these weights. It would unpickle whatever the file holds, so it gets a
+    copy of the tensors.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:

@@ -1,4 +1,6 @@
-"""How near generated images come to real ones: FID and KID in the features of a stated network, band by band, and spectra."""
+"""How near generated images come to real ones: FID and KID in the features of a stated network, band by band,
+and spectra.
+"""
 
 import functools
 import hashlib
@@ -26,12 +28,14 @@ VERSION = 1  # of these numbers: raised whenever one would come out otherwise th
 
 
 def fid(real: Tensor, made: Tensor) -> float:
-    r"""The Fréchet distance between two sets of features, each taken for a Gaussian, in double precision, by torchmetrics.
+    r"""The Fréchet distance between two sets of features, each taken for a Gaussian, in double precision, by
+    torchmetrics.
 
     .. math:: |\mu - \mu'|^2 + \operatorname{tr}\bigl(\Sigma + \Sigma' - 2 (\Sigma \Sigma')^{1/2}\bigr)
 
     Args:
-        real, made: features (N, D) and (M, D). It falls as N and M grow, all else equal: compare equal numbers only.
+        real, made: features (N, D) and (M, D). It falls as N and M grow, all else equal: compare equal
+            numbers only.
 
     Raises:
         UserError: fewer than two images.
@@ -49,12 +53,14 @@ def fid(real: Tensor, made: Tensor) -> float:
 
 
 def kid(real: Tensor, made: Tensor, blocks: int = 10) -> tuple[float, float | None, float | None]:
-    r"""The squared maximum mean discrepancy between two sets of features, unbiased, with a 95 % interval, by torchmetrics.
+    r"""The squared maximum mean discrepancy between two sets of features, unbiased, with a 95 % interval, by
+    torchmetrics.
 
     .. math:: k(x, y) = (x \cdot y / D + 1)^3
 
-    The mean over disjoint blocks of images, drawn by a fixed seed, and the Student-t interval over these: it covers which images
-    were drawn, not which weights were trained. Can be negative, as what is unbiased and near 0 must.
+    The mean over disjoint blocks of images, drawn by a fixed seed, and the Student-t interval over these: it
+    covers which images were drawn, not which weights were trained. Can be negative, as what is unbiased and
+    near 0 must.
 
     Args:
         real, made: features (N, D) and (M, D).
@@ -161,7 +167,9 @@ class Judge:
         return evaluate(self.network, images)
 
     def shown(self, part: Tensor, place: int) -> Tensor:
-        """A band or the residual (N, C, H, W) as pictures: grey for the centre, black and white for the ends of the range."""
+        """A band or the residual (N, C, H, W) as pictures: grey for the centre, black and white for the ends
+        of the range.
+        """
         return ((part - self.centre[place]) / self.scale[place] / 2 + 0.5).clamp(0, 1)
 
     def pictures(self, parts: Tensor) -> Tensor:
@@ -182,8 +190,8 @@ class Judge:
         """Images (N, C, H, W) in [0, 1] against the real ones.
 
         Returns:
-            images (how many); fid; kid, kid_low and kid_high; names and by_part, the FID of each band and of the residual; the
-            spectra of `spectra`.
+            images (how many); fid; kid, kid_low and kid_high; names and by_part, the FID of each band and of
+            the residual; the spectra of `spectra`.
         """
         real, real_bands = self._of_real
         features = self.features(images)
@@ -199,14 +207,18 @@ class Judge:
         } | self.spectra(images)
 
     def spectra(self, images: Tensor) -> dict[str, list[float]]:
-        """Means over the first images: power on rings of the Fourier plane, and variation, Σ|phi_n| per pixel."""
+        """Means over the first images: power on rings of the Fourier plane, and variation, Σ|phi_n| per
+        pixel.
+        """
         few = images[: self.spectral]
         power = fourier.radial_profile(fourier.power_spectrum(few.double()).mean((0, 1)))
         spectrum = tv.transform(few, self.scales, self.recipe.dt).spectrum / few[0].numel()
         return {"power": power.tolist(), "variation": spectrum.double().mean(1).tolist()}
 
     def of_run(self, run: Run, apart: bool = False, seed: int = 0) -> dict[str, Any]:
-        """`compare` for what a run generates, once; apart: with latents of its own for each generator, so that none is shared."""
+        """`compare` for what a run generates, once; apart: with latents of its own for each generator, so
+        that none is shared.
+        """
         path = run.path / "results" / f"fidelity-{self.key(apart, seed)}.json"
         if not path.exists():
             found = self.compare(run.images(run.latents(self.count, seed, apart)))
@@ -217,9 +229,10 @@ class Judge:
         """`compare` for what no generator made, once.
 
         Returns:
-            ``unseen``: the test images. ``mixed``: bands of real images, of another image each, added up: what generators of bands
-            that are each perfect, and know nothing of one another, would make. ``real``: the spectra of the training images.
-            ``halves``: fid and kid of one half of the training images against the other.
+            ``unseen``: the test images. ``mixed``: bands of real images, of another image each, added up:
+            what generators of bands that are each perfect, and know nothing of one another, would make.
+            ``real``: the spectra of the training images. ``halves``: fid and kid of one half of the training
+            images against the other.
         """
         path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key()}.json"
         if not path.exists():
@@ -248,10 +261,12 @@ UNSEEN, MIXED, APART = "unseen images", "real bands mixed", "bands, latents apar
 
 
 def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> list[dict[str, Any]]:
-    """One row for each arm and quantity, with a 95 % Student-t interval over seeds, as `comparison.rows` has them.
+    """One row for each arm and quantity, with a 95 % Student-t interval over seeds, as `comparison.rows` has
+    them.
 
-    Arms: the `parts` of the recipes; `APART`, where each generator of a band gets a latent of its own; and without generators
-    `UNSEEN` and `MIXED`, see `Judge.of_real`. Quantities: FID, KID x 1000, and FID of each part.
+    Arms: the `parts` of the recipes; `APART`, where each generator of a band gets a latent of its own; and
+    without generators `UNSEEN` and `MIXED`, see `Judge.of_real`. Quantities: FID, KID x 1000, and FID of each
+    part.
     """
     groups: dict[str, dict[int, dict[str, Any]]] = {}
     with progress_bar("fidelity", len(runs), "run", progress) as bar:
@@ -282,7 +297,9 @@ def numbers(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def kernel_distances(judge: Judge, runs: Sequence[Run]) -> list[dict[str, str]]:
-    """KID x 1000 of each arm's first run, and of real images, with the 95 % interval over images, as lines of a table."""
+    """KID x 1000 of each arm's first run, and of real images, with the 95 % interval over images, as lines of
+    a table.
+    """
     first = {run.experiment.parts: judge.of_run(run) for run in reversed(runs)}
     found = {arm: first[arm] for arm in dict.fromkeys(run.experiment.parts for run in runs)}
     found |= {UNSEEN: judge.of_real()["unseen"], MIXED: judge.of_real()["mixed"]}
@@ -294,7 +311,9 @@ def kernel_distances(judge: Judge, runs: Sequence[Run]) -> list[dict[str, str]]:
 
 
 def spectra(judge: Judge, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """What `figures.against_real` draws, of each arm's first run and of unseen images; under ``real``, of the training images."""
+    """What `figures.against_real` draws, of each arm's first run and of unseen images; under ``real``, of the
+    training images.
+    """
     found = {UNSEEN: judge.of_real()["unseen"]} | {
         run.experiment.parts: judge.of_run(run) for run in reversed(runs)
     }
@@ -306,15 +325,16 @@ def spectra(judge: Judge, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 
 def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[str, Any]]:
-    """How the dissertation's reconstruction φ_1 + r of generated flow images differs from the image of generator 0.
+    """How the dissertation's reconstruction φ_1 + r of generated flow images differs from the image of
+    generator 0.
 
     Args:
         judge: see there.
         cases: name -> a run of `flow`, and whether each generator gets a latent of its own.
 
     Returns:
-        Rows as `rows` has them, an arm for each case: ``difference``, the largest of each block of images, in % of the range;
-        ``FID of u_0``; and ``FID of the reconstruction``.
+        Rows as `rows` has them, an arm for each case: ``difference``, the largest of each block of images, in
+        % of the range; ``FID of u_0``; and ``FID of the reconstruction``.
     """
     out = []
     for name, (run, apart) in cases.items():

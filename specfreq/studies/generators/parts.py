@@ -1,4 +1,6 @@
-"""What generators learn: images, their bands of total variation, or images of the flow; brought into the generators' range."""
+"""What generators learn: images, their bands of total variation, or images of the flow; brought into the
+generators' range.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ REACH = 0.999  # of the values of a part, the share within the generator's range
 
 
 class Parts(NamedTuple):
-    """What is generated: names, values (P, N, C, H, W), and for each part the centre and the scale of the generator's range."""
+    """What is generated: names, values (P, N, C, H, W), and for each part the centre and the scale of the
+    generator's range.
+    """
 
     names: tuple[str, ...]
     values: Tensor
@@ -45,13 +49,17 @@ def column(numbers: Tensor) -> Tensor:
 
 
 def restored(made: Sequence[Tensor], centre: Tensor, scale: Tensor) -> Tensor:
-    """What generators made, a part (N, C, H, W) each or one all parts, in units of the images: (P, N, C, H, W)."""
+    """What generators made, a part (N, C, H, W) each or one all parts, in units of the images: (P, N, C, H,
+    W).
+    """
     values = torch.cat(list(made), 1).unflatten(1, (len(centre), -1)).transpose(0, 1)
     return values * column(scale) + column(centre)
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) -> (N, 1, H, W): the weighted mean of red, green and blue, .299, .587, .114; grey ones as they are."""
+    """Images (N, C, H, W) -> (N, 1, H, W): the weighted mean of red, green and blue, .299, .587, .114; grey
+    ones as they are.
+    """
     return (
         images
         if images.shape[1] == 1
@@ -60,7 +68,9 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def real(recipe: Recipe, split: str = "train", most: int | None = None) -> Tensor:
-    """The images (N, C, side, side) of a recipe, float32 in [0, 1]: those for training, or for testing at most so many."""
+    """The images (N, C, side, side) of a recipe, float32 in [0, 1]: those for training, or for testing at
+    most so many.
+    """
     found = _images(recipe, split)
     images = unit((found if most is None or most >= len(found) else found.subset(most)).images)
     return luminance(images) if recipe.grey else images
@@ -87,7 +97,9 @@ _load = functools.lru_cache(maxsize=4)(load)
 
 
 def split_up(images: Tensor, recipe: Recipe) -> Tensor:
-    """Images (N, C, H, W) -> their parts (P, N, C, H, W): the images; bands and residual; or the images of the flow."""
+    """Images (N, C, H, W) -> their parts (P, N, C, H, W): the images; bands and residual; or the images of
+    the flow.
+    """
     if recipe.parts == "image":
         return images[None]
     done = []
@@ -106,7 +118,8 @@ def sum_up(parts: Tensor, recipe: Recipe) -> Tensor:
 
 
 def recomposed(flow: Tensor, bands: int) -> Tensor:
-    """What the dissertation's program makes of images u_0, u_1, ... (M + 1, N, C, H, W): Σ phi_n + r, n = 1 .. bands < M.
+    """What the dissertation's program makes of images u_0, u_1, ... (M + 1, N, C, H, W): Σ phi_n + r, n = 1
+    .. bands < M.
 
     Written as its formulas are. The sum telescopes: whatever the u_n are, it is u_0 up to rounding.
     """

@@ -33,13 +33,16 @@ GRID = 64  # images of a sample sheet
 
 
 def key_of(recipe: Recipe) -> str:
-    """The name of the run's directory: a hash of what is not as by default, of the images, and of the trainer's version."""
+    """The name of the run's directory: a hash of what is not as by default, of the images, and of the
+    trainer's version.
+    """
     text = json.dumps([training.version(recipe), recipe.effective(), digest(recipe)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Run:
-    """A finished training in its directory: `recipe.json`, `history.csv`, `model.safetensors`, sample sheets in `samples`.
+    """A finished training in its directory: `recipe.json`, `history.csv`, `model.safetensors`, sample sheets
+    in `samples`.
 
     Its recipe is called `experiment`, as in `experiment.Run`: records take both.
     """
@@ -86,7 +89,8 @@ class Run:
         return generators.to(self.device).eval(), tensors["centre"], tensors["scale"]
 
     def parts(self, latents: Tensor | Sequence[Tensor]) -> Tensor:
-        """What the averaged generators make of latents (N, latent), or of one such tensor for each: (P, N, C, H, W), on the CPU.
+        """What the averaged generators make of latents (N, latent), or of one such tensor for each: (P, N, C,
+        H, W), on the CPU.
 
         An image depends on its latent alone: batch statistics are those of the training.
         """
@@ -121,7 +125,8 @@ def latents(count: int, size: int, *key: object) -> Tensor:
 
 
 def between(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    r"""Latents (N, steps, latent) from one to another (N, latent) each, on the arc where normal latents are as likely all along.
+    r"""Latents (N, steps, latent) from one to another (N, latent) each, on the arc where normal latents are
+    as likely all along.
 
     .. math:: z_t = \frac{\sin((1 - t) \omega)}{\sin \omega} z_0 + \frac{\sin(t \omega)}{\sin \omega} z_1, \quad
         \cos \omega = \frac{z_0 \cdot z_1}{|z_0| |z_1|}
@@ -137,7 +142,9 @@ def between(first: Tensor, last: Tensor, steps: int) -> Tensor:
 
 
 def _generated(generator: torch.nn.Module, latent: Tensor) -> Tensor:
-    """Images of latents, on the CPU, always as many at a time, since kernels and so the last bits depend on that."""
+    """Images of latents, on the CPU, always as many at a time, since kernels and so the last bits depend on
+    that.
+    """
     padded = torch.cat([latent, latent.new_zeros(-len(latent) % CHUNK, latent.shape[1])])
     with torch.inference_mode(), exact(latent.device):
         return torch.cat([generator(z).float().cpu() for z in padded.split(CHUNK)])[: len(latent)].clone()
@@ -146,7 +153,8 @@ def _generated(generator: torch.nn.Module, latent: Tensor) -> Tensor:
 def run(
     recipe: Recipe, *, device: str | None = None, progress: bool | None = None, checkpoint_every: float = 60
 ) -> Run:
-    """Train generators, or return what an earlier call trained. A second process that wants the same run waits for the first.
+    """Train generators, or return what an earlier call trained. A second process that wants the same run
+    waits for the first.
 
     Args:
         recipe: see `Recipe`.
@@ -180,7 +188,9 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
     fixed = latents(GRID, recipe.latent, recipe.seed, "sheet").to(team.device)
 
     def sheet(epoch: int) -> None:
-        """What becomes of the same latents, as a grid of pictures: after 1, 2, 5, 10, 20, 50, ... epochs and the last."""
+        """What becomes of the same latents, as a grid of pictures: after 1, 2, 5, 10, 20, 50, ... epochs and
+        the last.
+        """
         if epoch != recipe.epochs and epoch not in {m * 10**k for m in (1, 2, 5) for k in range(9)}:
             return
         training.settle(average, recipe)
@@ -225,7 +235,9 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
 
 
 def packed(images: Tensor) -> dict[str, Any]:
-    """Images (..., C, H, W) in [0, 1], of one channel or three, as a record can hold them: rounded to bytes, in one PNG."""
+    """Images (..., C, H, W) in [0, 1], of one channel or three, as a record can hold them: rounded to bytes,
+    in one PNG.
+    """
     from PIL import Image
 
     channels, _, width = images.shape[-3:]

@@ -1,4 +1,6 @@
-"""Generators of images and of their bands of total variation, trained against discriminators: what is trained, and how."""
+"""Generators of images and of their bands of total variation, trained against discriminators: what is
+trained, and how.
+"""
 
 import bisect
 import functools
@@ -22,14 +24,17 @@ from specfreq.models.dcgan import Discriminator, Generator, draw
 from specfreq.train.checkpoints import Checkpoints
 from specfreq.train.state import Diverged
 
-VERSION = 1  # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+# of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
+VERSION = 1
 SETTLING = 100  # batches of latents that the statistics of averaged generators are means over
 Parts = Literal["image", "bands", "together", "flow"]
 Row = dict[str, float]
 
 
 class Recipe(Refusing):
-    """One training of generators: of what, and how. Everything that changes the result is here. Frozen, validated."""
+    """One training of generators: of what, and how. Everything that changes the result is here. Frozen,
+    validated.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -90,7 +95,9 @@ class Recipe(Refusing):
 
 
 def version(recipe: Recipe) -> int:
-    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own since."""
+    """`VERSION` for this recipe. One more with an average, whose weights have batch statistics of their own
+    since.
+    """
     return VERSION + bool(recipe.ema)
 
 
@@ -104,7 +111,9 @@ class Pair(nn.Module):
 
 
 def networks(recipe: Recipe, channels: int, side: int) -> nn.ModuleList:
-    """The pairs of a recipe for images (channels, side, side), each with weights of its own, drawn from the seed alone."""
+    """The pairs of a recipe for images (channels, side, side), each with weights of its own, drawn from the
+    seed alone.
+    """
     width = matched(recipe, channels, side)
     count, deep = layout(recipe, channels)
     with torch.random.fork_rng(
@@ -124,7 +133,9 @@ def layout(recipe: Recipe, channels: int) -> tuple[int, int]:
 
 
 def matched(recipe: Recipe, channels: int, side: int) -> int:
-    """The width of a recipe's networks: that which needs most nearly the multiply-adds of whole images at `recipe.width`."""
+    """The width of a recipe's networks: that which needs most nearly the multiply-adds of whole images at
+    `recipe.width`.
+    """
     count, deep = layout(recipe, channels)
     goal = cost(recipe.latent, channels, recipe.width, side)
     if (count, deep) == (1, channels):
@@ -139,7 +150,9 @@ def matched(recipe: Recipe, channels: int, side: int) -> int:
 
 @functools.lru_cache(maxsize=1000)
 def cost(latent: int, channels: int, width: int, side: int) -> float:
-    """Multiply-adds for each image of one training step of a pair, forwards and backwards, as torch counts them."""
+    """Multiply-adds for each image of one training step of a pair, forwards and backwards, as torch counts
+    them.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -151,7 +164,9 @@ def cost(latent: int, channels: int, width: int, side: int) -> float:
 
 
 def _judge(pairs: Sequence[nn.Module], latent: Tensor, real: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """What generators make of a latent, and the discriminators' losses, summed: -log D(real) - log(1 - D(made))."""
+    """What generators make of a latent, and the discriminators' losses, summed: -log D(real) - log(1 -
+    D(made)).
+    """
     made = [pair.generator(latent) for pair in pairs]
     losses = []
     for pair, x, y in zip(pairs, real, made, strict=True):
@@ -189,8 +204,10 @@ def fit(
     .. math:: L_D = -\log D(x) - \log(1 - D(G(z))), \quad L_G = -\log D(G(z)), \quad z \sim \mathcal{N}(0, 1)
 
     Args:
-        pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the same step.
-        average: generators like those of the pairs; they take the exponential average of their weights, see `settle`.
+        pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the
+            same step.
+        average: generators like those of the pairs; they take the exponential average of their weights, see
+            `settle`.
         parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
         checkpoints: where to keep the state and to resume from, to the same bits.
         progress: bar with rate and remaining time; None shows it on terminals only.
@@ -275,7 +292,9 @@ def settle(average: nn.ModuleList, recipe: Recipe) -> None:
 
 
 def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
-    """Parts (P, B, C, H, W), some images mirrored, as each pair sees them: one part each, or all as channels of one."""
+    """Parts (P, B, C, H, W), some images mirrored, as each pair sees them: one part each, or all as channels
+    of one.
+    """
     parts = torch.where(mirrored[:, None, None, None], parts.flip(-1), parts)
     return list(parts) if pairs == len(parts) else [parts.transpose(0, 1).flatten(1, 2)]
 
@@ -323,7 +342,9 @@ class _State:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """average <- decay average + (1 - decay) weights; at first the decay is less, for the first weights know nothing."""
+        """average <- decay average + (1 - decay) weights; at first the decay is less, for the first weights
+        know nothing.
+        """
         decay = min(self.recipe.ema, self.taken / (9 + self.taken))
         torch._foreach_lerp_(self.kept, self.live, 1 - decay)
         for kept, live in self.statistics:
