@@ -99,11 +99,13 @@ def run() -> None:
     rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
 
     print(
-        f"\nAugmenting {BATCH} images of 3x32x32 as bare transforms, draws and checks included, float32; {ROUNDS} rounds."
+        f"\nAugmenting {BATCH} images of 3x32x32 as bare transforms, draws and checks included, float32; "
+        f"{ROUNDS} rounds."
     )
     speed = BATCH / statistics.median(times[ORIGINAL] for times in rounds)
     print(
-        f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images a second."
+        f"APR-S of the original, picture by picture, Pillow {PIL.__version__} and NumPy: {speed:.0f} images "
+        "a second."
     )
     print("As many times as fast, median (quartiles):")
     for name in list(calls)[2:]:
@@ -111,7 +113,8 @@ def run() -> None:
         goal = f"  target >= {AT_LEAST}" if name == "apr-s" else ""
         print(f"  {name:40}{times.median:7.1f} ({times.lower:.1f} .. {times.upper:.1f}){goal}")
     print(
-        "APR-P of the original, full complex transforms of the batch; as many times as fast, checks and draws included:"
+        "APR-P of the original, full complex transforms of the batch; as many times as fast, checks and "
+        "draws included:"
     )
     for name in ("apr-p:channels=1", "apr-p"):
         times = spread([each[PAIRED] / each[name] for each in rounds])

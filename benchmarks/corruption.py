@@ -127,7 +127,8 @@ def seconds(call: Callable) -> float:
 def run() -> None:
     images = data.load("photos", "test", COUNT).images
     pictures, x, whole = list(images.permute(0, 2, 3, 1).contiguous().numpy()), images / 255, 0.0
-    versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}, scikit-image {skimage.__version__}, Pillow {PIL.__version__}"
+    versions = f"NumPy {np.__version__}, SciPy {scipy.__version__}, "
+    versions += f"scikit-image {skimage.__version__}, Pillow {PIL.__version__}"
     try:
         versions += (
             f", imagecorruptions {metadata.version('imagecorruptions')} (for {', '.join(LEFT_TO_PACKAGE)})"
@@ -136,7 +137,8 @@ def run() -> None:
         versions += f"; imagecorruptions is not installed, so {', '.join(LEFT_TO_PACKAGE)} have no peer"
     np.random.seed(0)
     print(
-        f"\nCorrupting {COUNT} images of 3x32x32, medians of {ROUNDS} rounds. Peers, picture by picture: {versions}."
+        f"\nCorrupting {COUNT} images of 3x32x32, medians of {ROUNDS} rounds. Peers, picture by picture: "
+        f"{versions}."
     )
     print("                        images a second, severities 1 to 5           as many times as fast at 3")
     for name in names():
@@ -157,5 +159,6 @@ def run() -> None:
             ratio = "       -"
         print(f"  {name:18}{rates}{ratio}")
     print(
-        f"All {5 * len(names())} sets of {SET} images: {whole * SET:.0f} s, on {torch.get_num_threads()} thread."
+        f"All {5 * len(names())} sets of {SET} images: {whole * SET:.0f} s, on {torch.get_num_threads()} "
+        "thread."
     )

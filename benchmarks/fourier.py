@@ -70,5 +70,6 @@ def run() -> None:
         print(f"  {name:37}{times.median:7.2f} ({times.lower:.2f} .. {times.upper:.2f}){goal}")
     for name, goal in AT_LEAST.items():
         print(
-            f"  {OURS_3D} is {measured[name].median / measured[OURS_3D].median:.1f} x as fast as {name}; target >= {goal}"
+            f"  {OURS_3D} is {measured[name].median / measured[OURS_3D].median:.1f} x as fast as {name}; "
+            f"target >= {goal}"
         )

@@ -126,7 +126,8 @@ def compare(name: str) -> None:
     )  # for a whole map of one image
     outside = (theirs[:, 0] - theirs[:, 1]) / (ours[:, 0] - ours[:, 1])
     print(
-        f"\nFourier heat map of {name}, {IMAGES} images of 3x32x32, float32; {ROUNDS} rounds, median (quartiles):"
+        f"\nFourier heat map of {name}, {IMAGES} images of 3x32x32, float32; {ROUNDS} rounds, median "
+        "(quartiles):"
     )
     for what, ratios, goal in (
         ("share of the time inside the network", ours[:, 1] / ours[:, 0], f"  target >= {SHARE}"),
@@ -152,7 +153,8 @@ def on_gpu() -> None:
     """On a GPU: the whole map of ResNet-18 over 10,000 images, bfloat16."""
     if not torch.cuda.is_available():
         print(
-            f"  The whole map of ResNet-18 over {ON_GPU:,} images is measured on a GPU; this machine has none."
+            f"  The whole map of ResNet-18 over {ON_GPU:,} images is measured on a GPU; this machine has "
+            "none."
         )
         return
     model, images, times = (

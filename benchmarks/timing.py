@@ -32,7 +32,8 @@ def machine() -> str:
         libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
         libc.mallopt(trim_threshold, 2**30)
         libc.mallopt(mmap_threshold, 2**25)  # the largest it takes
-    return f"{processor()}; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+    return f"{processor()}; {versions}"
 
 
 def processor() -> str:

@@ -149,7 +149,8 @@ def run() -> None:
     double = steps["bare loop, two views"]
     rows = []
     print(
-        f"\nTraining {MODEL} on batches of {BATCH} 3x32x32 images, float32; {ROUNDS} rounds of {STEPS} steps; {compilation}."
+        f"\nTraining {MODEL} on batches of {BATCH} 3x32x32 images, float32; {ROUNDS} rounds of {STEPS} "
+        f"steps; {compilation}."
     )
     print("Time of a step over that of a bare loop on as many views, median (quartiles):")
     for name, (_, most, views) in {BARE: (floor, None, 1), **contenders}.items():
@@ -201,8 +202,10 @@ def to_accuracy() -> None:
     }.items():
         shown = ", ".join(f"{v:.2f}" for v in values)
         print(
-            f"  ResNet-18 on CIFAR-10, {FAST['epochs']} epochs, {what}: median {np.median(values):.2f} of {TRIALS} trials ({shown})"
+            f"  ResNet-18 on CIFAR-10, {FAST['epochs']} epochs, {what}: median {np.median(values):.2f} of "
+            f"{TRIALS} trials ({shown})"
         )
     print(
-        f"  on {runs[0].provenance['device']}, torch {torch.__version__}; data loading and compilation apart; target 94 % in 60 s"
+        f"  on {runs[0].provenance['device']}, torch {torch.__version__}; data loading and compilation "
+        "apart; target 94 % in 60 s"
     )

@@ -217,10 +217,12 @@ def as_accurate(rows: Sequence[Measured], suboptimality: float) -> Measured | No
 
 def report(name: str, rows: Sequence[Measured]) -> None:
     print(
-        f"\nROF of {name}, weight {WEIGHT:g}: seconds of the processor, how far the worst image is above its minimum, how many"
+        f"\nROF of {name}, weight {WEIGHT:g}: seconds of the processor, how far the worst image is above its "
+        "minimum, how many"
     )
     print(
-        f"times as long as {OURS} takes to be at least as accurate: median (quartiles) of up to {ROUNDS} rounds; * the default."
+        f"times as long as {OURS} takes to be at least as accurate: median (quartiles) of up to {ROUNDS} "
+        "rounds; * the default."
     )
     for row in rows:
         times = ""
@@ -228,7 +230,8 @@ def report(name: str, rows: Sequence[Measured]) -> None:
             times = "{:8.2f} ({:.2f} .. {:.2f})".format(*ratio(row, floor))
         what = f"{row.solver} {row.version}{' *' * row.default}"
         print(
-            f"  {what:36}{row.setting:>14}{statistics.median(row.seconds):10.4f} s{row.suboptimality:10.1e}{times}"
+            f"  {what:36}{row.setting:>14}{statistics.median(row.seconds):10.4f} "
+            f"s{row.suboptimality:10.1e}{times}"
         )
 
 
@@ -260,7 +263,8 @@ def spectral(images: dict[str, Tensor]) -> list[dict[str, Any]]:
     at one error.
     """
     print(
-        f"\nSpectral TV, {BANDS} bands, float64; each step of the flow started anew (cold), or from the last (warm)."
+        f"\nSpectral TV, {BANDS} bands, float64; each step of the flow started anew (cold), or from the last "
+        "(warm)."
     )
     found = []
     for name, count in SPECTRAL.items():
@@ -286,12 +290,14 @@ def spectral(images: dict[str, Tensor]) -> list[dict[str, Any]]:
             }
             rows.append({**row, "iterations": steps, "error": error, **times._asdict()})
             print(
-                f"  {case} {start}, gap {tol:g}: {row['seconds']:.2f} s, {steps} iterations, Σ|φ - exact| / Σ|exact| {error:.1%}"
+                f"  {case} {start}, gap {tol:g}: {row['seconds']:.2f} s, {steps} iterations, Σ|φ - exact| / "
+                f"Σ|exact| {error:.1%}"
             )
         equal = next((row for row in rows[1:] if row["error"] <= rows[0]["error"]), None)
         shown = f"{equal['median']:.2f} at gap {equal['tol']:g}" if equal else "never as accurate"
         print(
-            f"  -> cold over warm: {rows[1]['median']:.2f} at the same gap, {shown} with the same error  target >= {WARM}"
+            f"  -> cold over warm: {rows[1]['median']:.2f} at the same gap, {shown} with the same error  "
+            f"target >= {WARM}"
         )
         found += rows
     return found
@@ -311,7 +317,8 @@ def on_gpu(images: dict[str, Tensor], least: dict[str, Tensor]) -> dict[str, lis
     seconds = [timed(partial(tv.denoise, planes, WEIGHT))[0] for _ in range(6)][1:]
     shown = ", ".join(f"{value:.2f}" for value in seconds)
     print(
-        f"  {PLANES:,} planes of 32x32, gap 1e-4: median {statistics.median(seconds):.2f} s ({shown})  target <= {SECONDS} s"
+        f"  {PLANES:,} planes of 32x32, gap 1e-4: median {statistics.median(seconds):.2f} s ({shown})  "
+        f"target <= {SECONDS} s"
     )
     return found
 

@@ -1,4 +1,5 @@
-"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of a length that adapts itself (APGD)."""
+"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of a length that adapts itself "
+"(APGD)."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -52,7 +53,7 @@ def pgd(
 ) -> Attacked:
     r"""Projected gradient descent, from a random start in the ball.
 
-    .. math:: x_{k+1} = \Pi(x_k + \alpha \operatorname{sign} \nabla L(x_k)), \qquad \alpha = 2.5\,\varepsilon/K
+    .. math:: x_{k+1} = \Pi(x_k + \alpha \operatorname{sign} \nabla L(x_k)), \quad \alpha = 2.5\,\varepsilon/K
 
     Args:
         model, images, labels, eps: see `fgsm`.

@@ -18,5 +18,6 @@ def unknown(kind: str, name: object, known: Iterable[str], where: str = "", hint
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
     return UserError(
-        f"unknown {kind} {str(name)!r}{f' for {where}' if where else ''}; {advice}{f' ({hint})' if hint else ''}"
+        f"unknown {kind} {str(name)!r}{f' for {where}' if where else ''}; "
+        f"{advice}{f' ({hint})' if hint else ''}"
     )

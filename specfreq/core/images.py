@@ -6,7 +6,10 @@ from torch import Tensor
 from specfreq.core.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_SCALED = "; scale before it, normalise after it, and give an augmentation before it that leaves [0, 1], such as apr-p, clip=1"
+_SCALED = (
+    "; scale before it, normalise after it, "
+    "and give an augmentation before it that leaves [0, 1], such as apr-p, clip=1"
+)
 
 
 def unit(images: Tensor) -> Tensor:

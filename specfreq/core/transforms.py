@@ -1,4 +1,5 @@
-"""Modules for pipelines of torchvision's transforms v2: what they take, what they refuse, how they are shown."""
+"""Modules for pipelines of torchvision's transforms v2: what they take, what they refuse, how they are "
+"shown."""
 
 import functools
 import inspect
@@ -67,7 +68,8 @@ class Transform(nn.Module):
             ]
             if targets:
                 raise UserError(
-                    f"{type(self).__name__} rotates, shears and shifts images, and {targets[0]} would no longer fit; "
+                    f"{type(self).__name__} rotates, shears and shifts images, and {targets[0]} would no "
+                    "longer fit; "
                     "take an augmentation that leaves pixels in place, such as apr-p, tv or afa"
                 )
         named = [i for i, x in enumerate(leaves) if isinstance(x, (tv.Image, tv.Video, Picture))]

@@ -89,7 +89,8 @@ def corrupt(
 ) -> Tensor:
     r"""Corrupt images as the recipe does, with randomness of each image's own.
 
-    .. math:: x' = \lfloor 255\, \operatorname{clip}(c(b / 255), 0, 1) \rfloor / 255, \qquad b = \operatorname{round}(255 x)
+    .. math:: x' = \lfloor 255\, \operatorname{clip}(c(b / 255), 0, 1) \rfloor / 255,
+        \qquad b = \operatorname{round}(255 x)
 
     What the generators do was kept, quirks included: bytes in, and bytes out that are cut, not rounded. The
     arithmetic is float64, and what rounding leaves 1e-4 or less below a whole level counts as that level; the

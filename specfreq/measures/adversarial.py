@@ -75,7 +75,8 @@ def adversarial(
 ) -> dict[str, Any]:
     r"""Accuracy on the worst images that attacks find within ε of each image, in every value, and in [0, 1].
 
-    .. math:: A(\varepsilon) = \tfrac{100}{N} \sum_i \bigl[\arg\max f(x) = y_i \text{ for all } x \text{ tried with }
+    .. math:: A(\varepsilon) = \tfrac{100}{N} \sum_i
+        \bigl[\arg\max f(x) = y_i \text{ for all } x \text{ tried with }
         \|x - x_i\|_\infty \le \varepsilon\bigr]
 
     An attack tries the images that are left by those before it. With apgd_steps=100, targets=9, queries=5000

@@ -143,7 +143,8 @@ def refuse(
     if source == "official":
         if (recipe, frost, seed) != (None, "computed", 0):
             raise UserError(
-                "corruption: recipe, frost and seed are of regenerated images; leave them out for the official ones"
+                "corruption: recipe, frost and seed are of regenerated images; leave them out for the "
+                "official ones"
             )
         for name, severity in itertools.product(_named(corruptions), severities):
             corrupted.source(images, name, severity)

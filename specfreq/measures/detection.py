@@ -246,7 +246,8 @@ def _fitted(
         raise UserError(f"mahalanobis needs the training images of {known.name}: {error}") from None
     if (training.shape, training.classes) != (known.shape, known.classes):
         raise UserError(
-            f"mahalanobis: training images of {known.name} have another shape or other classes than those measured"
+            f"mahalanobis: training images of {known.name} have another shape or other classes than those "
+            "measured"
         )
     training = answers.balanced(training, fitted_on)
     features = inference.evaluate(
@@ -256,7 +257,8 @@ def _fitted(
     _, labels = training.labels.unique(return_inverse=True)  # a small subset may lack classes
     if count - len(labels.unique()) < width:
         raise UserError(
-            f"mahalanobis: {count} training images are too few for a covariance of {width} features; raise fitted_on"
+            f"mahalanobis: {count} training images are too few for a covariance of {width} features; raise "
+            "fitted_on"
         )
     with _float64():
         return Mahalanobis(None).fit_features(features, labels)

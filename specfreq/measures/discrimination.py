@@ -74,7 +74,8 @@ def feature_discrimination(
     r"""How far the classes lie apart in the features of low-pass and of high-pass images, and the accuracy on
     those images.
 
-    .. math:: \operatorname{tr} S_B, \quad \operatorname{tr} S_W, \quad J = \operatorname{tr} S_B / \operatorname{tr} S_W
+    .. math:: \operatorname{tr} S_B, \quad \operatorname{tr} S_W, \quad
+        J = \operatorname{tr} S_B / \operatorname{tr} S_W
 
     of the features (see `Sums`) that the last linear layer sees, for the ideal low pass :math:`X_l^{(r)}(x)`,
     the high pass :math:`m + x - X_l^{(r)}(x)`, neither clipped, and x itself. The level m is that of

@@ -36,7 +36,8 @@ def fourier_heatmap(
     r"""Error as a function of the frequency of an added wave, in %.
 
     .. math::
-        E(k) = \tfrac{100}{N} \textstyle\sum_i \bigl[\arg\max f(\operatorname{clip}(x_i + v\, s_{ik} U_k, 0, 1)) \ne y_i\bigr],
+        E(k) = \tfrac{100}{N} \textstyle\sum_i
+        \bigl[\arg\max f(\operatorname{clip}(x_i + v\, s_{ik} U_k, 0, 1)) \ne y_i\bigr],
         \qquad U_k(n) \propto \cos\bigl(2\pi (k_y n_y / H + k_x n_x / W)\bigr), \quad \|U_k\|_2 = 1
 
     where the signs :math:`s_{ik} = \pm 1` are independent for each image, frequency and channel. :math:`U_k =
@@ -127,14 +128,16 @@ def _norm(norm: float | None, height: int, width: int) -> float:
     if (height, width) not in PUBLISHED:
         alike = round(math.sqrt(height * width) / 8, 2)
         raise UserError(
-            f"fourier-heatmap has a published norm for 32x32 (4.0) and 224x224 pixels (15.7), not for {height}x{width}; "
+            "fourier-heatmap has a published norm for 32x32 (4.0) and 224x224 pixels (15.7), not for "
+            f"{height}x{width}; "
             f"say one: fourier-heatmap:norm={alike:g} disturbs each pixel as much as 4.0 does at 32x32"
         )
     return PUBLISHED[height, width]
 
 
 def _chosen(size: int, step: int, extent: int | None, as_published: bool) -> Tensor:
-    """Which rows or columns of the shifted grid the map shows, int64; with each frequency its mirror image."""
+    """Which rows or columns of the shifted grid the map shows, int64; with each frequency its mirror "
+    "image."""
     k = torch.arange(size) - size // 2
     most = (size - 1) // 2 if as_published else size // 2
     return torch.nonzero((k % step == 0) & (k.abs() <= (most if extent is None else min(most, extent))))[:, 0]
@@ -148,7 +151,8 @@ def _signs(words: Tensor, places: Tensor, channels: int) -> Tensor:
 
 
 def _waves(places: Tensor, height: int, width: int) -> Tensor:
-    """U at these places of the shifted grid, float32 (K, 1, 1, H, W): cos(a + b) = cos a cos b - sin a sin b."""
+    """U at these places of the shifted grid, float32 (K, 1, 1, H, W): cos(a + b) = cos a cos b - sin a sin "
+    "b."""
     a, b = (
         2 * math.pi / n * (k[:, None] * torch.arange(n, device=k.device) % n).double()
         for k, n in ((places // width - height // 2, height), (places % width - width // 2, width))

@@ -141,7 +141,8 @@ def refuse(name: str, known: Images) -> None:
 def scrambled(images: Tensor, seed: int) -> Tensor:
     r"""Images with the amplitudes that they have and with phases of noise, clipped to [0, 1].
 
-    .. math:: x' = \mathcal{F}^{-1}\bigl(\mathcal{F}x \cdot e^{i \arg \mathcal{F}u}\bigr), \qquad u \text{ uniform on } (0, 1)
+    .. math:: x' = \mathcal{F}^{-1}\bigl(\mathcal{F}x \cdot e^{i \arg \mathcal{F}u}\bigr),
+        \qquad u \text{ uniform on } (0, 1)
 
     One u for all channels of an image, so that colours that go together still do; the mean stays.
 

@@ -199,7 +199,8 @@ def examples(
     a, d = (kept[donors] for donors in pairs(images.labels[kept], seed))
     if len(a) < count:
         raise UserError(
-            f"of {images.name}, {len(a)} pairs are of images that all the classifiers know, fewer than {count}"
+            f"of {images.name}, {len(a)} pairs are of images that all the classifiers know, fewer than "
+            f"{count}"
         )
     swaps = []
     for chosen in torch.randperm(len(a), generator=keyed(seed, "examples"))[:count].tolist():

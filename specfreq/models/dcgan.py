@@ -17,7 +17,8 @@ def stages(side: int) -> int:
     """
     if side not in (8, 16, 32, 64, 128):
         raise UserError(
-            f"DCGAN makes images of 8, 16, 32, 64 or 128 pixels, not {side}; take others, such as folder:PATH?size=64"
+            f"DCGAN makes images of 8, 16, 32, 64 or 128 pixels, not {side}; take others, such as "
+            "folder:PATH?size=64"
         )
     return side.bit_length() - 3
 

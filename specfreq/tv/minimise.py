@@ -178,7 +178,8 @@ def _engine(name: str, f: Tensor, algorithm: str) -> type:
     except Exception as error:  # not installed, or a broken installation
         if name != "auto":
             raise ValueError(
-                f"engine {name!r} needs {needs}, which cannot be imported here ({error}): engine='plain' does not"
+                f"engine {name!r} needs {needs}, which cannot be imported here ({error}): engine='plain' "
+                "does not"
             ) from None
         _warn(place, f"{needs} cannot be imported: {error}")
         return Plain
@@ -186,7 +187,8 @@ def _engine(name: str, f: Tensor, algorithm: str) -> type:
         if name == "auto":
             return Plain
         raise ValueError(
-            f"engine {name!r} takes up to {found.MOST} values at a time; got {tuple(f.shape[1:])}: take engine='plain'"
+            f"engine {name!r} takes up to {found.MOST} values at a time; got {tuple(f.shape[1:])}: take "
+            "engine='plain'"
         )
     return found
 

@@ -145,7 +145,8 @@ def prepared(
     start: Tensor | None,
     engine: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (..., C, H, W), their weights (...) and the fields (..., C, 2, H, W) to start from, or an error."""
+    """Images (..., C, H, W), their weights (...) and the fields (..., C, 2, H, W) to start from, or an "
+    "error."""
     weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
     images = f if f.ndim > 2 else f[None]
     shape = (*images.shape[:-2], 2, *images.shape[-2:])
@@ -153,7 +154,8 @@ def prepared(
         start = f.new_zeros(shape)
     elif not isinstance(start, Tensor) or not start.is_floating_point():
         raise ValueError(
-            f"start must be dual fields, a tensor of floats; got {getattr(start, 'dtype', type(start).__name__)}"
+            "start must be dual fields, a tensor of floats; got "
+            f"{getattr(start, 'dtype', type(start).__name__)}"
         )
     elif start.numel() != math.prod(shape) or start.shape[-3:] != shape[-3:] or not start.isfinite().all():
         raise ValueError(f"start must be finite dual fields of shape {shape}; got {tuple(start.shape)}")
@@ -195,7 +197,8 @@ def check(
     weight = torch.as_tensor(weight, dtype=torch.float64) if not isinstance(weight, Tensor) else weight
     if weight.is_complex() or not (weight.isfinite() & (weight > 0)).all():
         raise ValueError(
-            f"weight must be positive and finite; got {weight.tolist() if weight.numel() < 10 else 'others as well'}"
+            "weight must be positive and finite; got "
+            f"{weight.tolist() if weight.numel() < 10 else 'others as well'}"
         )
     try:
         weight.expand(f.shape[:-3])
@@ -212,7 +215,8 @@ def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor, quirks:
         raise ValueError("as_published takes one or more images, and one weight for all")
     if isinstance(quirks, str) or not {*quirks} <= {*published.QUIRKS}:
         raise ValueError(
-            f"as_published must be True, False or some of {', '.join(published.QUIRKS)}, in a list; got {quirks!r}"
+            f"as_published must be True, False or some of {', '.join(published.QUIRKS)}, in a list; got "
+            f"{quirks!r}"
         )
     shape = (-1, *images.shape[-3:])
     weight, start = weight.flatten()[0].item(), start.reshape(-1, *start.shape[-4:])
@@ -296,7 +300,8 @@ def certified(
             f"{n}: {gap.flatten()[n]:.1e}" for n in (~(gap.flatten() <= tol)).nonzero().flatten()[:5].tolist()
         ]
         raise ValueError(
-            f"tol={tol:g} is beyond {images.dtype} for these images: rounding stops the gap of image {', of image '.join(worst)}; "
+            f"tol={tol:g} is beyond {images.dtype} for these images: rounding stops the gap of image "
+            f"{', of image '.join(worst)}; "
             "take a larger tol, or float64"
         )
     return image, dual, gap, iterations

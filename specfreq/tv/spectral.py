@@ -94,7 +94,8 @@ def transform(f: Tensor, bands: int, dt: float = STEP, tol: float = 1e-4, **opti
     r"""The spectral total variation transform: what of an image disappears at which time of the total
     variation flow.
 
-    .. math:: \phi_n = n (u_{n-1} - 2 u_n + u_{n+1}), \quad f = \sum_{n=1}^{N} \phi_n + r, \quad r = (N + 1) u_N - N u_{N+1}
+    .. math:: \phi_n = n (u_{n-1} - 2 u_n + u_{n+1}), \quad f = \sum_{n=1}^{N} \phi_n + r,
+        \quad r = (N + 1) u_N - N u_{N+1}
 
     the discrete form of φ(t) = t u_tt dt at t = n dt. A disc of radius R and height h in an N x N image is
     one peak at t = h / (P/A + P/(N² - A)), P = 2πR, A = πR².
@@ -145,7 +146,8 @@ def combine(parts: Transform, gain: Tensor | Callable[[Tensor], Tensor], residua
     gain = torch.as_tensor(gain).to(parts.phi)
     if gain.ndim == 0 or len(gain) != bands or gain.ndim > parts.phi.ndim:
         raise ValueError(
-            f"need a gain for each of the {bands} bands, (bands,) or (bands, ...); got shape {tuple(gain.shape)}"
+            f"need a gain for each of the {bands} bands, (bands,) or (bands, ...); got shape "
+            f"{tuple(gain.shape)}"
         )
     return (gain.reshape(*gain.shape, *[1] * (parts.phi.ndim - gain.ndim)) * parts.phi).sum(
         0
@@ -175,7 +177,8 @@ def band_stop(parts: Transform, first: int, last: int) -> Tensor:
 
 
 def amplify(parts: Transform, first: int, last: int, gain: float | Tensor) -> Tensor:
-    """The image with the bands `first` to `last` multiplied by `gain`: a number, or one for each image (...)."""
+    """The image with the bands `first` to `last` multiplied by `gain`: a number, or one for each image "
+    "(...)."""
     within = _within(parts, first, last)
     gain = torch.as_tensor(gain, dtype=torch.float64)
     return combine(parts, 1 + within.reshape(-1, *[1] * gain.ndim) * (gain - 1))
@@ -200,8 +203,10 @@ def _count(number: int, least: int, what: str, f: Tensor) -> None:
     needed, there = 2 * (number + 1) * f.numel() * f.element_size(), _memory(f.device)
     if needed > there:
         raise ValueError(
-            f"{what}={number} of images of shape {tuple(f.shape)} takes {needed / 2**30:.3g} GiB of memory, and {f.device} has "
-            f"{there / 2**30:.3g}: take fewer {what}, fewer images at a time, or `evolve`, which keeps one step"
+            f"{what}={number} of images of shape {tuple(f.shape)} takes {needed / 2**30:.3g} GiB of memory, "
+            f"and {f.device} has "
+            f"{there / 2**30:.3g}: take fewer {what}, fewer images at a time, or `evolve`, which keeps one "
+            "step"
         )
 
 

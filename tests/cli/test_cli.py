@@ -153,7 +153,8 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest(specfreq, root):
     assert specfreq("run", "study", "-p", "epohcs", "3") == (
         2,
         "",
-        "specfreq: unknown parameter 'epohcs' for study; did you mean 'epochs'? (specfreq run study --help lists all)\n",
+        "specfreq: unknown parameter 'epohcs' for study; did you mean 'epochs'? (specfreq run study --help "
+        "lists all)\n",
     )
 
 

@@ -193,7 +193,8 @@ def test_the_users_environment_does_not_leak_in(root, tmp_path, add_study, monke
     add_study(
         root,
         "study",
-        "import os\nprint('epochs_of_mine' in dir(), os.environ['MPLBACKEND'][:6], os.environ['SPECFREQ_RUNS'])",
+        "import os\nprint('epochs_of_mine' in dir(), os.environ['MPLBACKEND'][:6], "
+        "os.environ['SPECFREQ_RUNS'])",
     )
     out = execution.execute("study", tmp_path / "out.ipynb", root=root)
     assert text_of(out) == f"False module {tmp_path / 'here'}\n"

@@ -26,9 +26,11 @@ from specfreq.experiment import runs
 PARAMETERS = "seed: int = 0\nsigmas: list[float] = [2]\nname: str | None = None\nbroken: int = 2\nprofile: str = 'quick'"
 STUDY = (
     "import torch\nfrom myst_nb import glue\nfrom specfreq import records",
-    "noise = torch.randn(300, 300, generator=torch.Generator().manual_seed(seed))\nprint((noise @ noise).sum().item())",
+    "noise = torch.randn(300, 300, generator=torch.Generator().manual_seed(seed))\nprint((noise @ "
+    "noise).sum().item())",
     "if seed == broken:\n    raise ValueError('no luck')",
-    "glue('sum', seed + sum(sigmas), display=False)\nrecords.save('study', {'profile': profile, 'seed': seed})",
+    "glue('sum', seed + sum(sigmas), display=False)\nrecords.save('study', "
+    "{'profile': profile, 'seed': seed})",
 )
 
 
@@ -50,7 +52,8 @@ def root(tmp_path_factory, add_study):
 
 @pytest.fixture(scope="module")
 def swept(root):
-    """A sweep by two workers, one of whose three cells fails: its rows and what was said. Not to be changed."""
+    """A sweep by two workers, one of whose three cells fails: its rows and what was said. Not to be "
+    "changed."""
     said = []
     rows = sweep.sweep(
         "study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, workers=2, root=root, say=said.append
@@ -252,8 +255,10 @@ def test_a_lost_worker_costs_no_cell_and_leaves_no_kernel(tmp_path, add_study):
     """One cell kills its worker once, one does so always; a third, beside them, is none of their business."""
     code = (
         "import os, signal, time",
-        "mine = os.path.join(folder, str(cell))\nbefore = os.path.exists(mine)\nopen(mine, 'a').write(f'{os.getpid()}\\n')",
-        "if cell == 'always' or cell == 'once' and not before:\n    os.kill(os.getppid(), signal.SIGKILL)\n    while True: pass",
+        "mine = os.path.join(folder, str(cell))\nbefore = os.path.exists(mine)\nopen(mine, "
+        "'a').write(f'{os.getpid()}\\n')",
+        "if cell == 'always' or cell == 'once' and not before:\n    os.kill(os.getppid(), signal.SIGKILL)\n  "
+        "  while True: pass",
     )
     folder = tmp_path / "pids"
     folder.mkdir()

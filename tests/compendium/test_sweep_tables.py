@@ -31,8 +31,10 @@ def glued(tmp_path_factory, add_study):
     code = (
         "import numpy as np, pandas as pd\nimport matplotlib.pyplot as plt\nfrom myst_nb import glue",
         "glue('whole', 3, display=False)\nglue('shown', 0.1)\nglue('wide', np.float32(0.5), display=False)\n"
-        "glue('nothing', None, display=False)\nglue('wrong', float('nan'), display=False)\nglue('word', '1,5 ± 2', display=False)",
-        "glue('figure', plt.figure(), display=False)\nglue('frame', pd.DataFrame([1]))\nglue('list', [1], display=False)",
+        "glue('nothing', None, display=False)\nglue('wrong', float('nan'), display=False)\nglue('word', '1,5 "
+        "± 2', display=False)",
+        "glue('figure', plt.figure(), display=False)\nglue('frame', pd.DataFrame([1]))\nglue('list', [1], "
+        "display=False)",
     )
     add_study(root, "glues", *code)
     return sweep_tables.glued(execution.execute("glues", root / "out.ipynb", root=root, threads=1))

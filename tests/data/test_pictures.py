@@ -1,4 +1,5 @@
-"""Folders of pictures: layouts, splits, sizes, channels, boxes, and files that are not what they should be."""
+"""Folders of pictures: layouts, splits, sizes, channels, boxes, and files that are not what they should "
+"be."""
 
 import os
 import struct

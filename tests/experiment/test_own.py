@@ -98,7 +98,8 @@ def test_it_is_measured_with_its_weights_as_in_python(here, capsys):
         ("text", "returns str; it must return a torch.nn.Module"),
         (
             "few",
-            r"answers 2 images with \(2, 7\) values, not \(2, 10\): one logit for each of the 10 classes of digits",
+            r"answers 2 images with \(2, 7\) values, not \(2, 10\): one logit for each of the 10 classes of "
+            r"digits",
         ),
         ("colour", "cannot be asked about 1x8x8 images of digits: RuntimeError: "),
         ("Pair", "answers with tuple; it must answer with logits"),

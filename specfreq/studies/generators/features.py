@@ -93,12 +93,14 @@ def inception(path: Path | None = None, device: str | None = None) -> Network:
     path = path or data.root() / INCEPTION
     if not path.is_file():
         raise UserError(
-            f"{path} is missing; get it with `curl -L -o '{path}' {INCEPTION_URL}`, or judge by a network trained here"
+            f"{path} is missing; get it with `curl -L -o '{path}' {INCEPTION_URL}`, or judge by a network "
+            "trained here"
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(INCEPTION[-12:-4]):
         raise UserError(
-            f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}; delete it and get it again"
+            f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}; delete it and get it "
+            "again"
         )
     return Network(
         "Inception-v3", digest[:16], _Inception(_extractor(path)).to(checked_device(device))
@@ -115,7 +117,8 @@ def _extractor(path: Path) -> nn.Module:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle raises what it likes
         raise UserError(
-            f"{path} holds more than tensors, or is damaged ({type(error).__name__}); delete it and get it again"
+            f"{path} holds more than tensors, or is damaged ({type(error).__name__}); delete it and get it "
+            "again"
         ) from None
     copy = io.BytesIO()
     torch.save(weights, copy)

@@ -76,7 +76,8 @@ def kid(real: Tensor, made: Tensor, blocks: int = 10) -> tuple[float, float | No
     size = min(len(real), len(made)) // blocks
     if size < 2:
         raise UserError(
-            f"KID over {blocks} blocks needs {2 * blocks} images or more of each kind, not {len(real)} and {len(made)}"
+            f"KID over {blocks} blocks needs {2 * blocks} images or more of each kind, not {len(real)} and "
+            f"{len(made)}"
         )
     sets = [f.double()[torch.randperm(len(f), generator=keyed("kid", len(f)))] for f in (real, made)]
     with warnings.catch_warnings():
@@ -352,7 +353,8 @@ def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[s
 
 
 def told(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What `identity` found, as lines of a table, with digits enough to see a difference if there were one."""
+    """What `identity` found, as lines of a table, with digits enough to see a difference if there were "
+    "one."""
     lines: dict[str, dict[str, str]] = {}
     for row in found:
         line = lines.setdefault(row["arm"], {"generators": row["arm"]})

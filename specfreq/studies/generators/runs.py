@@ -128,7 +128,8 @@ def between(first: Tensor, last: Tensor, steps: int) -> Tensor:
     r"""Latents (N, steps, latent) from one to another (N, latent) each, on the arc where normal latents are
     as likely all along.
 
-    .. math:: z_t = \frac{\sin((1 - t) \omega)}{\sin \omega} z_0 + \frac{\sin(t \omega)}{\sin \omega} z_1, \quad
+    .. math:: z_t = \frac{\sin((1 - t) \omega)}{\sin \omega} z_0
+        + \frac{\sin(t \omega)}{\sin \omega} z_1, \quad
         \cos \omega = \frac{z_0 \cdot z_1}{|z_0| |z_1|}
     """
     angle = (

@@ -47,8 +47,10 @@ class Recipe(Refusing):
     grey: bool = Field(True, description="images without their colours, as in the dissertation")
     parts: Parts = Field(
         "image",
-        description="image: one generator of whole images; bands: one for each band and one for the residual, on a shared latent; "
-        "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as the dissertation",
+        description="image: one generator of whole images; bands: one for each band and one for the residual, "
+        "on a shared latent; "
+        "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as "
+        "the dissertation",
     )
     bands: int = Field(
         3, ge=1, le=100, description="bands of total variation beside the residual; steps of the flow"
@@ -80,7 +82,8 @@ class Recipe(Refusing):
         return normal_form(value)
 
     def effective(self) -> dict[str, Any]:
-        """What is not as by default, of all that has an effect: trainings with equal ones are one training."""
+        """What is not as by default, of all that has an effect: trainings with equal ones are one "
+        "training."""
         idle = {"bands", "dt"} if self.parts == "image" else set()
         return self.model_dump(mode="json", exclude_defaults=True, exclude=idle)
 
@@ -236,7 +239,8 @@ def fit(
         if not losses.isfinite().all():
             step = int((~losses.isfinite().all(1)).nonzero()[0])
             raise Diverged(
-                f"a loss is not finite in epoch {epoch + 1}, step {step + 1} of {steps}, at lr {recipe.lr:.3g}; lower lr"
+                f"a loss is not finite in epoch {epoch + 1}, step {step + 1} of {steps}, at lr "
+                f"{recipe.lr:.3g}; lower lr"
             )
         return losses
 
