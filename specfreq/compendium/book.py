@@ -142,7 +142,7 @@ def _run_studies(
     profile: str, root: Path, timeout: int | None, say: Callable[[str], None]
 ) -> dict[str, Path]:
     """Executed notebooks by study, from earlier builds where nothing changed; the others run side by side."""
-    outputs = places(profile, root, say)
+    outputs = cached(profile, root, say)
     stale = [name for name, path in outputs.items() if not path.exists()]
     workers = max(1, min(len(outputs), joblib.cpu_count()))
     say(f"profile {profile}: {len(stale)} of {len(outputs)} studies to run, {workers} at a time")

@@ -91,16 +91,16 @@ def test_a_study_is_run_again_when_and_only_when_what_it_depends_on_has_changed(
     (root / "book" / "claims.yaml").write_text("{}")
 
     def changed(before, profile="quick"):
-        after = book.places(profile, root)
+        after = book.cached(profile, root)
         return [name for name in after if after[name] != before[name]]
 
-    start = book.places("quick", root)
+    start = book.cached("quick", root)
     (root / "book" / "introduction.md").write_text("# Another introduction\n")
     assert changed(start) == []
     assert changed(start, "laptop") == ["first"]  # only its parameters differ
     add_study(root, "second", "2", parameters="data: str = 'digits'")
     assert changed(start) == ["second"]
-    start = book.places("quick", root)
+    start = book.cached("quick", root)
     monkeypatch.setattr(book.data, "load", lambda name, split: SimpleNamespace(digest="other"))
     book._data_digest.cache_clear()
     assert changed(start) == ["second"]  # its data set holds other images
@@ -109,7 +109,7 @@ def test_a_study_is_run_again_when_and_only_when_what_it_depends_on_has_changed(
     assert changed(start) == []
     (root / "book" / "claims.yaml").write_text("{a: 1}")  # what the tables of any study may read
     assert changed(start) == ["first", "second"]
-    start = book.places("quick", root)
+    start = book.cached("quick", root)
     monkeypatch.setattr(
         book.importlib.metadata, "distributions", lambda: [SimpleNamespace(name="torch", version="0")]
     )
@@ -153,12 +153,12 @@ def test_hidden_and_foreign_notebooks_do_not_stop_the_book_and_those_of_its_cont
     (root / "notebooks" / "._first.ipynb").write_bytes(b"\0\5\x16\7")
     (root / "notebooks" / "Untitled.ipynb").write_text("")
     said = []
-    assert list(book.places("quick", root, said.append)) == ["first"]
+    assert list(book.cached("quick", root, said.append)) == ["first"]
     (line,) = said
     assert line.split()[:2] == ["Untitled", "skipped,"] and "cannot be read" in line
     (root / "notebooks" / "first.ipynb").write_text("")
     with pytest.raises(UserError, match=r"first\.ipynb cannot be read"):
-        book.places("quick", root, said.append)
+        book.cached("quick", root, said.append)
 
 
 def test_a_build_says_that_it_waits_for_another(copy):
@@ -187,7 +187,7 @@ def test_an_interrupted_build_ends_its_kernels_and_starts_no_others(root, add_st
     for name in ("first", "second", "third", "fourth"):
         add_study(root, name, code)
     build = f"with processes.interruptible():\n    book.build(root=Path({str(root)!r}))"
-    script = f"from pathlib import Path\nfrom specfreq import book, processes\n{build}"
+    script = f"from pathlib import Path\nfrom specfreq.compendium import book\nfrom specfreq.core import processes\n{build}"
     # also under `nohup make test &`
     heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-c", script]

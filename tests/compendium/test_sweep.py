@@ -25,7 +25,7 @@ from specfreq.experiment import runs
 
 PARAMETERS = "seed: int = 0\nsigmas: list[float] = [2]\nname: str | None = None\nbroken: int = 2\nprofile: str = 'quick'"
 STUDY = (
-    "import torch\nfrom myst_nb import glue\nfrom specfreq import records",
+    "import torch\nfrom myst_nb import glue\nfrom specfreq.evidence import records",
     "noise = torch.randn(300, 300, generator=torch.Generator().manual_seed(seed))\nprint((noise @ "
     "noise).sum().item())",
     "if seed == broken:\n    raise ValueError('no luck')",

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signa
 WORK = """
 import os, subprocess, sys, time
 from pathlib import Path
-from specfreq import processes
+from specfreq.core import processes
 def work(wait="time.sleep(600)"):
     command = processes.follower("timeit", "-n1", "-r1", "import os; os.system('sleep 600 & wait')")
     group = subprocess.Popen(command, start_new_session=True)

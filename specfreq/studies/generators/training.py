@@ -47,7 +47,7 @@ class Recipe(Refusing):
     grey: bool = Field(True, description="images without their colours, as in the dissertation")
     parts: Parts = Field(
         "image",
-        description="image: one generator of whole images; bands: one for each band and one for the residual, "
+        description="image: one generator of whole images; bands: one for each band, one for the residual, "
         "on a shared latent; "
         "together: one of all of them, judged by one discriminator; flow: one for each image of the flow, as "
         "the dissertation",
