@@ -21,8 +21,7 @@ PARAMETERS = (
 
 @pytest.fixture(scope="session")
 def add_study():
-    """Write notebooks/NAME.ipynb of a compendium: a question, a cell of parameters, and the given code "
-    "cells."""
+    """Write notebooks/NAME.ipynb of a compendium: a question, a cell of parameters, and the given code cells."""
 
     def add(root: Path, name: str, *code: str, parameters: str = PARAMETERS) -> Path:
         cells = [

@@ -1,5 +1,4 @@
-"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of a length that adapts itself "
-"(APGD)."""
+"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of a length that adapts itself (APGD)."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -1,5 +1,4 @@
-"""How well scores tell two sets apart, at every threshold: of images that a classifier knows, and of "
-"others."""
+"""How well scores tell two sets apart, at every threshold: of images that a classifier knows, and of others."""
 
 import math
 from collections.abc import Sequence

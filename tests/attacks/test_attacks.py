@@ -104,8 +104,7 @@ def test_what_is_found_is_inside_the_ball_and_the_box_and_as_wrong_as_said(curve
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_image_is_attacked_alike_in_any_company(curved, name):
-    """In float64, where rounding does not decide; the others are easier, harder, and elsewhere in the "
-    "batch."""
+    """In float64, where rounding does not decide; the others are easier, harder, and elsewhere in the batch."""
     net, x, y, seeds = curved
     net, x = net.double(), x.double()
     together = EVERY[name](net, x, y, EPS, seeds)
@@ -268,8 +267,7 @@ def test_auto_pgd_goes_where_the_papers_algorithm_goes():
 
 
 def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
-    """In the middle of the box all that is ever shown is a corner; the first has stripes from top to "
-    "bottom."""
+    """In the middle of the box all that is ever shown is a corner; the first has stripes from top to bottom."""
     shown, weight = (
         [],
         torch.randn(3, 10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64),

@@ -158,8 +158,7 @@ def test_pairs_can_be_cut_off(images):
 
 @pytest.mark.parametrize("channels", [False, True])
 def test_pairs_can_be_normalised_first(images, channels):
-    """NumPy's transforms of (x - mean) / std, as the original's ImageNet program sees images, brought "
-    "back."""
+    """NumPy's transforms of (x - mean) / std, as the original's ImageNet program sees images, brought back."""
     x = (
         torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320
     )  # no frequency is empty

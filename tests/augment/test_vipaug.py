@@ -79,8 +79,7 @@ def test_of_equal_amplitudes_the_first_is_vital_whatever_rounding_makes_of_them(
 
 
 def test_a_grey_picture_has_the_same_vital_bins_on_any_machine():
-    """Its colours have no amplitude at all in the 3-D transform; what rounding leaves there decides "
-    "nothing."""
+    """Its colours have no amplitude at all in the 3-D transform; what rounding leaves there decides nothing."""
     grey = torch.randint(0, 256, (4, 1, 12, 12), generator=generator()).expand(-1, 3, -1, -1)
     amplitude, phase, equal = _polar(grey, (-3, -2, -1))
     mask = vital(amplitude, None, equal)
@@ -108,8 +107,7 @@ def test_without_noise_and_fractals_it_is_apr(images):
 
 @pytest.mark.parametrize("channels", [False, True])
 def test_noise_has_one_variance_at_vital_frequencies_and_another_elsewhere(images, channels):
-    """The formula in NumPy with the same numbers; the imaginary part is dropped, as the program's cast "
-    "does."""
+    """The formula in NumPy with the same numbers; the imaginary part is dropped, as the program's cast does."""
     single, dims = (
         VIPSingle(0, 0.04, 0.25, True, 3.0, channels, "none"),
         (-3, -2, -1) if channels else (-2, -1),

@@ -52,8 +52,7 @@ def root(tmp_path_factory, add_study):
 
 @pytest.fixture(scope="module")
 def swept(root):
-    """A sweep by two workers, one of whose three cells fails: its rows and what was said. Not to be "
-    "changed."""
+    """A sweep by two workers, one of whose three cells fails: its rows and what was said. Not to be changed."""
     said = []
     rows = sweep.sweep(
         "study", {"sigmas": ["[2,4]"], "seed": [0, 1, 2]}, workers=2, root=root, say=said.append

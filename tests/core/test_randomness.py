@@ -38,8 +38,7 @@ def test_seeds_are_frozen():
 
 
 def test_numbers_from_a_seed_are_splitmix64():
-    """The first outputs for the seed 1234567, as they are published with the algorithm; their upper 23 "
-    "bits."""
+    """The first outputs for the seed 1234567, as they are published with the algorithm; their upper 23 bits."""
     outputs = [
         6457827717110365317,
         3203168211198807973,

@@ -1,5 +1,4 @@
-"""Image sets: what they hold, how subsets are drawn, what the names mean, and the sets that need no "
-"download."""
+"""Image sets: what they hold, how subsets are drawn, what the names mean, and the sets that need no download."""
 
 import dataclasses
 import subprocess

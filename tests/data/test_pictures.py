@@ -1,5 +1,4 @@
-"""Folders of pictures: layouts, splits, sizes, channels, boxes, and files that are not what they should "
-"be."""
+"""Folders of pictures: layouts, splits, sizes, channels, boxes, and files that are not what they should be."""
 
 import os
 import struct

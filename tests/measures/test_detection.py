@@ -326,8 +326,7 @@ def test_grey_pictures_repeat_their_channel_and_colours_become_their_luma(place)
 
 
 def test_of_larger_pictures_the_middle_is_scaled_down(place):
-    """Blocks of 4x4 equal pixels: scaled down, each pixel is a block, but for the antialiasing of its "
-    "edges."""
+    """Blocks of 4x4 equal pixels: scaled down, each pixel is a block, but for the antialiasing of its edges."""
     small = torch.full((2, 3, 8, 8), 60, dtype=torch.uint8)
     small[:, :, :4] = 200
     large = F.pad(

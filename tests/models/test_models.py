@@ -75,8 +75,7 @@ def smallest(name):
 
 
 def cifar_resnet(n):
-    """Parameters of a ResNet-(6n+2), option A: convolutions, two for each normalised channel, linear "
-    "layer."""
+    """Parameters of a ResNet-(6n+2), option A: convolutions, two for each normalised channel, linear layer."""
     convolutions = 9 * (
         3 * 16 + 16 * 16 * 2 * n + 16 * 32 + 32 * 32 * (2 * n - 1) + 32 * 64 + 64 * 64 * (2 * n - 1)
     )
@@ -104,8 +103,7 @@ def preact(stem, widths, n):
 
 
 def densenet(n, k, width):
-    """Three blocks of n layers; k new channels from each, all of them normalised again by every later "
-    "layer."""
+    """Three blocks of n layers; k new channels from each, all of them normalised again by every later layer."""
     total = 9 * 3 * width
     for block in range(3):
         total += sum(9 * k * (width + i * k) + 2 * (width + i * k) for i in range(n))

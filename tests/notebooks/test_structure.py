@@ -97,8 +97,7 @@ def draws(cell: NotebookNode) -> bool:
 
 
 def figure(cell: NotebookNode) -> list[str]:
-    """A figure has a caption, a name to be referred to by, a description, and keeps its colours in the "
-    "dark."""
+    """A figure has a caption, a name to be referred to by, a description, and keeps its colours in the dark."""
     about = cell.metadata.get("mystnb", {})
     if not draws(cell):
         return ["describes a figure and draws none"] if "figure" in about else []

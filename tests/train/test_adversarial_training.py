@@ -115,8 +115,7 @@ def test_attacked_views_stay_in_their_balls_and_in_the_box(images):
 
 
 def test_an_attack_depends_on_the_image_and_not_on_its_batch(images):
-    """The images of the first small batch are the first of the large one; every view has a start of its "
-    "own."""
+    """The images of the first small batch are the first of the large one; every view has a start of its own."""
     begun, found = {}, {}
     for batch in (10, 30):
         model = Watched()

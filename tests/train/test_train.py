@@ -1,5 +1,4 @@
-"""The trainer: exact augmentation, keyed randomness, bit-exact repetition and resumption, and honest "
-"failure."""
+"""The trainer: exact augmentation, keyed randomness, bit-exact repetition and resumption, and honest failure."""
 
 import contextlib
 import os
@@ -111,8 +110,7 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("after", [(0, 1), (1, 3), (1, 6), (2, 5)])
 def test_an_interrupted_training_resumes_to_the_same_bits(images, tmp_path, after, variant):
-    """In the middle of an epoch as well as at its end; with donors from the whole set and masks of "
-    "dropout."""
+    """In the middle of an epoch as well as at its end; with donors from the whole set and masks of dropout."""
     recipe, mixed = RECIPE.model_copy(update=VARIANTS[variant]), APRPair()
     whole, resumed = Dropping(), Dropping()
     start = state(whole)

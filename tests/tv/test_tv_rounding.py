@@ -18,8 +18,7 @@ each_kind = pytest.mark.parametrize("channels", ["separate", "joint"])
 
 @pytest.fixture
 def stalls(monkeypatch):
-    """Leave the float32 images of weight 0.1 where they have a gap of some percent, as if it stalled "
-    "there."""
+    """Leave the float32 images of weight 0.1 where they have a gap of some percent, as if it stalled there."""
     run = rof.run
 
     def stalling(images, weight, start, tol, *others):
