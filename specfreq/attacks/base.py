@@ -56,7 +56,7 @@ def wrong(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def judged(logits: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Which answers are wrong (B,), and their losses in float64 (B,): infinite where one is NaN or infinite."""
+    """Which answers are wrong (B,), and their losses in float64 (B,), infinite where NaN or infinite."""
     logits = logits.double()
     broken = ~logits.isfinite().all(1)
     return wrong(logits, labels), loss(logits, labels).masked_fill(broken, torch.inf)

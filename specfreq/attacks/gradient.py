@@ -1,4 +1,4 @@
-"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of a length that adapts itself (APGD)."""
+"""Attacks that follow the gradient: one step (FGSM), many (PGD), many of adaptive length (APGD)."""
 
 from collections.abc import Iterator
 from typing import Literal

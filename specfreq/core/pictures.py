@@ -31,7 +31,7 @@ TURNS = {
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """A picture's file, opened by Pillow; whatever is wrong with it, now or while it is read, names the file."""
+    """A picture's file, opened by Pillow; what is wrong with it, now or while it is read, names the file."""
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for ever
             raise UserError(f"{file} is no regular file")

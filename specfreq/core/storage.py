@@ -156,7 +156,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any], about: str) -> Path:
-    """Write a JSON object with the SHA-256 of its content and of what it is about, as its entry ``sha256``."""
+    """Write a JSON object with, as ``sha256``, the SHA-256 of its content and of what it is about."""
     value = json.loads(json.dumps(value, allow_nan=False))  # as it will be read: keys are text, tuples lists
     return write_json(path, {**value, "sha256": _seal(value, about)})
 

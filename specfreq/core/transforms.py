@@ -1,4 +1,4 @@
-"""Modules for pipelines of torchvision's transforms v2: what they take, what they refuse, how they are shown."""
+"""Modules for pipelines of torchvision's transforms v2: what they take and refuse, how they are shown."""
 
 import functools
 import inspect

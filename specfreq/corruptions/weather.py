@@ -27,7 +27,7 @@ def snow(x: Tensor, snow: tuple[float, ...], draws: Draws) -> Tensor:
 
 
 def fog(x: Tensor, fog: tuple[float, float], draws: Draws) -> Tensor:
-    r""":math:`(x + a p)\, M / (M + a)`: a plasma p in [0, 1] of amount a, over an image with the maximum M."""
+    r""":math:`(x + a p)\, M / (M + a)`: a plasma p in [0, 1] of amount a, over an image of maximum M."""
     amount, decay = fog
     height, width = x.shape[-2:]
     largest = x.amax((1, 2, 3), keepdim=True)

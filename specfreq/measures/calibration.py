@@ -143,7 +143,7 @@ def _corrupted(
 
 
 class _Bins(NamedTuple):
-    """Number of images, accuracy and mean confidence of each bin, float64 (bins,); NaN where a bin is empty."""
+    """Number of images, accuracy and mean confidence of each bin, float64 (bins,); NaN for an empty one."""
 
     count: Tensor
     accuracy: Tensor

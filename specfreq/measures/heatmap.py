@@ -136,7 +136,7 @@ def _norm(norm: float | None, height: int, width: int) -> float:
 
 
 def _chosen(size: int, step: int, extent: int | None, as_published: bool) -> Tensor:
-    """Which rows or columns of the shifted grid the map shows, int64; with each frequency its mirror image."""
+    """Rows or columns of the shifted grid that the map shows, int64; with each frequency its mirror image."""
     k = torch.arange(size) - size // 2
     most = (size - 1) // 2 if as_published else size // 2
     return torch.nonzero((k % step == 0) & (k.abs() <= (most if extent is None else min(most, extent))))[:, 0]
@@ -150,7 +150,7 @@ def _signs(words: Tensor, places: Tensor, channels: int) -> Tensor:
 
 
 def _waves(places: Tensor, height: int, width: int) -> Tensor:
-    """U at these places of the shifted grid, float32 (K, 1, 1, H, W): cos(a + b) = cos a cos b - sin a sin b."""
+    """U at places of the shifted grid, float32 (K, 1, 1, H, W): cos(a + b) = cos a cos b - sin a sin b."""
     a, b = (
         2 * math.pi / n * (k[:, None] * torch.arange(n, device=k.device) % n).double()
         for k, n in ((places // width - height // 2, height), (places % width - width // 2, width))

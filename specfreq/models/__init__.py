@@ -14,7 +14,7 @@ __all__ = ["Classifier", "build", "check", "names", "normal_form"]
 
 
 def _network(place: str, *shape: Any) -> Deferred:
-    """A network by its class and what its constructor takes before classes and channels, which `build` gives."""
+    """A network by its class, and what its constructor takes before classes and channels."""
     return Deferred(f"specfreq.models.{place}", *shape, positional=2)
 
 

@@ -48,7 +48,7 @@ def normalisation(channels: int, norm: Norm) -> nn.Module:
 def stages(
     block: Callable[[int, int, int], nn.Module], inputs: int, widths: tuple[int, ...], depth: int
 ) -> nn.Sequential:
-    """For each width ``depth`` blocks (inputs, outputs, stride); each stage after the first halves the image."""
+    """For each width ``depth`` blocks (inputs, outputs, stride); each after the first halves the image."""
     blocks = []
     for stage, width in enumerate(widths):
         for i in range(depth):

@@ -65,7 +65,7 @@ def _projection(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module
 
 
 class ResNet(Network):
-    """A 3x3 stem, stages of blocks (each after the first halves the image), global average, one linear layer."""
+    """A 3x3 stem, stages of blocks (all but the first halve the image), global average, a linear layer."""
 
     def __init__(
         self,

@@ -111,7 +111,7 @@ def solvers(images: Tensor, weight: float, tol: float = 1e-4) -> dict[str, Tenso
 
 
 def energy(u: Tensor, f: Tensor, weight: float) -> Tensor:
-    r"""What is minimised, :math:`\mathrm{TV}(u) + |u - f|^2 / 2 w`, of images (..., C, H, W): (...), float64."""
+    r"""The energy :math:`\mathrm{TV}(u) + |u - f|^2 / 2 w`, of images (..., C, H, W): (...), float64."""
     return tv.total_variation(u) + (u.double() - f.double()).square().sum((-3, -2, -1)) / (2 * weight)
 
 

@@ -1,4 +1,4 @@
-"""Scales of pictures: spectral total variation of discs and image sets, its invariances, textures exchanged."""
+"""Scales of pictures: spectral total variation of discs and sets, its invariances, textures exchanged."""
 
 from collections.abc import Callable, Sequence
 from itertools import islice

@@ -34,7 +34,7 @@ class Chip(Plain):
         return _room(f)[3] <= cls.MOST
 
     def advance(self, lines: list[tuple], count: int) -> None:
-        """`count` iterations (see `steps`) with these step sizes, one line of them for each or one for all."""
+        """`count` iterations (see `steps`) with these step sizes, a line of them for each or one for all."""
         images = len(self.f)
         table = torch.stack([self._scalar(number).view(images) for line in lines for number in line])
         inside = 1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps

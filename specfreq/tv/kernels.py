@@ -215,7 +215,7 @@ def _total(values):
 
 @_compiled
 def _energies(image, f, v, p, u, weight, sums, width):
-    """TV(u) + |u - f|² / 2 weight; then the two parts of the gap, Σ |K u| - K u · p and |u - v|² / 2 weight."""
+    """TV(u) + |u - f|² / 2 weight; then the parts of the gap, Σ |K u| - K u · p and |u - v|² / 2 weight."""
     channels, pixels = f.shape
     scale, strip = 0.5 / weight, sums.shape[1]
     for part in range(3):

@@ -56,7 +56,7 @@ class Plain:
         return taken
 
     def advance(self, lines: list[tuple], count: int) -> None:
-        """`count` iterations (see `steps`) with these step sizes, one line of them for each or one for all."""
+        """`count` iterations (see `steps`) with these step sizes, a line of them for each or one for all."""
         inside = (
             1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps
         )  # keeps rounded vectors in the unit ball

@@ -145,7 +145,7 @@ def prepared(
     start: Tensor | None,
     engine: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (..., C, H, W), their weights (...) and the fields (..., C, 2, H, W) to start from, or an error."""
+    """Images (..., C, H, W), their weights (...) and fields (..., C, 2, H, W) to start from, or an error."""
     weight = check(f, weight, tol, channels=channels, algorithm=algorithm, engine=engine)
     images = f if f.ndim > 2 else f[None]
     shape = (*images.shape[:-2], 2, *images.shape[-2:])

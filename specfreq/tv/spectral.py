@@ -177,7 +177,7 @@ def band_stop(parts: Transform, first: int, last: int) -> Tensor:
 
 
 def amplify(parts: Transform, first: int, last: int, gain: float | Tensor) -> Tensor:
-    """The image with the bands `first` to `last` multiplied by `gain`: a number, or one for each image (...)."""
+    """The image with the bands `first` to `last` multiplied by `gain`, one number or one for each image."""
     within = _within(parts, first, last)
     gain = torch.as_tensor(gain, dtype=torch.float64)
     return combine(parts, 1 + within.reshape(-1, *[1] * gain.ndim) * (gain - 1))

@@ -83,5 +83,5 @@ def next_check(iteration):
 
 
 def stalled(gap, before):
-    """Whether the gap has all but stopped to fall while the iterations doubled: rounding is all that is left."""
+    """Whether the gap all but stopped falling while the iterations doubled: only rounding is left."""
     return gap > 0.9 * before

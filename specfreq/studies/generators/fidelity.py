@@ -353,7 +353,7 @@ def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[s
 
 
 def told(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What `identity` found, as lines of a table, with digits enough to see a difference if there were one."""
+    """What `identity` found, as lines of a table, with digits enough to see any difference."""
     lines: dict[str, dict[str, str]] = {}
     for row in found:
         line = lines.setdefault(row["arm"], {"generators": row["arm"]})

@@ -82,7 +82,7 @@ class Recipe(Refusing):
         return normal_form(value)
 
     def effective(self) -> dict[str, Any]:
-        """What is not as by default, of all that has an effect: trainings with equal ones are one training."""
+        """The settings with an effect that differ from the defaults: equal ones are one training."""
         idle = {"bands", "dt"} if self.parts == "image" else set()
         return self.model_dump(mode="json", exclude_defaults=True, exclude=idle)
 
