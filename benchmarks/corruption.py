@@ -143,9 +143,9 @@ def run() -> None:
     print("                        images a second, severities 1 to 5           as many times as fast at 3")
     for name in names():
         times = [
-            statistics.median(seconds(lambda s=s: corrupt(x, name, s)) for _ in range(ROUNDS))
+            statistics.median(seconds(lambda s=s, name=name: corrupt(x, name, s)) for _ in range(ROUNDS))
             for s in range(1, 6)
-        ]  # noqa: B023
+        ]
         whole += sum(times) / COUNT
         rates = " ".join(f"{COUNT / t:8.0f}" for t in times)
         if found := peer(name, 3):

@@ -211,7 +211,8 @@ def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tenso
     """
     _check(x)
     if window is not None:
-        x = x * taper(*x.shape[-2:], window).to(x)
+        height, width = x.shape[-2:]
+        x = x * taper(height, width, window).to(x)
     return fftshift(_unfold(_squared(_forward(x)), x.shape[-1]), dim=(-2, -1))
 
 

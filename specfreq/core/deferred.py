@@ -5,6 +5,7 @@ So names and types can be listed, explained and refused at once, without the sec
 """
 
 import ast
+import copy
 import functools
 import importlib
 import inspect
@@ -59,7 +60,7 @@ class Deferred:
     def __signature__(self) -> inspect.Signature:
         try:
             return inspect.Signature(
-                p.read() for p in self._named(_source(self.module).parameters(self.name))
+                [p.read() for p in self._named(_source(self.module).parameters(self.name))]
             )
         except Unreadable:
             return inspect.Signature(
@@ -105,10 +106,8 @@ class _Source:
 
     def _value(self, name: str, node: ast.stmt) -> Any:
         match node:
-            case ast.ImportFrom():
-                return _imported(
-                    node.module, next(a.name for a in node.names if (a.asname or a.name) == name)
-                )
+            case ast.ImportFrom(module=str(module)):
+                return _imported(module, next(a.name for a in node.names if (a.asname or a.name) == name))
             case ast.Import() if name in PLAIN:
                 return importlib.import_module(name)
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
@@ -121,7 +120,7 @@ class _Source:
         return eval(compile(ast.Expression(node), self._module, "eval"), self._names(node))
 
     def _function(self, node: ast.FunctionDef) -> Any:
-        bare = ast.parse(ast.unparse(node)).body[0]
+        bare = copy.deepcopy(node)
         bare.returns = None
         for argument in (a for a in ast.walk(bare) if isinstance(a, ast.arg)):
             argument.annotation = None
@@ -168,7 +167,7 @@ class _Source:
         stands in.
         """
         node = self._nodes.get(cls)
-        if isinstance(node, ast.ImportFrom) and _file(node.module):
+        if isinstance(node, ast.ImportFrom) and node.module and _file(node.module):
             return _source(node.module)._member(cls, name)
         if isinstance(node, ast.ClassDef):
             if found := _by_name(node.body).get(name):

@@ -37,16 +37,15 @@ def _opened(file: Path) -> Iterator[Image.Image]:
             raise UserError(f"{file} is no regular file")
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
-                raise UserError(
-                    f"{file} has pixels of type {image.mode}; save it with 8 bits a channel"
-                )  # else clipped
+                # it would be clipped
+                raise UserError(f"{file} has pixels of type {image.mode}; save it with 8 bits a channel")
             if image.mode not in GREY + COLOUR:
                 raise UserError(f"{file} has pixels of type {image.mode}; save it as RGB")
             yield image
     except UserError:
         raise
     except Image.DecompressionBombError as error:
-        most = 2 * Image.MAX_IMAGE_PIXELS
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise UserError(
             f"{file} has more than {most} pixels, against which Pillow guards; scale it down, "
             "or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"

@@ -173,10 +173,16 @@ def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Run ``module`` or ``module:function`` in a process of its own until it ends: its exit code, and all
     that it printed.
     """
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = follower(module, *arguments)
     with subprocess.Popen(
-        command, cwd=cwd, text=True, errors="replace", start_new_session=True, **pipes
+        command,
+        cwd=cwd,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         started(process.pid)
         try:

@@ -87,9 +87,10 @@ class Transform(nn.Module):
             return done
         from torchvision import tv_tensors
 
-        return tv_tensors.wrap(done, like=image) if isinstance(image, tv_tensors.TVTensor) else done
+        kept = isinstance(image, tv_tensors.TVTensor)
+        return tv_tensors.wrap(done, like=image) if kept else done  # pyright: ignore[reportCallIssue]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What `fit` has made has the shape that it has where it was saved."""
         for name, own in self._buffers.items():
             saved = state_dict.get(prefix + name)

@@ -136,7 +136,8 @@ def corrupt(
     chosen = recipe_for(*images.shape[-2:]) if recipe is None else RECIPES[recipe]
     constants, extra = chosen.constants[name][severity - 1], {}
     if name == "frost":
-        extra["pictures"] = frosts.load(frost, chosen.frost_scale, tuple(images.shape[-2:]), images.device)
+        height, width = images.shape[-2:]
+        extra["pictures"] = frosts.load(frost, chosen.frost_scale, (height, width), images.device)
     start = seed_of(seed, "corruption", name, severity)
     together = max(1, _VALUES[images.device.type == "cuda"] // images[0].numel())
     own = [None] * len(images) if keys is None else keys.to(images.device).split(together)

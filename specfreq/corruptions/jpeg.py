@@ -147,7 +147,8 @@ def _halved(planes: Tensor) -> Tensor:
     """Means of 2 x 2 pixels, halves down and up in turns; their columns are those of whole blocks."""
     width = planes.shape[-1]
     planes = F.pad(planes, (0, -width % (2 * SIDE), 0, planes.shape[-2] % 2), mode="replicate")
-    total = sum(planes[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
+    corners = [planes[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    total = torch.stack(corners).sum(0)
     bias = torch.arange(total.shape[-1], device=planes.device) % 2 + 1
     return (total + bias).mul_(0.25).floor_()
 

@@ -50,7 +50,7 @@ def zoom(size: int, factor: float) -> Tensor:
     """
     kept = math.ceil(size / factor)
     top = (size - kept) // 2
-    enlarged = ndimage.zoom(np.eye(kept), (factor, 1), order=1)
+    enlarged = np.asarray(ndimage.zoom(np.eye(kept), (factor, 1), order=1))
     cut = (len(enlarged) - size) // 2
     matrix = np.zeros((size, size))
     matrix[:, top : top + kept] = enlarged[cut : cut + size]
@@ -136,7 +136,8 @@ def motion(levels: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor
     angle = degrees.deg2rad()[:, None]
     x = (taps * angle.cos() - 0.5).ceil().long()[..., None] + torch.arange(width, device=levels.device)
     y = (taps * angle.sin() - 0.5).ceil().long()[..., None] + torch.arange(height, device=levels.device)
-    flat, total = levels.flatten(-2), 0
+    flat = levels.flatten(-2)
+    total = torch.zeros_like(flat)
     for i, weight in enumerate(weights):
         place = (y[:, i].clamp(0, height - 1) * width)[..., None] + x[:, i].clamp(0, width - 1)[:, None]
         total = total + weight * flat.gather(2, place.flatten(1)[:, None].expand_as(flat))

@@ -22,7 +22,7 @@ def snow(x: Tensor, snow: tuple[float, ...], draws: Draws) -> Tensor:
     noise = draws.normal(*x.shape[-2:]) * deviation + mean
     flakes = operators.separable(noise, lambda n: operators.zoom(n, zoom))
     flakes = operators.cut(255 * flakes.masked_fill(flakes < threshold, 0))[:, None]
-    flakes = operators.motion(flakes, radius, sigma, draws.uniform(low=-135, high=-45)) / 255
+    flakes = operators.motion(flakes, int(radius), sigma, draws.uniform(low=-135, high=-45)) / 255
     return mix * x + (1 - mix) * x.maximum(1.5 * luminance(x) + 0.5) + flakes + flakes.flip((-2, -1))
 
 

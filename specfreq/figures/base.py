@@ -8,7 +8,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib import rcParamsDefault
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 AMOUNT = "viridis"
 MARKERS = "osD^vP*X<>"
@@ -35,12 +37,11 @@ def styled(function):
 
     @functools.wraps(function)
     def draw(*args: Any, note: str = "", **kwargs: Any) -> Figure:
-        with plt.rc_context({**plt.rcParamsDefault, **_STYLE}):
+        with plt.rc_context({**rcParamsDefault, **_STYLE}):  # pyright: ignore[reportArgumentType]
             figure = function(*args, **kwargs)
             if note:
-                lines = textwrap.wrap(
-                    note, int(22 * figure.get_figwidth())
-                )  # a longer line would widen the picture
+                # a longer line would widen the picture
+                lines = textwrap.wrap(note, int(22 * figure.get_figwidth()))
                 foot = (0.11 + 0.11 * len(lines)) / figure.get_figheight()
                 figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
                 figure.text(
@@ -75,9 +76,7 @@ def lines_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def legend(figure: Figure, lines: Mapping[str, dict[str, Any]], **others: Any) -> None:
     """Above all panels: the line of each name, and grey lines of these styles for what is the same in all."""
-    handles = [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
-    handles += [
-        plt.Line2D([], [], color="#555555", lw=1, ls=style, label=name) for name, style in others.items()
-    ]
-    columns = 75 // (max((len(h.get_label()) for h in handles), default=0) + 7)
+    handles = [Line2D([], [], label=name, **line) for name, line in lines.items()]
+    handles += [Line2D([], [], color="#555555", lw=1, ls=style, label=name) for name, style in others.items()]
+    columns = 75 // (max((len(str(h.get_label())) for h in handles), default=0) + 7)
     figure.legend(handles=handles, loc="outside upper center", ncols=max(1, columns), fontsize=9)

@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from specfreq.figures.base import array, legend, lines_of, styled
 
@@ -35,8 +37,8 @@ def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             axis.plot(middle, _share(counts), drawstyle="steps-mid", markevery=(i % 6, 6), **lines[other])
         axis.set(title=name, ylabel="images (%)", ylim=(0, None))
     axes[-1, 0].set_xlabel("score (" + ", ".join(scores) + ")")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=own, alpha=0.45, lw=0, label="own images")]
-    handles += [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
+    handles = [Rectangle((0, 0), 1, 1, color=own, alpha=0.45, lw=0, label="own images")]
+    handles += [Line2D([], [], label=name, **line) for name, line in lines.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)
     return figure
 

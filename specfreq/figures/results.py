@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
 
@@ -49,7 +50,7 @@ def accuracies(
     axes[0, 0].set_yticks(range(len(arms)), arms)
     axes[-1, 0].set_xlabel(label)
     handles = [
-        plt.Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s)
+        Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s)
         for k, s in enumerate(series)
     ]
     if len(series) > 1:
@@ -175,9 +176,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set(xlabel="time of a step, over that of the bare loop", ylim=(len(rows) - 0.5, -0.6))
     axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axis.set_xlim(0, None)
-    handles = [plt.Line2D([], [], color=colour, marker="o", ms=5, lw=0, label="median, quartiles")]
-    handles.append(
-        plt.Line2D([], [], color=goal, marker="|", ms=11, mew=1.6, lw=0, label="aimed at, at most")
-    )
+    handles = [Line2D([], [], color=colour, marker="o", ms=5, lw=0, label="median, quartiles")]
+    handles.append(Line2D([], [], color=goal, marker="|", ms=11, mew=1.6, lw=0, label="aimed at, at most"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=9)
     return figure

@@ -81,8 +81,8 @@ def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
     """
     names = list(dict.fromkeys(name for swap in examples for name in swap.answers))
     lines, room = max(1, len(examples)), 0.075 * max(map(len, names)) if len(names) > 1 else 0
-    size = (4 * size + room + 0.2, lines * (size + 0.13 * len(names) + 0.2) + 0.3)
-    figure, axes = plt.subplots(lines, 4, squeeze=False, figsize=size)
+    width, height = 4 * size + room + 0.2, lines * (size + 0.13 * len(names) + 0.2) + 0.3
+    figure, axes = plt.subplots(lines, 4, squeeze=False, figsize=(width, height))
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, title in zip(axes[0], ("A", "B", "amplitude A\nphase B", "amplitude B\nphase A"), strict=True):

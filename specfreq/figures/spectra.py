@@ -49,6 +49,7 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
     height, width = power.shape[-2:]
     extent = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
     low, high = np.quantile(power, 0.001), power.max()
+    shown: Any = None
     for axis, name, image in zip(axes.flat, classes, power, strict=False):
         shown = axis.imshow(image, cmap=AMOUNT, vmin=low, vmax=high, extent=extent)
         axis.set_title(name)

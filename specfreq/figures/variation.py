@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from specfreq.figures.base import array, legend, lines_of, picture, styled
@@ -145,7 +146,7 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _label(axis: plt.Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None:
+def _label(axis: Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None:
     """Names and marks beside a logarithmic axis, in the order in which the lines end, as high as these or a
     bit off.
     """

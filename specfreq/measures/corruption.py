@@ -105,7 +105,7 @@ def corruption(
         views = [_view(name, severity, options) for name in names for severity in severities]
         wrong, *flat = _errors(model, clean, [lambda x: x, *views], precision, batch)
         error = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
-    means = dict(zip(names, (_mean(row) for row in error), strict=True))
+    means: dict[str, Any] = dict(zip(names, map(_mean, error), strict=True))
     of_imagenet = made == "ImageNet-C" or made.startswith("regenerated, imagenet-c")
     whole = of_imagenet and set(COMMON) <= set(names) and len(severities) == 5
     return {
@@ -204,5 +204,5 @@ def _official(
         return [[one(name, severity) for severity in severities] for name in names]
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[Any]) -> float | None:
     return sum(values) / len(values) if values else None

@@ -98,9 +98,7 @@ def out_of_distribution(
     sets = [others.find(name, known, size=size, seed=seed) for name in written_parts(other)]
     asked = _question(model, known, score, options, fitted_on, layer, precision, batch)
 
-    def scores(
-        given: Images | Tensor, about: Images | others.Other, view: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def scores(given: Images | Tensor, about: Any, view: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         def answer(x: Tensor) -> Tensor:
             logits, *more = asked.seen(view(x))
             return torch.cat([answers.fitting(logits, about), *more], 1)
@@ -229,7 +227,7 @@ def _moved(model: nn.Module, eps: float, temperature: float) -> Callable[[Tensor
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone()
             return model(x), model(
-                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)
+                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)  # pyright: ignore
             )
 
     return seen

@@ -49,6 +49,8 @@ class Sums:
         self.squares += features.square().sum((0, -1))
 
     def scatter(self) -> Scatter:
+        if self.sums is None:
+            raise ValueError("no features have been added")
         there = self.counts > 0
         counts, count = self.counts[there], self.counts.sum()
         means = self.sums[there] / counts.reshape(-1, *[1] * (self.sums.ndim - 1))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,8 @@ from specfreq.core.errors import UserError, unknown
 from specfreq.measures import inference
 from specfreq.measures.answers import Images
 
-Seen = Callable[
-    [Tensor], tuple[Tensor, Tensor]
-]  # images (B, C, H, W) in [0, 1] -> features (B, D), logits (B, classes)
+# images (B, C, H, W) in [0, 1] -> features (B, D), logits (B, classes)
+Seen = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> Seen:
@@ -32,17 +32,18 @@ def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> S
             something else than one row of numbers for each image.
     """
     head = getattr(getattr(model, "net", None), "head", None)
-    if layer is None and isinstance(head, nn.Module) and callable(getattr(model, "features", None)):
-        return lambda x: (z := model.features(x), head(z))
+    features = getattr(model, "features", None)
+    if layer is None and isinstance(head, nn.Module) and callable(features):
+        asked: Callable[[Tensor], Any] = features
+        return lambda x: (z := asked(x), head(z))
     named = dict(model.named_modules(remove_duplicate=False))  # one layer may go by several names
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linear: dict[str, nn.Module] = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     if layer is not None and layer not in named:
         raise unknown("layer", layer, linear, where=what, hint="linear layers of the network")
-    chosen = named[layer] if layer is not None else None
-    last: list[nn.Module] = []
+    found = [] if layer is None else [named[layer]]  # the last is the one
 
     def seen(x: Tensor) -> tuple[Tensor, Tensor]:
-        with _inputs(chosen) as given:
+        with _inputs(found[-1]) as given:
             logits = model(x)
         if not given:
             raise UserError(f"{what}: layer={layer} does not run; the linear layers are {_list(linear)}")
@@ -50,15 +51,17 @@ def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> S
 
     def find(x: Tensor) -> Tensor:
         outputs: dict[nn.Module, Tensor] = {}
-        handles = [
-            m.register_forward_hook(lambda m, _, out: outputs.update({m: out})) for m in linear.values()
-        ]
+
+        def keep(module: nn.Module, _: Any, out: Any) -> None:
+            outputs[module] = out
+
+        handles = [module.register_forward_hook(keep) for module in linear.values()]
         try:
             logits = model(x)
         finally:
             for handle in handles:
                 handle.remove()
-        last.extend(
+        found.extend(
             m
             for m, out in outputs.items()
             if out.shape == logits.shape and torch.equal(out.to(logits), logits)
@@ -68,14 +71,14 @@ def watched(model: nn.Module, images: Images, layer: str | None, what: str) -> S
     def ask(answer: Callable[[Tensor], Tensor]) -> Tensor:
         return inference.evaluate(model, images.subset(min(2, len(images))), answer)
 
-    if chosen is None:
+    if layer is None:
         ask(find)
-        if not last:
+        if not found:
             hint = f"write layer=NAME for one of {_list(linear)}" if linear else "it has no linear layer"
             raise UserError(
                 f"{what} needs the linear layer that gives the logits, and none of this network does; {hint}"
             )
-        chosen, layer = last[-1], next(name for name, module in linear.items() if module is last[-1])
+        layer = next(name for name, module in linear.items() if module is found[-1])
     features = ask(lambda x: seen(x)[0])
     if features.ndim != 2:
         shape = "x".join(map(str, features.shape[1:]))

@@ -221,11 +221,11 @@ class _Donors(NamedTuple):
     """Images by index, in a set or of another that is brought to its shape."""
 
     given: Images | Tensor
-    index: Tensor
+    places: Tensor
     view: Callable[[Tensor], Tensor] = lambda x: x
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        parts = self.index.split(size)
+        parts = self.places.split(size)
         if isinstance(self.given, Stream):
             return self.given.batches(parts)
         pixels = self.given.images if isinstance(self.given, ImageSet) else self.given
@@ -276,8 +276,8 @@ class _Asked(NamedTuple):
 
     def mixed(self, amplitude_of: _Donors, phase_of: _Donors) -> _Answers:
         """What it says of the mixtures of as many pairs."""
-        if not len(phase_of.index):
-            return _Answers(phase_of.index, torch.empty(0))
+        if not len(phase_of.places):
+            return _Answers(phase_of.places, torch.empty(0))
         device = devices.device_of(self.model)
         parts = zip(amplitude_of.batches(self.batch), phase_of.batches(self.batch), strict=True)
 
@@ -287,7 +287,7 @@ class _Asked(NamedTuple):
             mixture = fourier.recombine(a, d, channels=self.channels)
             return mixture.clamp(0, 1) if self.clip else mixture
 
-        return self._answers(torch.arange(len(phase_of.index)), view)
+        return self._answers(torch.arange(len(phase_of.places)), view)
 
 
 def _ranks(keys: Tensor, labels: Tensor) -> Tensor:

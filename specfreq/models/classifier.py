@@ -12,6 +12,9 @@ class Classifier(nn.Module):
         filter: applied first; None for images that are filtered already.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, filter: nn.Module | None = None):
         super().__init__()
         self.net, self.filter = net, filter
@@ -23,7 +26,7 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the network's linear layer sees: images (N, C, H, W) in [0, 1] -> (N, D)."""
-        return self.net.features(self._seen(images))
+        return self.net.features(self._seen(images))  # pyright: ignore[reportCallIssue]
 
     def _seen(self, images: Tensor) -> Tensor:
         if self.filter is not None:

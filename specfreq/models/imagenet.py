@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from specfreq.models.layers import Network
 
 # name -> (first convolution, last layer, fan that torchvision scales the first convolution's weights by)
-_PARTS = {"resnet50": ("conv1", "fc", "fan_out"), "densenet121": ("features.conv0", "classifier", "fan_in")}
+_PARTS: dict[str, tuple[str, str, Literal["fan_in", "fan_out"]]] = {
+    "resnet50": ("conv1", "fc", "fan_out"),
+    "densenet121": ("features.conv0", "classifier", "fan_in"),
+}
 
 
 class Torchvision(Network):

@@ -58,18 +58,20 @@ class Scales(NamedTuple):
 def summarise(images: ImageSet, bands: int, dt: float, tol: float = 1e-4) -> Scales:
     """Spectra of all images, class by class, and what the bands are to a Fourier transform."""
     classes = torch.zeros(len(images.classes), bands, dtype=torch.float64)
-    fine, power = [], 0.0
+    fine, powers = [], []
     for pictures, labels in zip(images.images.split(AT_ONCE), images.labels.split(AT_ONCE), strict=True):
         parts = tv.transform(pictures.float() / 255, bands, dt, tol)
         spectrum = parts.spectrum.T.double() / pictures[0].numel()
         classes.index_add_(0, labels, spectrum)
         fine.append(spectrum[:, :2].sum(1) / spectrum.sum(1).clamp_min(1e-12))
         each = torch.cat([parts.phi, parts.residual[None]]).double().mean(2, keepdim=True)
-        power = power + fourier.power_spectrum(each, None).sum((1, 2))
+        powers.append(fourier.power_spectrum(each, None).sum((1, 2)))
     counts = torch.bincount(images.labels, minlength=len(images.classes)).clamp_min(1)
     spectra = dict(zip(images.classes, classes / counts[:, None], strict=True))
     times = dt * torch.arange(1, bands + 1, dtype=torch.float64)
-    return Scales(times, spectra, torch.cat(fine), fourier.radial_profile(power / len(images)))
+    return Scales(
+        times, spectra, torch.cat(fine), fourier.radial_profile(sum(powers[1:], powers[0]) / len(images))
+    )
 
 
 def exchange(pictures: Tensor, cut: int, bands: int, dt: float) -> Tensor:
@@ -154,7 +156,8 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
         framed = functional.pad(images, (width + x, width - x, height + y, height - y), value=0.5)
         window = slice(height + y, 2 * height + y), slice(width + x, 2 * width + x)
         inside.append([t[..., window[0], window[1]] for t in both(framed)])
-    return [*out, departure("moved", "far from the border", *reversed(inside), mean)]
+    here, moved = inside
+    return [*out, departure("moved", "far from the border", moved, here, mean)]
 
 
 def starts(images: Tensor, steps: int, dt: float, tol: float = 1e-4) -> dict[str, Tensor]:

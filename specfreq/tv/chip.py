@@ -113,7 +113,7 @@ def _transposed(y1, y2, row, column):
 @triton.jit
 def _shrinkage(q1, q2):
     """1 / max(|q|, 1), over all channels; correctly rounded."""
-    squares = tl.maximum(tl.sum(q1 * q1 + q2 * q2, 0)[None, :, :], 1.0)
+    squares = tl.maximum(tl.sum(q1 * q1 + q2 * q2, 0)[None, :, :], 1.0)  # pyright: ignore
     if q1.dtype == tl.float32:
         return tl.div_rn(tl.full(squares.shape, 1.0, tl.float32), tl.sqrt_rn(squares))
     else:

@@ -52,7 +52,10 @@ def convergence(
     *_, final, taken = certified(images, weight, start, tol, channels == "joint", algorithm, engine, history)
     longest = max(history, key=len)
     energies = torch.cat([_table(part, len(longest)) for part in history], dim=-1)
-    iterations, gap = [look[0] for look in longest], relative(*energies, (len(longest), *images.shape[:-3]))
+    iterations, gap = (
+        [look[0] for look in longest],
+        relative(energies[0], energies[1], (len(longest), *images.shape[:-3])),
+    )
     if taken.max() > iterations[-1]:
         iterations, gap = [*iterations, taken.max().item()], torch.cat([gap, final[None]])
     gap[-1] = final

@@ -51,8 +51,8 @@ class Fused:
 
     def take(self, done: Tensor) -> tuple[Tensor, Tensor]:
         """Images and dual fields of those of the active images that are done; go on with the others alone."""
-        done = done.numpy()
-        taken, self.active = self.active[done], self.active[~done]
+        leaving = done.numpy()
+        taken, self.active = self.active[leaving], self.active[~leaving]
         image, dual = torch.from_numpy(self.image[taken]), torch.from_numpy(self.p[taken][..., self.width :])
         return image.view(-1, *self.shape), dual.reshape(-1, self.shape[0], 2, *self.shape[1:])
 

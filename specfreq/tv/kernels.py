@@ -9,14 +9,16 @@ compiler turns into vector instructions.
 
 from math import sqrt
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 STRIP = 1024  # pixels in a strip, about: few enough for the first cache, enough to make a loop worthwhile
-_compiled = njit(
+# no fast-math
+_compiled: Any = njit(  # pyright: ignore[reportCallIssue]
     error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)  # no fast-math
+)
 
 
 def entry(function):

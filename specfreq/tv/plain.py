@@ -57,12 +57,11 @@ class Plain:
 
     def advance(self, lines: list[tuple], count: int) -> None:
         """`count` iterations (see `steps`) with these step sizes, a line of them for each or one for all."""
-        inside = (
-            1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps
-        )  # keeps rounded vectors in the unit ball
+        # keeps rounded vectors in the unit ball
+        inside = 1 - (4 + self.f.shape[1]) * torch.finfo(self.f.dtype).eps
+        sizes = [tuple(map(self._scalar, line)) for line in lines]
         for k in range(count):
-            if k < len(lines):
-                a, b, c, sigma, theta, rho, beta = (self._scalar(number) for number in lines[k])
+            a, b, c, sigma, theta, rho, beta = sizes[min(k, len(sizes) - 1)]
             self.new = (a * self.x + b * self.g) - c * adjoint(self.y)
             change = self.new - self.x
             q = shrink(self.y + sigma[:, :, None] * gradient(self.new + theta * change))

@@ -39,7 +39,7 @@ def minimise(
     difference, transposed = (_gradient, _adjoint) if "border" in quirks else (gradient, adjoint)
     still, most = (STILL, MOST) if "stop" in quirks else (STILL / 10, MOST)
     images, rate = 2 * f - 1, 1 / (2 * weight)
-    x, ahead, y = images, images, start
+    x, ahead, y, p = images, images, start, start
     tau, iterations = STEP, 0
     sigma = 1 / (rate * STEP) if "steps" in quirks else 1 / (8 * STEP)
     while iterations < most:
@@ -71,9 +71,9 @@ def _gap(u: Tensor, f: Tensor, p: Tensor, weight: float) -> Tensor:
     """The relative gap by the standard of `tv.denoise`: with nothing across the border."""
     p = torch.stack([pad(p[..., 0, :-1, :], (0, 0, 0, 1)), pad(p[..., 1, :, :-1], (0, 1))], dim=-3).double()
     p = shrink(p.unsqueeze(2)).flatten(0, 1)
-    flat = (t.flatten(0, 1).unsqueeze(1) for t in (u, f))
+    image, data = (t.flatten(0, 1).unsqueeze(1) for t in (u, f))
     primal, slack, misfit = certificate(
-        *flat, p, torch.full((len(p),), weight, dtype=torch.float64, device=p.device)
+        image, data, p, torch.full((len(p),), weight, dtype=torch.float64, device=p.device)
     )
     primal, gap = (total(energy.view(u.shape[:2]), 1) for energy in (primal, slack + misfit))
     return gap / primal.masked_fill(primal == 0, 1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -101,7 +101,8 @@ def denoise(
         "engine": engine,
         "as_published": as_published,
     }
-    return Denoised(*solve(f, weight, tol, **options)[:3])
+    found = solve(f, weight, tol, **options)
+    return Denoised(found.image, found.gap, found.iterations)
 
 
 @torch.compiler.disable
@@ -218,8 +219,10 @@ def _published(f: Tensor, images: Tensor, weight: Tensor, start: Tensor, quirks:
             f"{quirks!r}"
         )
     shape = (-1, *images.shape[-3:])
-    weight, start = weight.flatten()[0].item(), start.reshape(-1, *start.shape[-4:])
-    image, gap, iterations, dual = published.minimise(images.detach().reshape(shape), weight, start, quirks)
+    start = start.reshape(-1, *start.shape[-4:])
+    image, gap, iterations, dual = published.minimise(
+        images.detach().reshape(shape), float(weight.flatten()[0]), start, quirks
+    )
     gap = gap.reshape(images.shape[:-3])
     return Solution(
         image.reshape(f.shape),
@@ -251,10 +254,10 @@ class _Minimiser(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream: Tensor, *_):
+    def backward(ctx: Any, *upstreams: Any) -> Any:
         images, image, dual, weight = ctx.saved_tensors
         f, weights = _groups(images, weight, ctx.joint)
-        upstream, image = (t.reshape(f.shape) for t in (upstream, image))
+        upstream, image = (t.reshape(f.shape) for t in (upstreams[0], image))
         along, slope = pull_back(upstream, image, dual.reshape(*f.shape[:2], 2, *f.shape[2:]), weights)
         return (
             along.reshape(images.shape),
@@ -359,10 +362,10 @@ def run(
     start = start.reshape(*f.shape[:2], 2, *f.shape[2:])
     together = len(f) if f.is_cuda else max(1, AT_ONCE // f[0].numel())
     results = []
-    for part in zip(*(t.split(together) for t in (f, weights, start)), strict=True):
-        looks = None if history is None else []
-        results.append(minimise(*part, tol, algorithm, engine, looks))
-        if history is not None:
+    for some, theirs, fields in zip(*(t.split(together) for t in (f, weights, start)), strict=True):
+        looks: list | None = None if history is None else []
+        results.append(minimise(some, theirs, fields, tol, algorithm, engine, looks))
+        if history is not None and looks is not None:
             history.append(looks)
     return tuple(map(torch.cat, zip(*results, strict=True)))
 

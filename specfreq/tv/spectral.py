@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -220,7 +220,7 @@ def _memory(device: torch.device) -> float:
 
 
 def _march(
-    f: Tensor, dt: float, tol: float, *, warm: bool = True, **options
+    f: Tensor, dt: float, tol: float, *, warm: bool = True, **options: Any
 ) -> Iterator[tuple[Solution, Tensor]]:
     """The steps of the flow of f less its means, and the means: small numbers are finer, and late images are
     all but flat.
@@ -229,11 +229,9 @@ def _march(
         raise ValueError(f"dt must be a positive number; got {dt}")
     as_published = options.pop("as_published", False)
     check(f, dt, tol, **options)
-    mean = (
-        f.new_zeros(())
-        if as_published is not False
-        else (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
-    )
+    mean = f.new_zeros(())
+    if as_published is False:
+        mean = (total(f, 2) / math.prod(f.shape[-2:])).to(f.dtype)[..., None, None]
     u, dual = f - mean, None
     while True:
         step = solve(u, dt, tol, start=dual, as_published=as_published, **options)

@@ -14,6 +14,7 @@ from specfreq.core.devices import checked_device
 from specfreq.core.errors import UserError
 from specfreq.experiment.runs import Run
 from specfreq.measures.inference import evaluate
+from specfreq.models.classifier import Classifier
 from specfreq.studies.generators.parts import luminance
 
 INCEPTION = (
@@ -45,7 +46,7 @@ class Network(nn.Module):
 
 
 class _Penultimate(nn.Module):
-    def __init__(self, classifier: nn.Module):
+    def __init__(self, classifier: Classifier):
         super().__init__()
         self.classifier = classifier
 

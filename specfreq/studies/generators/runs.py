@@ -182,9 +182,11 @@ def run(
 def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, progress: bool | None) -> None:
     parts = prepared(recipe)
     channels, side = parts.values.shape[2:4]
-    pairs = training.networks(recipe, channels, side).to(team.device, memory_format=torch.channels_last)
+    pairs = training.networks(recipe, channels, side)
     average = torch.nn.ModuleList(p.generator for p in training.networks(recipe, channels, side))
-    average = average.to(team.device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    for networks in (pairs, average):
+        networks.to(team.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    average.requires_grad_(False).eval()
     storage.write_json(path / "recipe.json", recipe.model_dump(mode="json"))
     fixed = latents(GRID, recipe.latent, recipe.seed, "sheet").to(team.device)
 

@@ -5,7 +5,7 @@ trained, and how.
 import bisect
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -112,16 +112,22 @@ class Pair(nn.Module):
         self.discriminator = Discriminator(channels, width, side)
 
 
-def networks(recipe: Recipe, channels: int, side: int) -> nn.ModuleList:
+class Pairs(nn.ModuleList):
+    """A list of pairs."""
+
+    def __iter__(self) -> Iterator[Pair]:
+        return super().__iter__()  # pyright: ignore[reportReturnType]
+
+
+def networks(recipe: Recipe, channels: int, side: int) -> Pairs:
     """The pairs of a recipe for images (channels, side, side), each with weights of its own, drawn from the
     seed alone.
     """
     width = matched(recipe, channels, side)
     count, deep = layout(recipe, channels)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # torch's layers draw weights from the global stream, which are then drawn anew
-        pairs = nn.ModuleList(Pair(recipe.latent, deep, width, side) for _ in range(count))
+    # torch's layers draw weights from the global stream, which are then drawn anew
+    with torch.random.fork_rng(devices=[]):
+        pairs = Pairs(Pair(recipe.latent, deep, width, side) for _ in range(count))
     for i, pair in enumerate(pairs):
         draw(pair.generator, keyed(recipe.seed, "generator", i))
         draw(pair.discriminator, keyed(recipe.seed, "discriminator", i))
@@ -165,7 +171,7 @@ def cost(latent: int, channels: int, width: int, side: int) -> float:
     return counter.get_total_flops() / 2 / 2
 
 
-def _judge(pairs: Sequence[nn.Module], latent: Tensor, real: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+def _judge(pairs: Iterable[Pair], latent: Tensor, real: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     """What generators make of a latent, and the discriminators' losses, summed: -log D(real) - log(1 -
     D(made)).
     """
@@ -179,7 +185,7 @@ def _judge(pairs: Sequence[nn.Module], latent: Tensor, real: Sequence[Tensor]) -
     return made, torch.stack(losses).sum()
 
 
-def _fool(pairs: Sequence[nn.Module], made: Sequence[Tensor]) -> Tensor:
+def _fool(pairs: Iterable[Pair], made: Sequence[Tensor]) -> Tensor:
     """The generators' losses, summed: -log D(made). The discriminators' weights get no gradient."""
     weights = [p for pair in pairs for p in pair.discriminator.parameters()]
     for p in weights:
@@ -191,7 +197,7 @@ def _fool(pairs: Sequence[nn.Module], made: Sequence[Tensor]) -> Tensor:
 
 
 def fit(
-    pairs: nn.ModuleList,
+    pairs: Pairs,
     average: nn.ModuleList,
     parts: Tensor,
     recipe: Recipe,
@@ -305,7 +311,7 @@ def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
 class _State:
     """All that a training is made of between two steps: what a checkpoint holds."""
 
-    def __init__(self, pairs: nn.ModuleList, average: nn.ModuleList, recipe: Recipe):
+    def __init__(self, pairs: Pairs, average: nn.ModuleList, recipe: Recipe):
         self.pairs, self.average, self.recipe = pairs.train(), average, recipe
         self.device = next(pairs.parameters()).device
         self.named = dict(pairs.named_parameters())
@@ -349,7 +355,7 @@ class _State:
         know nothing.
         """
         decay = min(self.recipe.ema, self.taken / (9 + self.taken))
-        torch._foreach_lerp_(self.kept, self.live, 1 - decay)
+        torch._foreach_lerp_(self.kept, self.live, 1 - decay)  # pyright: ignore
         for kept, live in self.statistics:
             kept.copy_(live)
 
