@@ -8,9 +8,10 @@ from typing import Any
 
 from specfreq.core import places, storage
 from specfreq.core.errors import unknown
+from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, file_name
 from specfreq.data.sets import ImageSet
-from specfreq.experiment.runs import Run, runs_dir
+from specfreq.experiment.runs import Run
 
 RUN = "run"  # the profile of a record that holds one run
 

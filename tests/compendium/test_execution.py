@@ -114,8 +114,9 @@ HELD = """
 import threading, time
 from filelock import FileLock
 from specfreq import experiment
+from specfreq.core import places
 asked, held = experiment.Experiment(data="digits", epochs=0), threading.Event()
-path = experiment.runs_dir() / asked.key
+path = places.runs_dir() / asked.key
 path.mkdir(parents=True)
 def hold():
     with FileLock(path / "lock"):

@@ -21,7 +21,6 @@ from specfreq import cli
 from specfreq.compendium import book, cluster, execution, sweep
 from specfreq.core import places
 from specfreq.core.errors import UserError
-from specfreq.experiment import runs
 
 PARAMETERS = "seed: int = 0\nsigmas: list[float] = [2]\nname: str | None = None\nbroken: int = 2\nprofile: str = 'quick'"
 STUDY = (
@@ -168,7 +167,7 @@ def test_every_cell_has_its_row_its_notebook_and_its_own_record(swept, root):
         assert row["notebook"].parent == folder
         record = json.loads((folder / "records" / row["notebook"].stem / "study.quick.json").read_text())
         assert record["seed"] == row["parameters"]["seed"]
-    assert not (runs.runs_dir() / "records").exists()
+    assert not (places.runs_dir() / "records").exists()
     with (folder / "results.csv").open() as f:
         assert [(line["sigmas"], line["seed"], line["state"], line["sum"]) for line in csv.DictReader(f)] == [
             ("2.0,4.0", "0", "done", "6.0"),

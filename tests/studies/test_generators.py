@@ -14,8 +14,9 @@ from specfreq.core import storage
 from specfreq.core.errors import UserError
 from specfreq.core.randomness import keyed
 from specfreq.models.dcgan import Discriminator, Generator, draw
-from specfreq.studies.generators import parts, training
+from specfreq.studies.generators import parts as components
 from specfreq.studies.generators import runs as generators
+from specfreq.studies.generators import training
 from specfreq.studies.generators.parts import Parts
 from specfreq.studies.generators.training import Recipe
 from specfreq.train import Diverged
@@ -52,7 +53,7 @@ def trained(parts: torch.Tensor, recipe: Recipe, **options) -> dict[str, torch.T
 @pytest.mark.parametrize(("parts", "stop"), [("bands", (0, 2)), ("bands", (1, 1)), ("together", (0, 1))])
 def test_a_killed_training_resumes_to_the_same_bits(parts, stop, tmp_path):
     recipe = Recipe(**SMALL, parts=parts)
-    images = parts.prepared(recipe).ranged
+    images = components.prepared(recipe).ranged
     whole = trained(images, recipe)
 
     def kill(epoch, step):
@@ -67,13 +68,13 @@ def test_a_killed_training_resumes_to_the_same_bits(parts, stop, tmp_path):
 
 
 def test_another_seed_gives_other_weights_and_another_order():
-    images = parts.prepared(Recipe(**SMALL)).ranged
+    images = components.prepared(Recipe(**SMALL)).ranged
     one, other = (trained(images, Recipe(**SMALL | {"epochs": 1}, seed=seed)) for seed in (0, 1))
     assert not torch.equal(one["losses"], other["losses"])
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
-    images = parts.prepared(Recipe(**SMALL)).ranged
+    images = components.prepared(Recipe(**SMALL)).ranged
     checkpoints = Checkpoints(tmp_path / "c.safetensors", 0)
     trained(images, Recipe(**SMALL), checkpoints=checkpoints)
     with pytest.raises(UserError, match="another recipe"):
@@ -81,13 +82,13 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_says_where():
-    images = parts.prepared(Recipe(**SMALL)).ranged
+    images = components.prepared(Recipe(**SMALL)).ranged
     with pytest.raises(Diverged, match=r"epoch 1, step [1-3] of 3"):
         trained(images * math.nan, Recipe(**SMALL))
 
 
 def test_the_average_of_decay_0_is_the_last_generator():
-    images = parts.prepared(Recipe(**SMALL)).ranged
+    images = components.prepared(Recipe(**SMALL)).ranged
     weights = trained(images, Recipe(**SMALL, ema=0))
     assert all(
         torch.equal(v, weights[k.replace("0.", "pairs/0.generator.", 1)])
@@ -101,7 +102,7 @@ def test_averaged_generators_have_batch_statistics_of_their_own():
     recipe = Recipe(**SMALL)
     pairs = training.networks(recipe, 1, 8)
     average = torch.nn.ModuleList(p.generator for p in training.networks(recipe, 1, 8)).requires_grad_(False)
-    training.fit(pairs, average, parts.prepared(recipe).ranged, recipe)
+    training.fit(pairs, average, components.prepared(recipe).ranged, recipe)
     unflatten, convolution, norm = list(average[0])[:3]
     draws = (keyed(recipe.seed, "statistics", i) for i in range(training.SETTLING))
     seen = [
@@ -167,7 +168,7 @@ def test_every_arm_computes_as_much_as_the_single_generator(parts, side):
 
 def test_the_cost_of_a_step_is_what_torch_counts_while_it_is_taken():
     recipe = Recipe(**SMALL | {"train_size": 16, "epochs": 1}, parts="bands")
-    images = parts.prepared(recipe).ranged
+    images = components.prepared(recipe).ranged
     with FlopCounterMode(display=False) as counter:
         trained(
             images, recipe.model_copy(update={"ema": 0.0})
@@ -182,15 +183,15 @@ def test_the_cost_of_a_step_is_what_torch_counts_while_it_is_taken():
 @pytest.mark.parametrize("parts", ["image", "bands", "together", "flow"])
 def test_parts_of_real_images_add_up_to_the_images(parts):
     recipe = Recipe(**SMALL, parts=parts)
-    images = parts.real(recipe)
-    assert_close(parts.sum_up(parts.split_up(images, recipe), recipe), images, rtol=0, atol=2e-6)
+    images = components.real(recipe)
+    assert_close(components.sum_up(components.split_up(images, recipe), recipe), images, rtol=0, atol=2e-6)
 
 
 def test_bands_are_those_of_the_transform():
     recipe = Recipe(**SMALL, parts="bands")
-    images = parts.real(recipe)
+    images = components.real(recipe)
     found = tv.transform(images, 2, recipe.dt)
-    assert_close(parts.split_up(images, recipe), torch.stack([*found.phi, found.residual]))
+    assert_close(components.split_up(images, recipe), torch.stack([*found.phi, found.residual]))
 
 
 def test_one_value_in_a_thousand_lies_beyond_the_range_of_a_part():
@@ -205,13 +206,13 @@ def test_one_value_in_a_thousand_lies_beyond_the_range_of_a_part():
 def test_the_dissertations_reconstruction_is_u_0_whatever_the_other_images_are():
     flow = torch.rand(4, 10, 1, 8, 8, generator=keyed(0))
     for bands in (1, 2):
-        assert_close(parts.recomposed(flow, bands), flow[0], rtol=0, atol=2e-6)
+        assert_close(components.recomposed(flow, bands), flow[0], rtol=0, atol=2e-6)
 
 
 def test_the_reconstruction_of_trained_generators_is_the_output_of_the_first(runs):
     for apart in (False, True):
         made = runs["flow"].parts(runs["flow"].latents(20, apart=apart))
-        assert_close(parts.recomposed(made, 1), made[0], rtol=0, atol=1e-6)
+        assert_close(components.recomposed(made, 1), made[0], rtol=0, atol=1e-6)
         assert (made[1] - made[0]).abs().max() > 1e-3
 
 
