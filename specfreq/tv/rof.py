@@ -91,7 +91,6 @@ def denoise(
     return Denoised(*solve(f, weight, tol, **options)[:3])
 
 
-@torch.compiler.disable
 def solve(
     f: Tensor,
     weight: float | Tensor,
@@ -104,7 +103,10 @@ def solve(
     as_published: bool | Collection[str] = False,
 ) -> Solution:
     """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p within the gap."""
-    images, weight, start = prepared(f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine)
+    options = {"channels": channels, "algorithm": algorithm, "start": start, "engine": engine}
+    if torch.compiler.is_dynamo_compiling():  # as a decorator, `disable` would import the compiler, which takes seconds
+        return torch.compiler.disable(solve)(f, weight, tol, **options, as_published=as_published)
+    images, weight, start = prepared(f, weight, tol, **options)
     if as_published is not False:
         return _published(f, images, weight, start, published.QUIRKS if as_published is True else as_published)
     if not images.numel():
