@@ -225,26 +225,9 @@ def _prefix(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 def _ask(net: "nn.Module", model: str, images: "ImageSet | Stream") -> None:
     """Refuse what does not answer two of the images with one row of logits each, one for each class."""
-    import torch
-
-    from specfreq import inference
+    from specfreq.measures import answers
 
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
-    few, answers = images.subset(min(2, len(images))), []
-
-    def ask(x: "Tensor") -> "Tensor":
-        answers.append(net(x))
-        return x
-
     shape = "x".join(map(str, images.shape))
-    _guarded(f"{model} cannot be asked about {shape} images of {images.name}", inference.evaluate, net, few, ask)
-    wanted = (len(few), len(images.classes))
-    answer = answers[0]
-    if not isinstance(answer, torch.Tensor):
-        raise UserError(f"{model} answers with {type(answer).__name__}; it must answer with logits, a tensor (N, classes)")
-    if answer.shape != wanted:
-        raise UserError(
-            f"{model} answers {wanted[0]} images with {tuple(answer.shape)} values, not {wanted}: "
-            f"one logit for each of the {wanted[1]} classes of {images.name}"
-        )
+    _guarded(f"{model} cannot be asked about {shape} images of {images.name}", answers.ask, net, images, model)
