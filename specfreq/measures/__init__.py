@@ -101,8 +101,8 @@ def compute(
     from specfreq.measures import answers
 
     batch = batch or (100 if inference.device_of(model).type == "cpu" else 1000)
-    answers.ask(model, images, precision=precision)
-    return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
+    with answers.only_logits(model, images):
+        return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
 
 
 def _resolved(spec: str, **options: Any) -> tuple[str, dict[str, Any]]:

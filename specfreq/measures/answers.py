@@ -1,5 +1,6 @@
 """What measures have in common: answers that fit the set, a smaller set, and images behind ideal filters."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -47,14 +48,28 @@ def _cure(answer: Any) -> str:
     return f"wrap the network in a module that returns that part alone{held}"
 
 
-def ask(model: nn.Module, images: Images, who: str = "the classifier", precision: str = "float32") -> None:
+def ask(model: nn.Module, images: Images, who: str = "the classifier") -> None:
     """Refuse a network that answers two of the images with something else than their logits, see `refuse_other`."""
 
     def show(x: Tensor) -> Tensor:
         refuse_other(model(x), len(x), images, who)
         return x
 
-    inference.evaluate(model, images.subset(min(2, len(images))), show, precision=precision)
+    inference.evaluate(model, images.subset(min(2, len(images))), show)
+
+
+@contextlib.contextmanager
+def only_logits(model: nn.Module, images: Images) -> Iterator[None]:
+    """Meanwhile refuse whatever else the network answers, see `refuse_other`."""
+    if isinstance(model, torch.jit.ScriptModule):  # takes no hooks
+        ask(model, images)
+        yield
+        return
+    watch = model.register_forward_hook(lambda _, given, answer: refuse_other(answer, len(given[0]), images))
+    try:
+        yield
+    finally:
+        watch.remove()
 
 
 def fitting(logits: Tensor, images: Images, who: str = "the classifier") -> Tensor:

@@ -220,4 +220,4 @@ def test_an_answer_that_is_not_logits_is_refused_by_every_measure(digits, spec, 
     network = Says(model, answer).train()
     with pytest.raises(UserError, match=f"the classifier {complaint}"):
         measures.compute(spec, network, images.subset(20))
-    assert network.training
+    assert network.training and not network._forward_hooks
