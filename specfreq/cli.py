@@ -1,5 +1,6 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
+import os
 import shutil
 import signal
 import sys
@@ -237,7 +238,7 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME", help="see `spec
     """Download an image set through its library's own loader, and check it."""
     from specfreq import data
 
-    print(data.get(name))
+    print(data.get(name, _say))
 
 
 @app.command("list")
@@ -299,6 +300,8 @@ def train(context: typer.Context) -> None:
         experiment, wanted = Experiment(**fields), measure or ["accuracy"]
         for name in wanted:
             measures.check(name)
+        if (os.environ.get("RANK") or "0") == "0":  # of the processes that torchrun starts, the first alone
+            _say(f"specfreq: training {experiment.model} on {experiment.data}, {experiment.epochs} epochs, unless it is trained")
         from specfreq import parallel, run
 
         done = run(experiment, wanted, device=device, checkpoint_every=checkpoint_every)
@@ -352,7 +355,7 @@ def measure(
     output: Annotated[Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")] = None,
 ) -> None:
     """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not computed again."""
-    from specfreq import experiment, own, storage
+    from specfreq import experiment, filters, own, storage
     from specfreq import measures as known
 
     if model is not None and data is None:
@@ -368,11 +371,13 @@ def measure(
     for name in wanted:
         known.check(name)
     if found:
+        filter = filter and filters.normal_form(filter)
+        _say(f"specfreq: measuring {', '.join(wanted)} of {found.key}")
         results = {name: found.measure(name, filter, device) for name in wanted}
         record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
         _show(found)
     else:
-        record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device)
+        record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device, say=_say)
         print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
         print(_table(_lines(record["results"])))
     if output is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,8 +176,8 @@ def normal_form(name: str) -> str:
     return kind
 
 
-def get(name: str) -> str:
-    """Download a published set to `root()` through its library's own loader; says what was done.
+def get(name: str, say: Callable[[str], None] = lambda line: None) -> str:
+    """Download a published set to `root()` through its library's own loader; says what was done, and before that what begins.
 
     Nothing is written there before all of it has come and been checked. A set that is there and intact is left alone.
 
@@ -191,6 +192,7 @@ def get(name: str) -> str:
         raise unknown("data set", name, names())
     if kind not in PUBLISHED:
         return f"{kind} needs no download"
+    say(f"specfreq: getting {kind} ({PUBLISHED[kind].what}) into {root()}, unless it is there")
     if not any(PUBLISHED[kind].problem(root(), split) for split in SPLITS):
         return f"{kind} is already in {root()}"
     PUBLISHED[kind].fetch(root())

@@ -63,6 +63,7 @@ def measure(
     *,
     filter: str = "none",
     device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Judge a network of one's own on the test images of a set: what ``specfreq measure --model`` does.
 
@@ -72,6 +73,7 @@ def measure(
         measures: names or descriptions.
         filter: what the images go through before the network sees them.
         device: a GPU if there is one, by default.
+        say: told what begins, once all names are known to be right.
 
     Returns:
         network, weights (file and sha256; null without a file), data (name and digest), filter, results by measure, provenance.
@@ -87,6 +89,7 @@ def measure(
     for spec in measures:
         known.check(spec)
     digest = hashlib.sha256(weights(path).read_bytes()).hexdigest() if path is not None else None
+    say(f"specfreq: measuring {', '.join(measures)} of {model} on {name}")
     from torch import nn
 
     from specfreq import inputs

@@ -257,7 +257,43 @@ def test_an_impossible_profile_is_refused(specfreq, runs, root, text, profile, c
 def test_a_training_that_diverges_is_a_failed_run(specfreq, runs):
     code, out, err = specfreq("train", *SMALL, "--lr", "1e30", "--epochs", "2")
     assert (code, out) == (1, "")
-    assert err.startswith("specfreq: the loss is")
+    assert "\nspecfreq: the loss is" in err
+
+
+FIRST_SAID = """
+import contextlib, io, sys
+from specfreq.cli import main
+
+class Watched(io.StringIO):
+    def write(self, text):
+        print(text.strip(), "torch" in sys.modules)
+        raise KeyboardInterrupt
+
+with contextlib.redirect_stderr(Watched()):
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        ("train --data digits --epochs 3", "specfreq: training resnet8 on digits, 3 epochs, unless it is trained"),
+        ("measure --model nets:build --data digits accuracy nll", "specfreq: measuring accuracy, nll of nets:build on digits"),
+        ("data get pneumonia", "specfreq: getting pneumonia (PneumoniaMNIST: 5,856 grey chest X-rays"),
+    ],
+)
+def test_a_long_command_says_what_begins_before_torch_is_imported(tmp_path, args, line):
+    environment = {**os.environ, "SPECFREQ_RUNS": str(tmp_path), "SPECFREQ_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", FIRST_SAID, *args.split()]
+    said = subprocess.run(command, capture_output=True, text=True, env=environment).stdout.splitlines()[0]
+    assert said.startswith(line) and said.endswith(" False")
+
+
+def test_measuring_a_run_says_so_once_all_its_names_are_right(specfreq, runs):
+    key = specfreq("train", *SMALL)[1].split()[0]
+    assert specfreq("measure", key[:6], "accuracy")[2] == f"specfreq: measuring accuracy of {key}\n"
+    code, out, err = specfreq("measure", key, "accuracy", "--filter", "whitning")
+    assert (code, out) == (2, "") and err.startswith("specfreq: unknown filter 'whitning'")
 
 
 def test_options_of_train_are_the_fields_of_an_experiment(specfreq):
@@ -351,7 +387,8 @@ def test_an_interrupted_training_is_exit_code_130(runs):
     while process.poll() is None and not [*runs.glob("*/checkpoint.safetensors")]:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert (process.wait(), process.stderr.read()) == (130, "specfreq: interrupted\n")
+    assert process.wait() == 130
+    assert process.stderr.read().splitlines()[1:] == ["specfreq: interrupted"]  # after what begins
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):

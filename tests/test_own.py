@@ -67,7 +67,8 @@ def test_it_is_measured_with_its_weights_as_in_python(here, capsys):
     code, out, err = specfreq(capsys, "measure", *wanted, *options)
     record = json.loads((here[0] / "out.json").read_text())
     expected = {name: measures.compute(name, net, data.load("digits", "test")) for name in wanted}
-    assert (code, err) == (0, "") and record["results"] == expected
+    assert (code, err) == (0, f"specfreq: measuring {', '.join(wanted)} of {module}:build on digits\n")
+    assert record["results"] == expected
     assert ["accuracy", "accuracy", f"{expected['accuracy']['accuracy']:.6g}"] in [line.split() for line in out.splitlines()]
     assert record["data"]["digest"] == data.load("digits", "test").digest and len(record["weights"]["sha256"]) == 64
 
