@@ -1,6 +1,7 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -33,6 +34,14 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get what is not.")
 app.add_typer(data_app, name="data")
+
+
+def _expanded(place: Path | None) -> Path | None:
+    """A path as a user writes it: the shell expands the home in `-o ~/x`, but not in `-o=~/x` and `--weights=~/x`."""
+    from specfreq import storage
+
+    return place and storage.expanded(place)
+
 
 Profile = Annotated[str, typer.Option("--profile", help="named parameters for every study, see `specfreq list profiles`")]
 CellTimeout = Annotated[
@@ -82,10 +91,14 @@ def _stop(message: object, code: int) -> None:
 
 
 def _pairs(args: Sequence[str]) -> list[str]:
-    """`-p NAME VALUE`, as papermill has it, to `-p NAME=VALUE`, which typer can read more than once."""
+    """`-p NAME VALUE`, as papermill has it, to `-p NAME=VALUE`, which typer can read more than once; `-o=FILE` to `-o FILE`."""
     args, out = list(args), []
     while args:
-        out.append(args.pop(0))
+        word = args.pop(0)
+        if re.match("-[a-z]=", word):  # typer would take the sign for the first letter of the value
+            args.insert(0, word[3:])
+            word = word[:2]
+        out.append(word)
         if out[0] in ("run", "sweep") and out[-1] == "-p" and args:
             name = args.pop(0)
             out.append(f"{name}={args.pop(0)}" if args and "=" not in name else name)
@@ -114,7 +127,13 @@ def run_study(
         typer.Option("-p", metavar="NAME VALUE", help="set a parameter; lists as 2,4,12 or '[2, 4, 12]'; may be repeated"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", metavar="FILE.ipynb", help="executed notebook to write; one in _build/studies if not given")
+        Path | None,
+        typer.Option(
+            "-o",
+            metavar="FILE.ipynb",
+            callback=_expanded,
+            help="executed notebook to write; one in _build/studies if not given",
+        ),
     ] = None,
     timeout: CellTimeout = None,
     help: Annotated[bool, typer.Option("--help", help="show this, and the parameters of NOTEBOOK if one is named")] = False,
@@ -185,7 +204,12 @@ def sweep_study(
     ] = 2,
     output: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"),
+        typer.Option(
+            "-o",
+            metavar="FOLDER",
+            callback=_expanded,
+            help="executed notebooks and results.csv; _build/sweeps/... if not given",
+        ),
     ] = None,
     timeout: CellTimeout = None,
 ) -> None:
@@ -347,12 +371,15 @@ def measure(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.safetensors", help="of --model; without it those that the function gives"),
+        typer.Option(metavar="FILE.safetensors", callback=_expanded, help="of --model; without it those that the function gives"),
     ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="NAME", help="of --model: the set whose test images are shown, see `specfreq data list`")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE.json", callback=_expanded, help="write the results there, all of them"),
+    ] = None,
 ) -> None:
     """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not computed again."""
     from specfreq import experiment, filters, own, storage

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -294,6 +296,23 @@ def test_measuring_a_run_says_so_once_all_its_names_are_right(specfreq, runs):
     assert specfreq("measure", key[:6], "accuracy")[2] == f"specfreq: measuring accuracy of {key}\n"
     code, out, err = specfreq("measure", key, "accuracy", "--filter", "whitning")
     assert (code, out) == (2, "") and err.startswith("specfreq: unknown filter 'whitning'")
+
+
+def test_a_home_is_a_home_in_the_path_of_every_option(specfreq, runs, root, monkeypatch):
+    """The shell expands ~ in `-o ~/x` alone, not in `-o=~/x`."""
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.setenv("USERPROFILE", str(root / "home"))
+    key = specfreq("train", *SMALL)[1].split()[0]
+    assert specfreq("measure", key, "accuracy", "-o=~/x.json")[0] == 0
+    assert storage.read_json(root / "home" / "x.json")["run"] == key
+    lost = ["measure", "accuracy", "--model", "nets:build", "--data", "digits", "--weights=~/w.safetensors"]
+    assert f"cannot read {root / 'home' / 'w.safetensors'}: " in specfreq(*lost)[2]
+    for command in ("run study", "sweep study -p epochs=1", f"measure {key} accuracy"):
+        code, out, err = specfreq(*command.split(), "-o=~nobody-of-that-name/x.ipynb")
+        assert (code, out) == (2, "") and err.startswith("specfreq: cannot find ~nobody-of-that-name/x.ipynb")
+    hints = [h for c in cli.app.registered_commands for h in get_type_hints(c.callback, include_extras=True).values()]
+    paths = [get_args(h)[1] for h in hints if Path in get_args(get_args(h)[:1] and get_args(h)[0])]
+    assert len(paths) == 4 and all(option.callback for option in paths)
 
 
 def test_options_of_train_are_the_fields_of_an_experiment(specfreq):
