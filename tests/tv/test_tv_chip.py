@@ -1,5 +1,6 @@
 """The engine for GPUs, without one: what its kernels compute, by Triton's interpreter, and that they compile for one."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -106,3 +107,29 @@ def test_the_kernels_compute_what_the_plain_engine_computes(tmp_path):
 @pytest.mark.skipif(not find_spec("triton.backends.nvidia") if find_spec("triton") else True, reason="no compiler for NVIDIA GPUs")
 def test_the_kernels_compile_for_a_gpu_without_fused_or_approximate_arithmetic(tmp_path):
     run(COMPILED, tmp_path, TRITON_INTERPRET="0")
+
+
+def test_kernels_are_launched_on_the_gpu_that_holds_the_images(monkeypatch):
+    """Triton launches on the current GPU, which is cuda:0 while the tensors may lie on cuda:1: pointers to nothing."""
+    import torch
+
+    from specfreq.tv import chip
+
+    current, launched = ["cuda:0"], []
+
+    @contextlib.contextmanager
+    def device_of(images):
+        current.append(images.place)
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: launched.append((grid, current[-1]))
+
+    engine = object.__new__(chip.Chip)
+    engine.f = torch.zeros(5, 1, 8, 8)
+    engine.f.place = "cuda:1"
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    engine._launch(Kernel())
+    assert (launched, current) == ([((5,), "cuda:1")], ["cuda:0"])
