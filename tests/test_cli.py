@@ -397,6 +397,30 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
     assert specfreq("run", "study") == (130, "", "specfreq: interrupted\n")
 
 
+LOADING = """
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also under `nohup make test &`
+awaited = sys.argv.pop(1)
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == awaited:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("specfreq", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("module", ["specfreq.cli", "typer", "specfreq.processes", "specfreq.experiment", "yaml", "torch"])
+def test_an_interruption_while_modules_are_loaded_is_told_in_one_line(module, runs):
+    command = [sys.executable, "-c", LOADING, module, "train", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("specfreq: training ")]
+    assert (done.returncode, said) == (130, ["specfreq: interrupted"])
+
+
 def test_an_interrupted_training_is_exit_code_130(runs):
     """A real signal, in the middle of a training that would take long."""
     command = [sys.executable, "-m", "specfreq", "train", *SMALL, "--epochs", "5000", "--checkpoint-every", "0"]
