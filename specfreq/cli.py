@@ -275,7 +275,10 @@ def list_all(
         typer.Option("-w", "--where", metavar="FIELD=VALUE", help="only the runs whose experiment has this; may be repeated"),
     ] = None,
 ) -> None:
-    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs."""
+    """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations, measures, runs.
+
+    Names are written with hyphens, those of corruptions with underscores, as CIFAR-10-C has them; either is understood for both.
+    """
     from specfreq import augment, data, experiment, filters, measures, models, notebooks
 
     if where:

@@ -188,8 +188,7 @@ def get(name: str, say: Callable[[str], None] = lambda line: None) -> str:
     kind = name.partition(":")[0]
     if kind in ("folder", "array"):
         raise UserError(f"{name} names pictures of your own; nothing can be downloaded")
-    if kind not in names():
-        raise unknown("data set", name, names())
+    kind = matching("data set", kind, names())
     if kind not in PUBLISHED:
         return f"{kind} needs no download"
     say(f"specfreq: getting {kind} ({PUBLISHED[kind].what}) into {root()}, unless it is there")

@@ -13,7 +13,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from specfreq import book, cli, compendium, experiment, storage
+from specfreq import augment, book, cli, compendium, corruptions, data, experiment, filters, measures, models, storage
+from specfreq.measures import others
 
 
 @pytest.fixture
@@ -375,6 +376,14 @@ def test_list_shows_every_kind(specfreq, root, runs):
         2,
         "specfreq: unknown kind 'modles' for list; did you mean 'models'?\n",
     )
+
+
+def test_names_are_written_as_the_help_says(specfreq):
+    shown = " ".join(specfreq("list", "--help")[1].split())
+    assert "Names are written with hyphens, those of corruptions with underscores" in shown
+    hyphens = [*data.names(), *models.names(), *filters.names(), *augment.describe(), *measures.names(), *others.COMPUTED]
+    assert [name for name in hyphens if "_" in name] == [] and [name for name in corruptions.names() if "-" in name] == []
+    assert specfreq("data", "get", "fashion_mnit")[2].endswith("did you mean 'fashion-mnist'?\n")
 
 
 def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, tmp_path, monkeypatch):

@@ -407,6 +407,10 @@ def test_what_is_there_and_intact_is_not_fetched_again(cifar10, root, monkeypatc
     assert data.get("cifar10") == f"cifar10 is already in {root}"
 
 
+def test_a_set_is_got_by_either_spelling(fashion_mnist, root):
+    assert data.get("fashion_mnist") == f"fashion-mnist is already in {root}"
+
+
 def broken_off(place):
     put(place / "cifar-10-batches-py" / "data_batch_1", b"half")
     raise OSError("the network\nis gone")
