@@ -1,5 +1,7 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
+import os
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +34,14 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get what is not.")
 app.add_typer(data_app, name="data")
+
+
+def _expanded(place: Path | None) -> Path | None:
+    """A path as a user writes it: the shell expands the home in `-o ~/x`, but not in `-o=~/x`."""
+    from specfreq.core import places
+
+    return place and places.expanded(place)
+
 
 Profile = Annotated[
     str, typer.Option("--profile", help="named parameters for every study, see `specfreq list profiles`")
@@ -94,10 +104,14 @@ def _stop(message: object, code: int) -> None:
 
 
 def _pairs(args: Sequence[str]) -> list[str]:
-    """`-p NAME VALUE`, as papermill has it, to `-p NAME=VALUE`, which typer can read more than once."""
+    """`-p NAME VALUE`, as papermill has it, to `-p NAME=VALUE`, which typer can read more than once; `-o=FILE` to `-o FILE`."""
     args, out = list(args), []
     while args:
-        out.append(args.pop(0))
+        word = args.pop(0)
+        if re.match("-[a-z]=", word):  # typer would take the sign for the first letter of the value
+            args.insert(0, word[3:])
+            word = word[:2]
+        out.append(word)
         if out[0] in ("run", "sweep") and out[-1] == "-p" and args:
             name = args.pop(0)
             out.append(f"{name}={args.pop(0)}" if args and "=" not in name else name)
@@ -136,7 +150,10 @@ def run_study(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", metavar="FILE.ipynb", help="executed notebook to write; one in _build/studies if not given"
+            "-o",
+            metavar="FILE.ipynb",
+            callback=_expanded,
+            help="executed notebook to write; one in _build/studies if not given",
         ),
     ] = None,
     timeout: CellTimeout = None,
@@ -221,7 +238,10 @@ def sweep_study(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", metavar="FOLDER", help="executed notebooks and results.csv; _build/sweeps/... if not given"
+            "-o",
+            metavar="FOLDER",
+            callback=_expanded,
+            help="executed notebooks and results.csv; _build/sweeps/... if not given",
         ),
     ] = None,
     timeout: CellTimeout = None,
@@ -281,7 +301,7 @@ def data_get(name: Annotated[str, typer.Argument(metavar="NAME", help="see `spec
     """Download an image set through its library's own loader, and check it."""
     from specfreq import data
 
-    print(data.get(name))
+    print(data.get(name, _say))
 
 
 @app.command("list")
@@ -304,6 +324,9 @@ def list_all(
 ) -> None:
     """Show what there is, all of it or one kind: studies, profiles, data, models, filters, augmentations,
     measures, runs.
+
+    Names are written with hyphens, those of corruptions with underscores, as CIFAR-10-C has them; either is
+    understood for both.
     """
     from specfreq import augment, data, filters, measures, models
     from specfreq.compendium import notebooks
@@ -369,6 +392,9 @@ def train(context: typer.Context) -> None:
         experiment, wanted = Experiment(**fields), measure or ["accuracy"]
         for name in wanted:
             measures.check(name)
+        if (os.environ.get("RANK") or "0") == "0":  # of the processes that torchrun starts, the first alone
+            what = f"{experiment.model} on {experiment.data}, {experiment.epochs} epochs"
+            _say(f"specfreq: training {what}, unless it is trained")
         from specfreq.experiment import run
         from specfreq.train import team
 
@@ -419,7 +445,11 @@ def measure(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.safetensors", help="of --model; without it those that the function gives"),
+        typer.Option(
+            metavar="FILE.safetensors",
+            callback=_expanded,
+            help="of --model; without it those that the function gives",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -428,12 +458,16 @@ def measure(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", metavar="FILE.json", help="write the results there, all of them")
+        Path | None,
+        typer.Option(
+            "-o", metavar="FILE.json", callback=_expanded, help="write the results there, all of them"
+        ),
     ] = None,
 ) -> None:
     """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not
     computed again.
     """
+    from specfreq import filters
     from specfreq import measures as known
     from specfreq.core import storage
     from specfreq.experiment import own, runs
@@ -455,11 +489,13 @@ def measure(
     for name in wanted:
         known.check(name)
     if found:
+        filter = filter and filters.normal_form(filter)
+        _say(f"specfreq: measuring {', '.join(wanted)} of {found.key}")
         results = {name: found.measure(name, filter, device) for name in wanted}
         record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
         _show(found)
     else:
-        record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device)
+        record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device, say=_say)
         print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
         print(_table(_lines(record["results"])))
     if output is not None:

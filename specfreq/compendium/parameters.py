@@ -10,10 +10,10 @@ import tokenize
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
-import yaml
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from specfreq.core.errors import UserError
+from specfreq.core.storage import parsed_yaml
 
 TYPES = {t.__name__: t for t in (int, float, str, bool, list, tuple)} | {
     "Literal": Literal,
@@ -43,17 +43,15 @@ class Parameter:
             return None
         try:
             return self.type.validate_python(self._parts(value))
-        except (ValidationError, yaml.YAMLError) as error:
+        except (ValidationError, UserError) as error:
             raise self._refusal(value, where, error) from None
 
     def _parts(self, text: str) -> Any:
         if not any((get_origin(o) or o) in (list, tuple) for o in self.options):
             return text
-        return (
-            yaml.safe_load(text)
-            if text.startswith("[")
-            else [p.strip() for p in text.split(",") if p.strip()]
-        )
+        if text.startswith("["):
+            return parsed_yaml(text, "the list")
+        return [p.strip() for p in text.split(",") if p.strip()]
 
     def check(self, value: Any, where: str) -> Any:
         """A value that has a type already, from YAML or Python: no text is read as a number."""
@@ -63,10 +61,9 @@ class Parameter:
             raise self._refusal(value, where, error) from None
 
     def _refusal(self, value: Any, where: str, error: Exception) -> UserError:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "the list does not end"
-        return UserError(
-            f"{self.name}={value!r} is refused for {where}: {reason[0].lower()}{reason[1:]}; it is {self.annotation}"
-        )
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reason = f"{reason[0].lower()}{reason[1:]}"
+        return UserError(f"{self.name}={value!r} is refused for {where}: {reason}; it is {self.annotation}")
 
 
 def values(text: str) -> list[str]:

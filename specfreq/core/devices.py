@@ -33,7 +33,8 @@ def exact(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)
-        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+        if device.type == "cuda":  # the call imports the compiler, which takes seconds
+            torch.use_deterministic_algorithms(strict, warn_only=lenient)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,8 +113,9 @@ def normal_form(name: str) -> str:
     return plain if plain in HOMES and plain not in PATHS else _kind(name).normal_form(name)
 
 
-def get(name: str) -> str:
-    """Download a published set to `root()` through its library's own loader; says what was done.
+def get(name: str, say: Callable[[str], None] = lambda line: None) -> str:
+    """Download a published set to `root()` through its library's own loader; says what was done, and before
+    that what begins.
 
     Nothing is written there before all of it has come and been checked. A set that is there and intact is
     left alone.
@@ -122,7 +124,8 @@ def get(name: str) -> str:
         UserError: unknown name, or nothing that could be downloaded; `root()` cannot be written to.
         ConnectionError: the download failed; says how to do it by hand.
     """
-    return _kind(name).get(name.strip(), root())
+    kind = _kind(name)
+    return kind.get(kind.normal_form(name), root(), say)
 
 
 def status() -> list[Row]:

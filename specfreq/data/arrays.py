@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from specfreq.core.errors import UserError
+from specfreq.core.memory import check_memory
 from specfreq.core.places import expanded
 from specfreq.data.folders import PathKind, few
 from specfreq.data.kinds import SPLITS, Row
-from specfreq.data.sets import Source, check_memory, from_array
+from specfreq.data.sets import Source, from_array
 
 # what zipfile and NumPy raise for a file that is no whole one, is encrypted, or packed as Python does not
 # know

@@ -5,7 +5,7 @@ why.
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -381,5 +381,5 @@ class PathKind(Kind):
             raise UserError(f"{whole!a} is no UTF-8; rename it, or link to it by another name") from None
         return whole
 
-    def get(self, name: str, root: Path) -> str:
+    def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
         raise UserError(f"{name} names pictures of your own; nothing can be downloaded")

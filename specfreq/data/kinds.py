@@ -1,5 +1,6 @@
 """What a kind of image set is to the rest of the package: how it is named, read, fetched and listed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,8 +64,8 @@ class Kind:
         """
         raise NotImplementedError
 
-    def get(self, name: str, root: Path) -> str:
-        """Download the set to ``root``; says what was done."""
+    def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
+        """Download the set to ``root``; says what was done, and before that what begins."""
         return f"{name} needs no download"
 
     def status(self, name: str, root: Path) -> Row:

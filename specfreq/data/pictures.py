@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from specfreq.core.errors import UserError
+from specfreq.core.memory import check_memory
 from specfreq.core.pictures import GREY, _opened, _orientation, decode
 from specfreq.data import boxes
 from specfreq.data.folders import TABLE, PathKind, Place, listing, place
 from specfreq.data.kinds import SPLITS, Row
-from specfreq.data.sets import Source, check_memory
+from specfreq.data.sets import Source
 
 if TYPE_CHECKING:
     from specfreq.data.streams import Stream

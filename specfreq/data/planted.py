@@ -8,19 +8,17 @@ import numpy as np
 from pydantic import Field
 
 from specfreq.core.errors import UserError
+from specfreq.core.memory import check_memory
 from specfreq.core.spec import canonical, resolve
 from specfreq.data.kinds import SPLITS, Kind, Row
 from specfreq.data.sets import Source
 
-BANDS = {
-    "low": (0, 1 / 8),
-    "middle": (1 / 8, 1 / 4),
-    "high": (1 / 4, 1 / 2),
-}  # from <= |f| < to, cycles per pixel
+# from <= |f| < to, cycles per pixel
+BANDS = {"low": (0, 1 / 8), "middle": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}
 HEADROOM = 7  # standard deviations between mid-grey and black or white, so that clipping tells nothing
-ROUNDING = (
-    12**-0.5
-)  # rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
+# rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
+ROUNDING = 12**-0.5
+LABEL, BOX = 16, 200  # bytes for each image while they are made
 STREAMS = {"train": 0, "test": 1, "classes": 2}
 
 
@@ -126,14 +124,19 @@ def source(spec: str, split: str) -> Source:
     alone.
 
     Raises:
-        UserError: an unknown parameter, or a value that is impossible.
+        UserError: an unknown parameter, or a value that is impossible; when it is read, more images than
+            memory can hold.
     """
     what = Planted(**resolve("data set", {"planted": Planted}, spec)[1])
+    needed = what.count * (LABEL + BOX * what.boxes)
+    check_memory(needed, f"planted: labels of {what.count:,} images", "take a smaller count")
     labels = np.arange(what.count) % what.classes
     inner = what.side // 2 if what.boxes else what.side
     evidence, background = _Noise(what, inner), _Noise(what, what.side)
 
     def read(kept):
+        needed = len(kept) * what.channels * what.side**2
+        check_memory(needed, f"planted: {len(kept):,} images", "take fewer or smaller ones")
         images = np.empty((len(kept), what.channels, what.side, what.side), np.uint8)
         for image, index in zip(images, kept, strict=True):
             random, (x, y) = _start(what, split, index)

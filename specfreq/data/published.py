@@ -1,10 +1,11 @@
 """Published data sets: their files, fetched by torchvision or MedMNIST and read only after they are checked."""
 
+import contextlib
 import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,8 @@ class Published(Kind):
     def source(self, name: str, split: str, root: Path) -> Source:
         return self.read(root, split)
 
-    def get(self, name: str, root: Path) -> str:
+    def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
+        say(f"specfreq: getting {self.name} ({self.what}) into {root}, unless it is there")
         if not any(self.problem(root, split) for split in SPLITS):
             return f"{self.name} is already in {root}"
         self.fetch(root)
@@ -111,11 +113,10 @@ class Published(Kind):
             raise UserError(
                 f"cannot write to {root} ({error.strerror}); set SPECFREQ_DATA to another folder"
             ) from error
-        timeout = socket.getdefaulttimeout()
         with aside as place:
             try:
-                socket.setdefaulttimeout(60)  # seconds without a byte; torchvision sets none
-                self.download(Path(place))
+                with _patience(60):
+                    self.download(Path(place))
                 for split in SPLITS:
                     self.read(Path(place), split)
             except Exception as error:
@@ -124,13 +125,22 @@ class Published(Kind):
                 raise ConnectionError(
                     f"could not download {self.name} ({reason}); to do it by hand, see {self.site} and put {files} below {root}"
                 ) from error
-            finally:
-                socket.setdefaulttimeout(timeout)
             for file in sorted(Path(place).rglob("*")):
                 if file.is_file() and file.suffix not in ARCHIVES:
                     target = root / file.relative_to(place)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(file, target)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """How long a connection opened meanwhile may go without a byte: torchvision and MedMNIST set no limit and take none."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _md5(path: Path) -> str:

@@ -1,12 +1,9 @@
 """Image sets in memory, sources of them that read on demand, and how a subset is drawn."""
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,31 +64,6 @@ def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "ba
         np.cumsum(count) - count, count
     )
     return np.sort(shuffled[np.lexsort((turn, rank))[:size]])
-
-
-def memory() -> int:
-    """The bytes of memory that this process may use: the machine's, or its container's; 16 GiB if neither is
-    known.
-    """
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        total = 2**34
-    with contextlib.suppress(OSError, ValueError):  # "max", or no such file: no limit
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total
-
-
-def check_memory(needed: int, what: str, cure: str) -> None:
-    """Before anything is allocated: `needed` bytes are at most half of the memory.
-
-    Raises:
-        UserError: they are more; says `what` needs them and the `cure`.
-    """
-    if 2 * needed > (total := memory()):
-        raise UserError(
-            f"{what} would take {needed / 1e9:.1f} GB, more than half of the memory here ({total / 1e9:.1f} GB); {cure}"
-        )
 
 
 @dataclass(frozen=True, eq=False)

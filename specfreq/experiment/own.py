@@ -69,6 +69,7 @@ def measure(
     *,
     filter: str = "none",
     device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Judge a network of one's own on the test images of a set: what ``specfreq measure --model`` does.
 
@@ -78,6 +79,7 @@ def measure(
         measures: names or descriptions.
         filter: what the images go through before the network sees them.
         device: a GPU if there is one, by default.
+        say: told what begins, once all names are known to be right.
 
     Returns:
         network, weights (file and sha256; null without a file), data (name and digest), filter, results by
@@ -94,6 +96,7 @@ def measure(
     for spec in measures:
         known.check(spec)
     digest = hashlib.sha256(weights(path).read_bytes()).hexdigest() if path is not None else None
+    say(f"specfreq: measuring {', '.join(measures)} of {model} on {name}")
     from torch import nn
 
     from specfreq.core.devices import checked_device
@@ -246,30 +249,10 @@ def _prefix(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 def _ask(net: "nn.Module", model: str, images: "ImageSet | Stream") -> None:
     """Refuse what does not answer two of the images with one row of logits each, one for each class."""
-    import torch
-
-    from specfreq.measures import inference
+    from specfreq.measures import answers
 
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
-    few, answers = images.subset(min(2, len(images))), []
-
-    def ask(x: "Tensor") -> "Tensor":
-        answers.append(net(x))
-        return x
-
     shape = "x".join(map(str, images.shape))
-    _guarded(
-        f"{model} cannot be asked about {shape} images of {images.name}", inference.evaluate, net, few, ask
-    )
-    wanted = (len(few), len(images.classes))
-    answer = answers[0]
-    if not isinstance(answer, torch.Tensor):
-        raise UserError(
-            f"{model} answers with {type(answer).__name__}; it must answer with logits, a tensor (N, classes)"
-        )
-    if answer.shape != wanted:
-        raise UserError(
-            f"{model} answers {wanted[0]} images with {tuple(answer.shape)} values, not {wanted}: "
-            f"one logit for each of the {wanted[1]} classes of {images.name}"
-        )
+    what = f"{model} cannot be asked about {shape} images of {images.name}"
+    _guarded(what, answers.ask, net, images, model)

@@ -105,15 +105,17 @@ def compute(
         Floats, integers and nested lists of those, as JSON holds them; null where there is no number.
 
     Raises:
-        UserError: as `check`; what the measure refuses.
+        UserError: as `check`; the network answers with something else than logits; what the measure refuses.
     """
     name, values = _resolved(spec, **options)
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
     from specfreq.core import devices
+    from specfreq.measures import answers
 
     batch = batch or (100 if devices.device_of(model).type == "cpu" else 1000)
-    return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
+    with answers.only_logits(model, images):
+        return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
 
 
 def _resolved(spec: str, **options: Any) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What measures have in common: answers that fit the set, a smaller set, and images behind ideal filters."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -25,16 +26,66 @@ Radii = Annotated[tuple[Radius, ...], BeforeValidator(lambda v: v.split("+") if 
 NAMED = 5  # images that are named in a message
 
 
-def fitting(logits: Tensor, images: Images) -> Tensor:
+def refuse_other(answer: Any, count: int, images: Images, who: str = "the classifier") -> None:
+    """Refuse an answer to `count` images that is not their logits (count, classes), whatever it is instead.
+
+    Raises:
+        UserError: says what it is: no tensor, such as the tuple or the dict of a network with several outputs; no
+            floating-point numbers; another shape; more or fewer logits than the set has classes.
+    """
+    wanted = f"logits, a floating-point tensor (N, {len(images.classes)})"
+    if not isinstance(answer, Tensor):
+        raise UserError(
+            f"{who} answers with {type(answer).__name__}; it must answer with {wanted}: {_cure(answer)}"
+        )
+    if not answer.is_floating_point():
+        raise UserError(f"{who} answers with {answer.dtype} values; it must answer with {wanted}")
+    if answer.ndim != 2 or len(answer) != count:
+        raise UserError(
+            f"{who} answers {count} images with {tuple(answer.shape)} values; it must answer with {wanted}"
+        )
+    fitting(answer, images, who)
+
+
+def _cure(answer: Any) -> str:
+    """Which part of an answer may be the logits."""
+    parts = answer.keys() if isinstance(answer, Mapping) else getattr(answer, "_fields", ())
+    held = f" of {', '.join(map(str, parts))}" if parts else ""
+    return f"wrap the network in a module that returns that part alone{held}"
+
+
+def ask(model: nn.Module, images: Images, who: str = "the classifier") -> None:
+    """Refuse a network that answers two of the images with something else than their logits, see `refuse_other`."""
+
+    def show(x: Tensor) -> Tensor:
+        refuse_other(model(x), len(x), images, who)
+        return x
+
+    inference.evaluate(model, images.subset(min(2, len(images))), show)
+
+
+@contextlib.contextmanager
+def only_logits(model: nn.Module, images: Images) -> Iterator[None]:
+    """Meanwhile refuse whatever else the network answers, see `refuse_other`."""
+    if isinstance(model, torch.jit.ScriptModule):  # takes no hooks
+        ask(model, images)
+        yield
+        return
+    watch = model.register_forward_hook(lambda _, given, answer: refuse_other(answer, len(given[0]), images))
+    try:
+        yield
+    finally:
+        watch.remove()
+
+
+def fitting(logits: Tensor, images: Images, who: str = "the classifier") -> Tensor:
     """The logits (B, classes) as they are.
 
     Raises:
         UserError: there are more or fewer than the set has classes.
     """
     if logits.shape[1] != len(images.classes):
-        raise UserError(
-            f"the classifier knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}"
-        )
+        raise UserError(f"{who} knows {logits.shape[1]} classes, {images.name} has {len(images.classes)}")
     return logits
 
 

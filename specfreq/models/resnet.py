@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from specfreq.core.memory import check_memory
 from specfreq.models.layers import Count, Network, Norm, conv, draw, normalisation, stages
 
 
@@ -120,11 +121,19 @@ class ResNeXt29(ResNet):
     Source: Xie et al., CVPR 2017, section 5.3 and table 7: 8 x 64d has 34.4 M and 16 x 64d 68.1 M weights in
     convolutions and linear layer. AugMix and APR train 4 x 32d (the default; they write "32x4"): 6.78 M, with
     normalisation 6.81 M.
+
+    Raises:
+        UserError: memory cannot hold the weights.
     """
 
     def __init__(
         self, classes: int, channels: int = 3, cardinality: Count = 4, width: Count = 32, norm: Norm = "batch"
     ):
+        inner = cardinality * width
+        # all but a small rest
+        weights = sum(3 * (2 * 256 * k**2 * inner + 9 * k**2 * inner * width) for k in (1, 2, 4))
+        check_memory(4 * weights, f"resnext29:cardinality={cardinality},width={width}", "take smaller ones")
+
         def block(inputs: int, outputs: int, stride: int) -> Bottleneck:
             return Bottleneck(
                 inputs, outputs, stride, outputs // 256 * width * cardinality, cardinality, norm

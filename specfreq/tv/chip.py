@@ -65,10 +65,10 @@ class Chip(Plain):
     def _launch(self, kernel, *arguments) -> None:
         warps = max(1, min(16, _room(self.f)[3] // 256))
         try:
-            kernel[(len(self.f),)](*arguments, num_warps=warps, enable_fp_fusion=False)
-        except (
-            Exception
-        ) as error:  # of any kind: no C compiler, what the compiler refuses, too few registers, no driver
+            with torch.cuda.device_of(self.f):  # Triton launches on the current GPU, wherever the tensors are
+                kernel[(len(self.f),)](*arguments, num_warps=warps, enable_fp_fusion=False)
+        # of any kind: no C compiler, what the compiler refuses, too few registers, no driver
+        except Exception as error:
             raise Unusable(f"{type(error).__name__}: {error}") from error
 
     def _sizes(self) -> tuple[int, ...]:

@@ -105,7 +105,6 @@ def denoise(
     return Denoised(found.image, found.gap, found.iterations)
 
 
-@torch.compiler.disable
 def solve(
     f: Tensor,
     weight: float | Tensor,
@@ -120,9 +119,11 @@ def solve(
     """As `denoise`, with the dual fields p, from which a similar problem may start: u is f - weight K^T p
     within the gap.
     """
-    images, weight, start = prepared(
-        f, weight, tol, channels=channels, algorithm=algorithm, start=start, engine=engine
-    )
+    options = {"channels": channels, "algorithm": algorithm, "start": start, "engine": engine}
+    # as a decorator, `disable` would import the compiler, which takes seconds
+    if torch.compiler.is_dynamo_compiling():
+        return torch.compiler.disable(solve)(f, weight, tol, **options, as_published=as_published)
+    images, weight, start = prepared(f, weight, tol, **options)
     if as_published is not False:
         return _published(
             f, images, weight, start, published.QUIRKS if as_published is True else as_published

@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
-from specfreq import cli, experiment
+from specfreq import augment, cli, corruptions, data, experiment, filters, measures, models
 from specfreq.compendium import book, execution
 from specfreq.core import places, storage
+from specfreq.measures import others
 
 
 @pytest.fixture
@@ -283,7 +286,70 @@ def test_an_impossible_profile_is_refused(specfreq, runs, root, text, profile, c
 def test_a_training_that_diverges_is_a_failed_run(specfreq, runs):
     code, out, err = specfreq("train", *SMALL, "--lr", "1e30", "--epochs", "2")
     assert (code, out) == (1, "")
-    assert err.startswith("specfreq: the loss is")
+    assert "\nspecfreq: the loss is" in err
+
+
+FIRST_SAID = """
+import contextlib, io, sys
+from specfreq.cli import main
+
+class Watched(io.StringIO):
+    def write(self, text):
+        print(text.strip(), "torch" in sys.modules)
+        raise KeyboardInterrupt
+
+with contextlib.redirect_stderr(Watched()):
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (
+            "train --data digits --epochs 3",
+            "specfreq: training resnet8 on digits, 3 epochs, unless it is trained",
+        ),
+        (
+            "measure --model nets:build --data digits accuracy nll",
+            "specfreq: measuring accuracy, nll of nets:build on digits",
+        ),
+        ("data get pneumonia", "specfreq: getting pneumonia (PneumoniaMNIST: 5,856 grey chest X-rays"),
+    ],
+)
+def test_a_long_command_says_what_begins_before_torch_is_imported(tmp_path, args, line):
+    environment = {**os.environ, "SPECFREQ_RUNS": str(tmp_path), "SPECFREQ_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", FIRST_SAID, *args.split()]
+    said = subprocess.run(command, capture_output=True, text=True, env=environment).stdout.splitlines()[0]
+    assert said.startswith(line) and said.endswith(" False")
+
+
+def test_measuring_a_run_says_so_once_all_its_names_are_right(specfreq, runs):
+    key = specfreq("train", *SMALL)[1].split()[0]
+    assert specfreq("measure", key[:6], "accuracy")[2] == f"specfreq: measuring accuracy of {key}\n"
+    code, out, err = specfreq("measure", key, "accuracy", "--filter", "whitning")
+    assert (code, out) == (2, "") and err.startswith("specfreq: unknown filter 'whitning'")
+
+
+def test_a_home_is_a_home_in_the_path_of_every_option(specfreq, runs, root, monkeypatch):
+    """The shell expands ~ in `-o ~/x` alone, not in `-o=~/x`."""
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.setenv("USERPROFILE", str(root / "home"))
+    key = specfreq("train", *SMALL)[1].split()[0]
+    assert specfreq("measure", key, "accuracy", "-o=~/x.json")[0] == 0
+    assert storage.read_json(root / "home" / "x.json")["run"] == key
+    lost = ["measure", "accuracy", "--model", "nets:build", "--data", "digits", "--weights=~/w.safetensors"]
+    assert f"cannot read {root / 'home' / 'w.safetensors'}: " in specfreq(*lost)[2]
+    for command in ("run study", "sweep study -p epochs=1", f"measure {key} accuracy"):
+        code, out, err = specfreq(*command.split(), "-o=~nobody-of-that-name/x.ipynb")
+        assert (code, out) == (2, "") and err.startswith("specfreq: cannot find ~nobody-of-that-name/x.ipynb")
+    hints = [
+        h
+        for c in cli.app.registered_commands
+        for h in get_type_hints(c.callback, include_extras=True).values()
+    ]
+    paths = [get_args(h)[1] for h in hints if Path in get_args(get_args(h)[:1] and get_args(h)[0])]
+    assert len(paths) == 4 and all(option.callback for option in paths)
 
 
 def test_options_of_train_are_the_fields_of_an_experiment(specfreq):
@@ -357,6 +423,23 @@ def test_list_shows_every_kind(specfreq, root, runs):
     )
 
 
+def test_names_are_written_as_the_help_says(specfreq):
+    shown = " ".join(specfreq("list", "--help")[1].split())
+    assert "Names are written with hyphens, those of corruptions with underscores" in shown
+    hyphens = [
+        *data.names(),
+        *models.names(),
+        *filters.names(),
+        *augment.describe(),
+        *measures.names(),
+        *others.COMPUTED,
+    ]
+    assert [name for name in hyphens if "_" in name] == [] and [
+        name for name in corruptions.names() if "-" in name
+    ] == []
+    assert specfreq("data", "get", "fashion_mnit")[2].endswith("did you mean 'fashion-mnist'?\n")
+
+
 def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
     code, out, err = specfreq("data", "list")
@@ -375,6 +458,33 @@ def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):
 
     monkeypatch.setattr(execution, "execute", interrupted)
     assert specfreq("run", "study") == (130, "", "specfreq: interrupted\n")
+
+
+LOADING = """
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also under `nohup make test &`
+awaited = sys.argv.pop(1)
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == awaited:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("specfreq", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize(
+    "module",
+    ["specfreq.cli", "typer", "specfreq.core.processes", "specfreq.experiment.runs", "yaml", "torch"],
+)
+def test_an_interruption_while_modules_are_loaded_is_told_in_one_line(module, runs):
+    command = [sys.executable, "-c", LOADING, module, "train", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("specfreq: training ")]
+    assert (done.returncode, said) == (130, ["specfreq: interrupted"])
 
 
 def test_an_interrupted_training_is_exit_code_130(runs):
@@ -396,7 +506,8 @@ def test_an_interrupted_training_is_exit_code_130(runs):
     while process.poll() is None and not [*runs.glob("*/checkpoint.safetensors")]:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert (process.wait(), process.stderr.read()) == (130, "specfreq: interrupted\n")
+    assert process.wait() == 130
+    assert process.stderr.read().splitlines()[1:] == ["specfreq: interrupted"]  # after what begins
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(root, monkeypatch):

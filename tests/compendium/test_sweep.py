@@ -143,7 +143,7 @@ def test_names_of_cells_are_readable_safe_and_short(root, tmp_path):
         ({"sede": ["0"]}, r"unknown parameter 'sede' for study; did you mean 'seed'\?"),
         ({"seed": ["0", "1.5"]}, r"seed='1\.5' is refused for study"),
         ({"seed": [0, 1.5]}, r"seed=1\.5 is refused for study"),
-        ({"sigmas": ["[2,4"]}, "the list does not end"),
+        ({"sigmas": ["[2,4"]}, r"the list, line \d: .*expected"),
         ({"seed": ["[0,1]"]}, r"seed='\[0,1\]' is refused"),
         ({"name": ["x"]}, "parameter 'name' is both fixed and in the grid"),
     ],

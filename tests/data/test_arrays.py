@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from specfreq import data
+from specfreq.core import memory
 from specfreq.core.errors import UserError
-from specfreq.data import sets
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
 GREY = COLOUR[..., 0]
@@ -192,7 +192,7 @@ def test_large_arrays_in_small_files_are_refused_by_arithmetic(root, monkeypatch
         for _ in range(200):
             stored.write(bytes(1000 * 32 * 32))
     assert (root / "a.npz").stat().st_size < 300_000
-    monkeypatch.setattr(sets, "memory", lambda: 409_000_000)
+    monkeypatch.setattr(memory, "memory", lambda: 409_000_000)
     monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing of it is read
     with pytest.raises(
         UserError, match=r"X in .*a\.npz would take 0\.2 GB, more than half of the memory here \(0\.4 GB\)"

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageOps
 
 from specfreq import data
+from specfreq.core import memory
 from specfreq.core.errors import UserError
 from specfreq.core.pictures import decode
-from specfreq.data import sets
 
 
 def picture(path, size=(8, 8), mode="RGB", seed=0):
@@ -226,7 +226,7 @@ def test_a_picture_of_too_many_pixels_is_refused_with_the_cure(pets, monkeypatch
 
 
 def test_what_memory_cannot_hold_is_refused_by_arithmetic(pets, monkeypatch):
-    monkeypatch.setattr(sets, "memory", lambda: 2 * 16 * 3 * 64)
+    monkeypatch.setattr(memory, "memory", lambda: 2 * 16 * 3 * 64)
     assert len(data.load(f"folder:{pets}")) == 16
     with pytest.raises(
         UserError, match=r"16 pictures of 9x9 would take .* more than half of the memory here .* stream=1"

@@ -10,6 +10,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from specfreq import data
 from specfreq.core.errors import UserError
+from specfreq.data import planted
 from specfreq.data.planted import BANDS, distance, in_band
 
 CHANCE = (0.20, 0.30)  # of 1,000 test images in 4 classes: 0.25 within 3.6 standard deviations
@@ -181,3 +182,22 @@ def test_odd_sides_many_channels_and_classes_work():
 def test_impossible_parameters_are_refused(parameters, message):
     with pytest.raises(UserError, match=message):
         data.load(f"planted:{parameters}")
+
+
+def test_what_memory_cannot_hold_is_refused_by_arithmetic(monkeypatch):
+    """The machine's memory decides, so what is asked for in part can be had from a set that is too large as a whole."""
+    name, drawn = "planted:count=20000,side=64", data.load("planted:count=20000,side=64", "test", 8)
+    monkeypatch.setattr(memory, "memory", lambda: 2 * 20000 * 64**2 - 1)
+    monkeypatch.setattr(planted._Noise, "draw", None)
+    with pytest.raises(
+        UserError, match=r"planted: 20,000 images would take 0\.1 GB, more than half of the memory here"
+    ):
+        data.load(name, "test")
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "memory", lambda: 2 * 20000 * 64**2 - 1)
+    assert data.load(name, "test", 8).images.equal(drawn.images)
+    for labels in ("planted:count=200000000,side=8", "planted:count=2000000,boxes=1"):
+        with pytest.raises(
+            UserError, match=r"planted: labels of .* images would take .* take a smaller count"
+        ):
+            data.load(labels, "test", 8)

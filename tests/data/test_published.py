@@ -10,6 +10,7 @@ import http.server
 import io
 import os
 import pickle
+import socket
 import struct
 import sys
 import tarfile
@@ -440,6 +441,10 @@ def test_what_is_there_and_intact_is_not_fetched_again(cifar10, root, monkeypatc
     assert data.get("cifar10") == f"cifar10 is already in {root}"
 
 
+def test_a_set_is_got_by_either_spelling(fashion_mnist, root):
+    assert data.get("fashion_mnist") == f"fashion-mnist is already in {root}"
+
+
 def broken_off(place):
     put(place / "cifar-10-batches-py" / "data_batch_1", b"half")
     raise OSError("the network\nis gone")
@@ -467,6 +472,28 @@ def test_a_failed_download_changes_nothing_and_says_what_to_do(cifar10, root, mo
         str(root),
     ):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("before", [None, 7.0])
+def test_a_download_waits_a_minute_for_a_byte_and_leaves_other_connections_alone(
+    cifar10, root, monkeypatch, before
+):
+    (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"damaged")
+    waits = []
+
+    def download(place):
+        waits.append(socket.getdefaulttimeout())
+        broken_off(place)
+
+    replace_download(monkeypatch, "cifar10", download)
+    outside = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before)
+    try:
+        with pytest.raises(ConnectionError):
+            data.get("cifar10")
+        assert (waits, socket.getdefaulttimeout()) == ([60], before)
+    finally:
+        socket.setdefaulttimeout(outside)
 
 
 def test_a_place_that_cannot_be_written_is_named(root):

@@ -1,5 +1,8 @@
 """Asking a network changes nothing about it, and no answer depends on the size of the batches."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -66,3 +69,16 @@ def test_every_part_of_a_network_keeps_its_mode():
     part.eval()
     evaluate(model, torch.rand(2, 1, 4, 4))
     assert model.training and not part.training
+
+
+def test_neither_total_variation_nor_an_answer_imports_the_compiler():
+    """It takes as long as torch itself, in every command and every worker."""
+    program = (
+        "import sys, torch, specfreq.experiment, specfreq.train, specfreq.augment, specfreq.measures\n"
+        "from specfreq import inference, tv\n"
+        "images = tv.denoise(torch.rand(2, 3, 8, 8), 0.1, engine='plain').image\n"
+        "inference.logits(torch.nn.Flatten(), images)\n"
+        "print({'torch._dynamo', 'torch._inductor', 'sympy', 'matplotlib', 'torchvision'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

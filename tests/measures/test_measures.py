@@ -3,6 +3,7 @@ of threads.
 """
 
 import json
+from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
@@ -202,3 +203,46 @@ def test_options_by_name_are_those_of_the_description(digits):
         measures.compute("calibration", model, images, per_bin=0)
     with pytest.raises(UserError, match="did you mean 'per_bin'"):
         measures.compute("calibration", model, images, perbin=3)
+
+
+class Says(nn.Module):
+    """A network that answers with something made of its logits."""
+
+    def __init__(self, net, answer):
+        super().__init__()
+        self.net, self.answer = net, answer
+
+    def forward(self, images):
+        return self.answer(self.net(images))
+
+
+Parts = namedtuple("Parts", ["logits", "auxiliary"])
+
+
+@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (
+            lambda z: (z, z),
+            "answers with tuple; it must answer with logits, a floating-point tensor .N, 10.: wrap",
+        ),
+        (lambda z: Parts(z, None), "answers with Parts; .* that part alone of logits, auxiliary"),
+        (
+            lambda z: OrderedDict(loss=z, logits=z),
+            "answers with OrderedDict; .* that part alone of loss, logits",
+        ),
+        (lambda z: None, "answers with NoneType; it must answer with logits"),
+        (lambda z: z.argmax(1), r"answers with torch\.int64 values; it must answer with logits"),
+        (lambda z: z[:, 0], r"answers \d+ images with \(\d+,\) values; it must"),
+        (lambda z: z[..., None, None], r"answers \d+ images with \(\d+, 10, 1, 1\) values; it must"),
+        (lambda z: z[:1], r"answers \d+ images with \(1, 10\) values; it must"),
+        (lambda z: z[:, 1:], "knows 9 classes, digits has 10"),
+    ],
+)
+def test_an_answer_that_is_not_logits_is_refused_by_every_measure(digits, spec, answer, complaint):
+    model, images = digits
+    network = Says(model, answer).train()
+    with pytest.raises(UserError, match=f"the classifier {complaint}"):
+        measures.compute(spec, network, images.subset(20))
+    assert network.training and not network._forward_hooks

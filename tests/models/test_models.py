@@ -549,3 +549,21 @@ def test_the_smallest_image_is_the_last_that_every_layer_can_digest(name, net):
 def test_images_too_small_for_the_network_are_refused(shape):
     with pytest.raises(UserError, match=f"resnet18 needs images of at least 5x5, not {shape[1]}x{shape[2]}"):
         models.check("resnet18:norm=group", shape)
+
+
+@pytest.mark.parametrize(
+    "spec", ["resnext29:width=1000000", "resnext29:cardinality=1000000000", "resnext29:width=100000000000"]
+)
+def test_a_network_that_memory_cannot_hold_is_refused_by_arithmetic(spec):
+    with pytest.raises(
+        UserError, match=r"resnext29:cardinality=\d+,width=\d+ would take .* GB, more than half of the memory"
+    ):
+        models.build(spec, 10)
+
+
+def test_the_weights_of_resnext_are_those_that_memory_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr("specfreq.models.resnet.check_memory", lambda needed, *_: asked.append(needed))
+    for spec in ("resnext29", "resnext29:width=64,cardinality=2"):
+        size = sum(4 * p.numel() for p in models.build(spec, 10).parameters())
+        assert 0.8 * size < asked.pop() < 1.2 * size

@@ -117,3 +117,24 @@ def test_code_that_cannot_be_kept_on_disk_is_compiled_all_the_same():
 def test_the_chip_engine_is_for_gpus(noisy):
     with pytest.raises(ValueError, match="engine 'chip' does not work on cpu"):
         tv.denoise(noisy, 0.1, engine="chip")
+
+
+@pytest.mark.parametrize("graph", ["eager", "aot_eager"])
+def test_a_compiled_program_runs_the_solver_uncompiled(graph):
+    """What is before and after it is compiled; the solver and its derivative are the same to the bit."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    def program(images):
+        return tv.denoise(images / 2, 0.1, engine="plain").image + 1
+
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    counted = CompileCounterWithBackend(graph)
+    compiled = torch.compile(program, backend=counted)
+    slopes = []
+    for run in (program, compiled):
+        f = images.clone().requires_grad_()
+        u = run(f)
+        u.square().sum().backward()
+        slopes.append((u.detach(), f.grad))
+    assert all(map(torch.equal, *slopes))
+    assert (counted.frame_count, counted.op_count) == (2, 2)  # the division, and the sum

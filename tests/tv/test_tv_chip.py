@@ -2,6 +2,7 @@
 for one.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -111,3 +112,29 @@ def test_the_kernels_compute_what_the_plain_engine_computes(tmp_path):
 )
 def test_the_kernels_compile_for_a_gpu_without_fused_or_approximate_arithmetic(tmp_path):
     run(COMPILED, tmp_path, TRITON_INTERPRET="0")
+
+
+def test_kernels_are_launched_on_the_gpu_that_holds_the_images(monkeypatch):
+    """Triton launches on the current GPU, which is cuda:0 while the tensors may lie on cuda:1: pointers to nothing."""
+    import torch
+
+    from specfreq.tv import chip
+
+    current, launched = ["cuda:0"], []
+
+    @contextlib.contextmanager
+    def device_of(images):
+        current.append(images.place)
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: launched.append((grid, current[-1]))
+
+    engine = object.__new__(chip.Chip)
+    engine.f = torch.zeros(5, 1, 8, 8)
+    engine.f.place = "cuda:1"
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    engine._launch(Kernel())
+    assert (launched, current) == ([((5,), "cuda:1")], ["cuda:0"])
