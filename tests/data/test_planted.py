@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import RidgeClassifier
 
 from specfreq import data
+from specfreq.core import memory
 from specfreq.core.errors import UserError
 from specfreq.data import planted
 from specfreq.data.planted import BANDS, distance, in_band
