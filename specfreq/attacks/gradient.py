@@ -1,6 +1,7 @@
 """Attacks that follow the gradient: one step (FGSM), many (PGD), many of adaptive length (APGD)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -145,6 +146,57 @@ def _checkpoints(steps: int) -> Iterator[int]:
         before, now = now, now + max(now - before - 3, 6)
 
 
+@dataclass
+class _Ascent:
+    """Where an ascent stands: of each image that is left a row of each tensor."""
+
+    place: Tensor  # of the image in the batch
+    clean: Tensor
+    labels: Tensor
+    target: Tensor | None
+    x: Tensor
+    before: Tensor  # x of the step before
+    loss: Tensor
+    slope: Tensor
+    best: Tensor  # x of the highest loss so far, which is best_loss
+    best_loss: Tensor
+    best_slope: Tensor
+    last_best: Tensor  # best_loss at the last look
+    length: Tensor  # of a step, (B, 1, 1, 1)
+    rises: Tensor  # steps since the last look that raised the loss
+    shortened: Tensor  # whether the last look halved the length; nothing is flat before the first
+
+    def keep(self, kept: Tensor) -> None:
+        """Go on with these images alone."""
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, value[kept])
+
+    def move(self, x: Tensor, loss: Tensor, slope: Tensor) -> None:
+        """Take a step to x, where loss and slope are these."""
+        better = loss > self.best_loss
+        self.before, self.x, self.slope = self.x, x, slope
+        self.rises = self.rises + (loss > self.loss)
+        self.loss, self.best_loss = loss, torch.where(better, loss, self.best_loss)
+        self.best = torch.where(_column(better), x, self.best)
+        self.best_slope = torch.where(_column(better), slope, self.best_slope)
+
+    def look(self, wanted: float) -> None:
+        """Halve the length and go back to the best where fewer steps than wanted rose, or the best is old."""
+        idle = ~self.shortened & (self.best_loss == self.last_best)
+        self.shortened = (self.rises < wanted) | idle
+        back = _column(self.shortened)
+        self.length = torch.where(back, self.length / 2, self.length)
+        self.x = torch.where(back, self.best, self.x)
+        self.slope = torch.where(back, self.best_slope, self.slope)
+        self.last_best, self.rises = self.best_loss, torch.zeros_like(self.rises)
+
+
+def _column(values: Tensor) -> Tensor:
+    """Values (B,) to meet images, (B, 1, 1, 1)."""
+    return values[:, None, None, None]
+
+
 def _auto(
     model: Model,
     images: Tensor,
@@ -160,46 +212,26 @@ def _auto(
     place = search.left()
     if not len(place):
         return
-
-    def ask(x: Tensor, s: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        return climb(model, x, s["y"], loss or _towards(s["target"]))
-
-    s = {"place": place, "clean": images[place], "y": labels[place]}
-    if target is not None:
-        s["target"] = target[place]
-    s["x"] = s["before"] = start(s["clean"], uniform(seeds[place], *images.shape[1:]), eps)
-    wrong, s["loss"], s["slope"] = ask(s["x"], s)
-    s |= {"best": s["x"], "best_loss": s["loss"], "best_slope": s["slope"], "last_best": s["loss"]}
-    s["step"] = torch.full((len(place), 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
-    s["rises"], s["shortened"] = (
-        torch.zeros_like(place),
-        torch.ones_like(wrong),
-    )  # nothing is flat before the first look
-    kept, looked = search.see(place, s["x"], s["loss"], wrong, 0), 0
+    clean, aims = images[place], None if target is None else target[place]
+    x = start(clean, uniform(seeds[place], *images.shape[1:]), eps)
+    wrong, now, slope = climb(model, x, labels[place], loss or _towards(aims))
+    length = torch.full((len(place), 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
+    rises, shortened = torch.zeros_like(place), torch.ones_like(wrong)
+    s = _Ascent(
+        place, clean, labels[place], aims, x, x, now, slope, x, now, slope, now, length, rises, shortened
+    )
+    kept, looked = search.see(place, x, now, wrong, 0), 0
     checkpoints = set(_checkpoints(steps))
     for k in range(1, steps + 1):
-        s = {name: value[kept] for name, value in s.items()}
+        s.keep(kept)
         if not len(kept):
             return
-        aim = climbed(s["x"], s["slope"], s["clean"], s["step"], eps)
+        aim = climbed(s.x, s.slope, s.clean, s.length, eps)
         weight = MOMENTUM if k > 1 else 1
-        x = inside(s["x"] + weight * (aim - s["x"]) + (1 - weight) * (s["x"] - s["before"]), s["clean"], eps)
-        s["before"], s["x"] = s["x"], x
-        wrong, now, s["slope"] = ask(x, s)
-        s["rises"] = s["rises"] + (now > s["loss"])
-        s["loss"], better = now, now > s["best_loss"]
-        s["best_loss"] = torch.where(better, now, s["best_loss"])
-        for name, new in (("best", x), ("best_slope", s["slope"])):
-            s[name] = torch.where(better[:, None, None, None], new, s[name])
-        kept = search.see(s["place"], x, now, wrong, k)
+        x = inside(s.x + weight * (aim - s.x) + (1 - weight) * (s.x - s.before), s.clean, eps)
+        wrong, now, slope = climb(model, x, s.labels, loss or _towards(s.target))
+        s.move(x, now, slope)
+        kept = search.see(s.place, x, now, wrong, k)
         if k in checkpoints:
-            idle = ~s["shortened"] & (s["best_loss"] == s["last_best"])
-            shorten = (s["rises"] < RISING * (k - looked)) | idle
-            back = shorten[:, None, None, None]
-            s["step"] = torch.where(back, s["step"] / 2, s["step"])
-            s["x"], s["slope"] = (
-                torch.where(back, s["best"], x),
-                torch.where(back, s["best_slope"], s["slope"]),
-            )
-            s |= {"shortened": shorten, "last_best": s["best_loss"], "rises": torch.zeros_like(s["rises"])}
+            s.look(RISING * (k - looked))
             looked = k

@@ -95,7 +95,7 @@ def adversarial(
         apgd_steps, targets: of apgd, for each target; and how many classes apgd-t aims at.
         queries, schedule: of square: see `attacks.square`.
         seed: of the draws; an image's own depend on it and on the image's content.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
 
     Returns:
         attacks, eps; accuracy (on the images as they are), after (a list: what is left after each attack),

@@ -125,7 +125,7 @@ def logits(model: nn.Module, images: Images, precision: str, batch: int) -> Tens
 
 
 def balanced(images: Images, size: int | None) -> Images:
-    """At most `size` of the images, as many of each class as can be; all of them if not given."""
+    """At most `size` of the images, balanced over the classes; all of them if not given."""
     return images if size is None or size >= len(images) else images.subset(size)
 
 

@@ -39,7 +39,7 @@ def band_accuracy(
     Args:
         step: distance between radii, cycles per image.
         level: m; set: the mean of the set, zero: 0, the high pass as it is defined.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
 
     Returns:
         radii (cycles per image), low and high (%, one for each radius), accuracy (unfiltered, %), chance (%),

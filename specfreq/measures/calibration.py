@@ -53,7 +53,7 @@ def calibration(
         corruptions: ask about the images behind each of these corruptions at each severity, all answers in
             the same bins; names as in `corruption`. By default about the images as they are.
         severities, seed: of the corruptions, as in `corruption`, so that both meet the same images.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
 
     Returns:
         accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error,

@@ -70,7 +70,7 @@ def corruption(
             only.
         frost: a computed texture, or the generators' photographs in the data folder's `frost/`.
         seed: of the draws; an image's own depend on it and on the image's content.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
 
     Returns:
         made (what the corrupted images are), corruptions, severities, error (%, a list for each corruption,

@@ -71,8 +71,7 @@ def out_of_distribution(
         layer: of mahalanobis: the layer that sees z, as ``named_modules`` of the network calls it; if not
             given, the last linear one, whose output is the logits.
         as_published: auroc and tnr95 as the original program of APR computes them, see `separation.numbers`.
-        size: ask about at most so many images, and so many of each other set, as many of each class as can
-            be.
+        size: at most so many images, and so many of each other set, balanced over the classes.
         seed: of computed images.
 
     Returns:

@@ -87,7 +87,7 @@ def feature_discrimination(
         radii: cycles per image, written 4+8+12; if not given 1/8, 1/4, 3/8, 1/2 of the image's shorter side,
             so 4, 8, 12, 16 of 32 pixels as in the paper.
         level: m; set: the mean of the set in each channel, zero: 0, the high pass as it is defined.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
         layer: the layer whose inputs are the features, as ``named_modules`` of the network calls it; if not
             given, the last linear layer, whose output is the logits.
 

@@ -52,7 +52,7 @@ def fourier_heatmap(
         as_published: leave out the frequencies -N/2 of even sizes, as the original program does: 31 x 31 for
             32 pixels.
         seed: of the signs; an image's own depend on it, on the image's content and on the frequency.
-        size: ask about at most so many images, as many of each class as can be.
+        size: at most so many images, balanced over the classes.
 
     Returns:
         norm; ky and kx, the frequencies of the rows and columns of the map, cycles per image, ascending (of

@@ -13,11 +13,10 @@ from torch.nn import functional as F
 
 from specfreq import data
 from specfreq.core.errors import UserError
+from specfreq.core.images import luminance
 from specfreq.core.randomness import Draws, content, seed_of
 from specfreq.core.spec import matching, quoted, unquoted, written_parts
 from specfreq.measures.answers import Images, balanced
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 def _uniform(draws: Draws, shape: tuple[int, ...]) -> Tensor:
@@ -179,7 +178,7 @@ def _fitting(
             x = x[..., top : top + rows, left : left + columns]
             x = F.interpolate(x, (tall, wide), mode="bilinear", antialias=True)
         if channels > wanted[0]:
-            x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+            x = luminance(x)
         return x.expand(-1, wanted[0], -1, -1)
 
     done = []

@@ -58,7 +58,7 @@ def amplitude_phase_swap(
         clip: cut the mixtures off at 0 and 1; else they leave these limits, and have exactly the amplitude
             and phase given.
         seed: of the pairs, which depend on it and on what the set contains, not on its order.
-        size: use at most so many images, and so many of the other set, as many of each class as can be.
+        size: at most so many images, and so many of the other set, balanced over the classes.
 
     Returns:
         phase, amplitude (%), neither (%; null against another set), pairs (how many: P); right_phase,

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from specfreq import data
 from specfreq.core.devices import checked_device
 from specfreq.core.errors import UserError
+from specfreq.core.images import luminance
 from specfreq.experiment.runs import Run
 from specfreq.measures.inference import evaluate
 from specfreq.models.classifier import Classifier
-from specfreq.studies.generators.parts import luminance
 
 INCEPTION = (
     "weights-inception-2015-12-05-6726825d.pth"  # the name ends in the first digits of the content's SHA-256
@@ -29,7 +29,7 @@ class Network(nn.Module):
 
     Args:
         name: what a page calls it.
-        key: by which its features are known again: of the run, or of the weights.
+        key: what identifies its features: the run's key, or the digest of the weights.
         of: the network itself.
         channels: how many it takes.
         unit: what its features are divided by.

@@ -147,7 +147,7 @@ class Judge:
         )
 
     def key(self, *more: Any) -> str:
-        """By which numbers of this judge are known again."""
+        """What identifies the numbers of this judge."""
         r = self.recipe
         what = [
             VERSION,

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from specfreq import tv
 from specfreq.core.errors import UserError
-from specfreq.core.images import unit
+from specfreq.core.images import luminance, unit
 from specfreq.data import load
 from specfreq.data.sets import ImageSet
 from specfreq.data.streams import Stream
 from specfreq.models.dcgan import stages
 from specfreq.studies.generators.training import Recipe
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 REACH = 0.999  # of the values of a part, the share within the generator's range
 
 
@@ -54,17 +53,6 @@ def restored(made: Sequence[Tensor], centre: Tensor, scale: Tensor) -> Tensor:
     """
     values = torch.cat(list(made), 1).unflatten(1, (len(centre), -1)).transpose(0, 1)
     return values * column(scale) + column(centre)
-
-
-def luminance(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) -> (N, 1, H, W): the weighted mean of red, green and blue, .299, .587, .114; grey
-    ones as they are.
-    """
-    return (
-        images
-        if images.shape[1] == 1
-        else (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    )
 
 
 def real(recipe: Recipe, split: str = "train", most: int | None = None) -> Tensor:

@@ -33,7 +33,7 @@ GRID = 64  # images of a sample sheet
 
 
 def key_of(recipe: Recipe) -> str:
-    """The name of the run's directory: a hash of what is not as by default, of the images, and of the
+    """The name of the run's directory: a hash of the settings that differ from the defaults, of the images, and of the
     trainer's version.
     """
     text = json.dumps([training.version(recipe), recipe.effective(), digest(recipe)], sort_keys=True)
@@ -50,7 +50,9 @@ class Run:
     def __init__(self, path: Path, device: str | None = None):
         self.path = path
         if not finished(path):
-            raise UserError(f"{path.name} is no finished run in {path.parent}; train it with generation.run")
+            raise UserError(
+                f"{path.name} is not a finished run in {path.parent}; train it with generators.runs.run"
+            )
         self.experiment, described = described_in(path / "recipe.json", Recipe)
         self.provenance = origin(path, ("train",))
         settings = self.experiment.effective()
