@@ -1,16 +1,12 @@
-"""Published claims -> verdicts. The numbers of the originals come from `book/claims.yaml`, ours from
-`book/results`.
-"""
+"""Claims and numbers that were published, as `book/claims.yaml` has them."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
+from specfreq import filters
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError, unknown
-
-Row = Mapping[str, Any]
 
 
 class _Strict(BaseModel):
@@ -46,7 +42,7 @@ class Claim(_Strict):
     source: str = ""  # where the original says so
     data: str = ""
     rows: str = "arms"  # which rows of the record tell
-    quantity: str | list[str] | None = None  # accuracy, where a study knows no other
+    quantity: str | list[str] = "accuracy"
     judge: Literal["at_chance", "falls", "rises", "within_a_point", "at_most", "untestable"]
     limit: float | None = None  # of at_most
     unit: str = " %"
@@ -54,13 +50,22 @@ class Claim(_Strict):
     arms: list[str] = []
     why: str = ""
 
+    @property
+    def quantities(self) -> list[str]:
+        return self.quantity if isinstance(self.quantity, list) else [self.quantity]
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """Arm, or filter in its normal form, and quantity of each row that the rule compares, in order."""
+        names = self.arms or [filters.normal_form(f) for f in self.filters]
+        return [(name, quantity) for name in names for quantity in self.quantities]
+
     @model_validator(mode="after")
     def _compares(self) -> "Claim":
         """A fall from one number to none would always be found."""
         if self.judge != "untestable":
             wanted = 1 if self.judge in ("at_chance", "at_most") else 2
-            quantities = len(self.quantity) if isinstance(self.quantity, list) else 1
-            if len(self.arms or self.filters) * quantities < wanted:
+            if len(self.arms or self.filters) * len(self.quantities) < wanted:
                 raise ValueError(f"{self.judge} compares at least {wanted}: name so many filters or arms")
             if (self.judge == "at_most") != (self.limit is not None):
                 raise ValueError("at_most has a limit, and nothing else has")

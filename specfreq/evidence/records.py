@@ -1,4 +1,4 @@
-"""Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
+"""Records: what is kept and published of runs and studies; tables and verdicts are computed from them."""
 
 import math
 import re
@@ -10,6 +10,7 @@ from specfreq.core import places, storage
 from specfreq.core.errors import unknown
 from specfreq.core.spec import LONGEST, file_name
 from specfreq.data.sets import ImageSet
+from specfreq.evidence import rows
 from specfreq.experiment.runs import Run, runs_dir
 
 RUN = "run"  # the profile of a record that holds one run
@@ -59,7 +60,7 @@ def _here() -> dict[str, Any]:
 
 
 def of_run(name: str, run: Run) -> dict[str, Any]:
-    """The record of one run: its experiment, what has been measured, its history, and where it was computed."""
+    """The record of one run: its experiment, measurements and history, and where it was computed."""
     return of_study(
         name,
         RUN,
@@ -115,9 +116,12 @@ def publish(name: str, profile: str) -> str:
 
 
 def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
-    """A record of the book's results; None if it has not been published."""
+    """A record of the book's results, its rows as `rows.Row` has them; None if it has not been published."""
     path = places.root() / "book" / "results" / _file(name, profile)
-    return storage.read_object(path) if path.exists() else None
+    if not path.exists():
+        return None
+    kept = storage.read_object(path)
+    return {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
 
 
 def origin(name: str, profile: str = "laptop") -> str:
