@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from specfreq import augment
+from specfreq.evidence import claims
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.rows import CORRECTED, PUBLISHED
@@ -23,21 +24,21 @@ class Verdict(NamedTuple):
 
 def judge(claim: Claim, record: Mapping[str, Any] | None) -> Verdict:
     """Verdict and evidence for a claim from a study's record."""
-    if claim.judge == "untestable":
+    if claim.judge == claims.UNTESTABLE:
         return Verdict(UNTESTABLE, claim.why)
     found = select((record or {}).get(claim.rows, []), data=claim.data)
     corrected, published = by_name(found, CORRECTED), by_name(found, PUBLISHED)
     compared = claim.compared
     if not all(pair in corrected for pair in compared):
         return Verdict(NO_RECORD, "")
-    rule = RULES[claim.judge]
-    true = rule(claim, [corrected[pair] for pair in compared])
+    rule = RULES[claim.judge].judge
+    true = rule([corrected[pair] for pair in compared], **claim.options)
     # what the original got right stands for itself; of what it got wrong, every arm must have been trained
     # that way
     wrong = [p for p in compared if p in published or (claim.arms and _has_defects(p[0]))]
     if not wrong or not all(p in published for p in wrong):
         return Verdict(_WORDS[true.holds], true.evidence)
-    theirs = rule(claim, [published.get(p, corrected[p]) for p in compared])
+    theirs = rule([published.get(p, corrected[p]) for p in compared], **claim.options)
     evidence = f"corrected: {true.evidence}. As published: {theirs.evidence}"
     if true.holds is False:
         return Verdict(_WHERE_IT_FAILS[theirs.holds], evidence)
