@@ -1,5 +1,7 @@
 """Records: they name their runs and images, are kept and published under names that files can have."""
 
+import __future__
+
 import pytest
 
 import specfreq
@@ -17,6 +19,9 @@ SMALL = {
     "shift": 0,
     "flip": False,
 }
+
+
+NOTEBOOK = {"__annotations__": {"epochs": "int", "profile": "str"}, "epochs": 1, "profile": "laptop"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,8 @@ def test_spans_of_numbers_are_in_order():
 
 def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
-    record = records.of_study("study", "laptop", {"epochs": 1}, runs, arms=comparison.filter_arms(runs))
+    record = records.of_study("study", NOTEBOOK, runs, arms=comparison.filter_arms(runs))
+    assert (record["profile"], record["parameters"]) == ("laptop", {"epochs": 1, "profile": "laptop"})
     assert record["provenance"]["runs"] == 6 and record["provenance"]["seconds"] > 0
     assert set(record["provenance"]["data"]) == {"digits (train)", "digits (test)"}
     records.save("study", record)
@@ -79,10 +85,31 @@ def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
     assert records.published_rows("study", "arms")["rows"] == record["arms"]
 
 
+def test_the_parameters_of_a_notebook_are_the_names_that_it_annotates_as_they_are():
+    notebook = {}
+    cells = (
+        "from __future__ import annotations",
+        'data: str = "photos"  # a set\nsize: Literal[3] | None = 3\nprofile: str = "quick"',
+        "size = None",  # as papermill adds it
+        "total = 1 + 2",
+    )
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec", __future__.annotations.compiler_flag), notebook)
+    found = records.of_study("study", notebook)
+    assert list(found["parameters"].items()) == [("data", "photos"), ("size", None), ("profile", "quick")]
+    assert found["profile"] == "quick"
+
+
+def test_a_notebook_without_parameters_is_told_how_to_declare_them():
+    for notebook in ({}, {"__annotations__": {"epochs": "int"}, "epochs": 1}):
+        with pytest.raises(UserError, match=r"declare `profile: str = .quick.`"):
+            records.of_study("study", notebook)
+
+
 def test_a_record_names_the_images_of_every_run(runs):
     """Of one set, but of subsets of two sizes."""
     larger = specfreq.run(experiment.Experiment(**{**SMALL, "train_size": 110}))
-    names = records.of_study("study", "laptop", {}, [*runs, larger])["provenance"]["data"]["digits (train)"]
+    names = records.of_study("study", NOTEBOOK, [*runs, larger])["provenance"]["data"]["digits (train)"]
     assert names.split(", ") == sorted(
         {runs[0].provenance["data"]["train"], larger.provenance["data"]["train"]}
     )
