@@ -53,7 +53,7 @@ def _value(text: str) -> Any:
 
 
 def table(rows: Sequence[Row], timed: bool = True) -> list[dict[str, Any]]:
-    """Rows made flat, for a data frame or `records.table`: parameters, seconds, state, what was glued.
+    """Rows made flat, for a data frame or `tables.page_table`: parameters, seconds, state, what was glued.
 
     Args:
         timed: with the seconds and the state; without, the same table each time, whether cells are run or

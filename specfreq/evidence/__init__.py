@@ -1,3 +1,1 @@
-"""What the runs say: records, arms side by side, intervals, claims, rules, verdicts, and the tables of the
-pages.
-"""
+"""What the runs say: rows and their intervals, arms compared, records, claims, rules, verdicts, tables."""

@@ -1,16 +1,15 @@
-"""Published claims -> verdicts. The numbers of the originals come from `book/claims.yaml`, ours from
-`book/results`.
-"""
+"""Claims and numbers that were published, as `book/claims.yaml` has them."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
+from specfreq import filters
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError, unknown
+from specfreq.evidence.rules import RULES
 
-Row = Mapping[str, Any]
+UNTESTABLE = "untestable"  # what a claim that nothing here can judge has in place of a rule
 
 
 class _Strict(BaseModel):
@@ -37,35 +36,52 @@ class Measured(_Strict):
     note: str = ""
 
 
-class Claim(_Strict):
-    """A statement about some filters or arms, or quantities of one, and the rule that judges it; or why
-    nothing here can.
+class Claim(BaseModel):
+    """A statement about some filters or arms, or quantities of one, and the rule that judges it, with its
+    options; or why nothing here can.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow")  # the options
 
     statement: str
     source: str = ""  # where the original says so
     data: str = ""
     rows: str = "arms"  # which rows of the record tell
-    quantity: str | list[str] | None = None  # accuracy, where a study knows no other
-    judge: Literal["at_chance", "falls", "rises", "within_a_point", "at_most", "untestable"]
-    limit: float | None = None  # of at_most
-    unit: str = " %"
+    quantity: str | list[str] = "accuracy"
+    judge: str  # a rule, see `rules`
     filters: list[str] = []
     arms: list[str] = []
     why: str = ""
 
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """Arm, or filter in its normal form, and quantity of each row that the rule compares, in order."""
+        names = self.arms or [filters.normal_form(f) for f in self.filters]
+        quantities = self.quantity if isinstance(self.quantity, list) else [self.quantity]
+        return [(name, quantity) for name in names for quantity in quantities]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the rule, defaults filled in."""
+        return RULES[self.judge].options(**self.model_extra).model_dump()
+
     @model_validator(mode="after")
-    def _compares(self) -> "Claim":
+    def _fits_its_rule(self) -> "Claim":
         """A fall from one number to none would always be found."""
-        if self.judge != "untestable":
-            wanted = 1 if self.judge in ("at_chance", "at_most") else 2
-            quantities = len(self.quantity) if isinstance(self.quantity, list) else 1
-            if len(self.arms or self.filters) * quantities < wanted:
-                raise ValueError(f"{self.judge} compares at least {wanted}: name so many filters or arms")
-            if (self.judge == "at_most") != (self.limit is not None):
-                raise ValueError("at_most has a limit, and nothing else has")
-        elif not self.why:
-            raise ValueError("untestable says why")
+        if self.judge == UNTESTABLE:
+            if not self.why or self.model_extra:
+                raise ValueError("untestable says why, and has no options")
+            return self
+        if self.judge not in RULES:
+            raise unknown("rule", self.judge, [*RULES, UNTESTABLE])
+        least = RULES[self.judge].least
+        if len(self.compared) < least:
+            raise ValueError(f"{self.judge} compares at least {least}: name so many filters or arms")
+        try:
+            RULES[self.judge].options(**self.model_extra)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{self.judge}, {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         return self
 
 

@@ -1,6 +1,4 @@
-"""Arms side by side: numbers of their measures over seeds, differences paired by seed, and the intervals of
-both.
-"""
+"""Arms side by side: what runs were measured to be, as rows; and their differences, paired by seed."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +9,9 @@ import numpy as np
 from specfreq import augment, filters
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.progress import progress_bar
-from specfreq.evidence import intervals
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, paired, row_of, summary
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run
-
-Row = Mapping[str, Any]
 
 
 def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -38,7 +34,7 @@ def label(experiment: Experiment, reference: Experiment) -> str:
 
 def rows(
     runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, progress: bool | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """One row for each arm and quantity, with a 95 % Student-t interval over seeds.
 
     Args:
@@ -47,9 +43,8 @@ def rows(
         progress: a bar over networks and measures; None shows it on terminals only.
 
     Returns:
-        Rows with data, arm, augment, stands_for (the arm that it is a published or partly corrected form of,
-        or itself), series (corrected, as published, or which quirks it has), quantity, seeds, values, mean,
-        low, high, chance (accuracy of guessing, %), keys. A quantity that is null for a seed has no row.
+        Rows that name the runs' keys and, as ``spec``, the augmentation. A quantity that is null for a seed
+        has no row.
     """
     out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
@@ -66,30 +61,24 @@ def rows(
             values = {run.experiment.seed: number(run.measure(measure), key) for run in group}
             if None in values.values():
                 continue
-            mean, low, high = intervals.interval(list(values.values()))
-            out.append(
-                {
-                    "data": first.data,
-                    "arm": arm,
-                    "augment": first.augment,
-                    "stands_for": label(corrected, reference),
-                    "series": augment.series(first.augment),
-                    "quantity": quantity,
-                    "seeds": list(values),
-                    "values": list(values.values()),
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "chance": 100 / len(group[0].image_set("test").classes),
-                    "keys": [run.key for run in group],
-                }
+            row = row_of(
+                first.data,
+                arm,
+                quantity,
+                values,
+                spec=first.augment,
+                stands_for=label(corrected, reference),
+                series=augment.series(first.augment),
+                chance=100 / len(group[0].image_set("test").classes),
+                keys=[run.key for run in group],
             )
+            out.append(row)
     return out
 
 
 def entries(
     runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of
     another list of it.
     """
@@ -155,7 +144,12 @@ def select(found: Iterable[Row], **fields: Any) -> list[Row]:
     ]
 
 
-def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
+def by_name(found: Iterable[Row], series: str) -> dict[tuple[str, str], Row]:
+    """The rows of a series, by what claims call the arm, and by quantity."""
+    return {(r["stands_for"], r["quantity"]): r for r in found if r["series"] == series}
+
+
+def differences(found: Sequence[Row], baseline: str) -> list[Row]:
     """Each row minus that of the baseline arm for the same data and quantity: paired by seed, with a 95 %
     interval.
 
@@ -171,25 +165,13 @@ def differences(found: Sequence[Row], baseline: str) -> list[dict[str, Any]]:
         other = base.get((row["data"], row["quantity"]))
         if row["arm"] == baseline or other is None:
             continue
-        theirs = dict(zip(other["seeds"], other["values"], strict=True))
-        pairs = {s: v - theirs[s] for s, v in zip(row["seeds"], row["values"], strict=True) if s in theirs}
-        if not pairs:
-            continue
-        mean, low, high = intervals.interval(list(pairs.values()))
-        out.append(
-            {
-                **row,
-                "seeds": list(pairs),
-                "values": list(pairs.values()),
-                "mean": mean,
-                "low": low,
-                "high": high,
-            }
-        )
+        pairs = paired(row, other)
+        if pairs:
+            out.append({**row, **summary(pairs)})
     return out
 
 
-def departures(found: Sequence[Row]) -> list[dict[str, Any]]:
+def departures(found: Sequence[Row]) -> list[Row]:
     """Each arm that does in some respect as an original program does, minus the arm that does not, as
     `differences` has it.
     """
@@ -200,47 +182,22 @@ def departures(found: Sequence[Row]) -> list[dict[str, Any]]:
 # -- arms that differ in their input filter alone, as of the band-limited study
 
 
-def _row(data: str, filter: str, values: Mapping[int, float], classes: int, **more: Any) -> dict[str, Any]:
-    mean, low, high = intervals.interval(list(values.values()))
-    label, program = filters.label(filter)
-    return {
-        "data": data,
-        "filter": filter,
-        "arm": label,
-        "series": "as published" if program else "corrected",
-        "chance": 100 / classes,
-        "seeds": list(values),
-        "values": list(values.values()),
-        "mean": mean,
-        "low": low,
-        "high": high,
-        **more,
-    }
-
-
-def filter_arms(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def filter_arms(runs: Sequence[Run]) -> list[Row]:
     """Test accuracy (%) of trained arms: runs that differ in their seed alone become one row, with a 95 %
     interval over seeds.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.experiment.data, run.experiment.filter), []).append(run)
-    return [
-        _row(
-            data,
-            filter,
-            {r.experiment.seed: r.results["accuracy"]["accuracy"] for r in group},
-            len(group[0].results["accuracy"]["per_class"]),
-            answers=[
-                sum(map(any, zip(*r.results["accuracy"]["confusion"], strict=True))) for r in group
-            ],  # classes ever answered
-            keys=[r.key for r in group],
-        )
-        for (data, filter), group in groups.items()
-    ]
+    found = []
+    for (data, filter), group in groups.items():
+        results = [run.results["accuracy"] for run in group]
+        ever = [sum(map(any, zip(*r["confusion"], strict=True))) for r in results]
+        found.append({**_filter_row(data, filter, group, results), "answers": ever})
+    return found
 
 
-def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def transfer(runs: Sequence[Run]) -> list[Row]:
     """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant
     in ``runs``.
 
@@ -251,39 +208,25 @@ def transfer(runs: Sequence[Run]) -> list[dict[str, Any]]:
         seen = variants.setdefault(run.experiment.data, [])
         if run.experiment.filter not in seen:
             seen.append(run.experiment.filter)
-    rows = []
+    found = []
     for data, shown in variants.items():
         plain = [r for r in runs if r.experiment.data == data and r.experiment.filter == "none"]
         for filter in shown if plain else []:
-            results = {r.experiment.seed: r.measure("accuracy", filter) for r in plain}
-            classes = len(results[plain[0].experiment.seed]["per_class"])
-            rows.append(_row(data, filter, {s: r["accuracy"] for s, r in results.items()}, classes))
-    return rows
+            results = [run.measure("accuracy", filter) for run in plain]
+            found.append(_filter_row(data, filter, plain, results))
+    return found
 
 
-def of_images(
-    data: str,
-    arm: str,
-    quantity: str,
-    values: Iterable[float],
-    *,
-    stands_for: str | None = None,
-    series: str = "corrected",
-) -> dict[str, Any]:
-    """A row of one arm and quantity whose samples are images, by their number in the set, instead of trained
-    networks.
-    """
-    values = [float(v) for v in values]
-    mean, low, high = intervals.interval(values)
-    return {
-        "data": data,
-        "arm": arm,
-        "stands_for": stands_for or arm,
-        "series": series,
-        "quantity": quantity,
-        "seeds": list(range(len(values))),
-        "values": [float(f"{v:.6g}") for v in values],
-        "mean": mean,
-        "low": low,
-        "high": high,
-    }
+def _filter_row(data: str, filter: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> Row:
+    name, program = filters.label(filter)
+    return row_of(
+        data,
+        name,
+        "accuracy",
+        {run.experiment.seed: found["accuracy"] for run, found in zip(runs, results, strict=True)},
+        spec=filter,
+        stands_for=filters.corrected(filter),
+        series=PUBLISHED if program else CORRECTED,
+        chance=100 / len(results[0]["per_class"]),
+        keys=[run.key for run in runs],
+    )

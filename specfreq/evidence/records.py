@@ -1,4 +1,4 @@
-"""Records: what is published of runs and studies. Every table and verdict of the book is computed from them."""
+"""Records: what is kept and published of runs and studies; tables and verdicts are computed from them."""
 
 import math
 import re
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from specfreq.core import places, storage
-from specfreq.core.errors import unknown
+from specfreq.core.errors import UserError, unknown
 from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, file_name
 from specfreq.data.sets import ImageSet
+from specfreq.evidence import rows
 from specfreq.experiment.runs import Run
 
 RUN = "run"  # the profile of a record that holds one run
@@ -18,32 +19,78 @@ RUN = "run"  # the profile of a record that holds one run
 
 def of_study(
     study: str,
-    profile: str,
-    parameters: Mapping[str, Any],
-    runs: Sequence[Run],
+    notebook: Mapping[str, Any],
+    runs: Sequence[Run] = (),
     *,
     sets: Iterable[ImageSet] = (),
     **content: Any,
 ) -> dict[str, Any]:
-    """The record of a study: its parameters, its content, and where its runs were computed; without runs,
-    where it was itself.
+    """The record of a study: all parameters of its notebook, its content, and where its runs were computed;
+    without runs, where it was itself.
+
+    Args:
+        study: its name.
+        notebook: the ``globals()`` of the notebook that runs, see `parameters_of`.
+        runs: whose numbers it has.
+        sets: images that it was computed from besides.
+        content: what it found.
+
+    Raises:
+        UserError: the notebook has no parameters, or no profile among them.
     """
+    parameters = parameters_of(notebook)
+    return _record(study, parameters["profile"], parameters, runs, sets, content)
+
+
+def parameters_of(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a notebook, by name, with the values that they have.
+
+    They are the names that it annotates, which the cell of parameters alone does. Python keeps annotations
+    from one cell to the next; from 3.14 on it does so after ``from __future__ import annotations``.
+
+    Raises:
+        UserError: there are none, or no profile among them.
+    """
+    names = notebook.get("__annotations__", {})
+    if "profile" not in names:
+        raise UserError(
+            "the notebook that runs has no parameters with a profile; begin its first cell with `from "
+            '__future__ import annotations` and declare `profile: str = "quick"` in its cell of parameters'
+        )
+    return {name: notebook[name] for name in names}
+
+
+def of_run(name: str, run: Run) -> dict[str, Any]:
+    """The record of one run: its experiment, measurements and history, and where it was computed."""
+    content = {"key": run.key, "results": run.results, "history": run.history}
+    return _record(name, RUN, run.experiment.model_dump(mode="json"), [run], [], content)
+
+
+def _record(
+    name: str,
+    profile: str,
+    parameters: Mapping[str, Any],
+    runs: Sequence[Run],
+    sets: Iterable[ImageSet],
+    content: Mapping[str, Any],
+) -> dict[str, Any]:
     origins = [r.provenance for r in runs] or [_here()]
     images = {i.name: {i.digest} for i in sets}
     for run in runs:  # of one set, subsets of several sizes
         for split, digest in run.provenance["data"].items():
             images.setdefault(f"{run.experiment.data} ({split})", set()).add(digest)
+    computed = {
+        key: sorted({origin[key] or "unrecorded" for origin in origins})
+        for key in ("specfreq", "commit", "torch", "device", "date")
+    }
     return {
-        "study": study,
+        "study": name,
         "profile": profile,
         "parameters": dict(parameters),
         **content,
         "provenance": {
-            **{
-                k: sorted({o[k] or "unrecorded" for o in origins})
-                for k in ("specfreq", "commit", "torch", "device", "date")
-            },
-            "seconds": round(math.fsum(o["seconds"] for o in origins), 3),
+            **computed,
+            "seconds": round(math.fsum(origin["seconds"] for origin in origins), 3),
             "runs": len(runs),
             "data": {name: ", ".join(sorted(digests)) for name, digests in images.items()},
         },
@@ -57,19 +104,6 @@ def _here() -> dict[str, Any]:
     from specfreq.core.provenance import provenance
 
     return {**provenance(torch.device("cpu")), "seconds": 0}
-
-
-def of_run(name: str, run: Run) -> dict[str, Any]:
-    """The record of one run: its experiment, what has been measured, its history, and where it was computed."""
-    return of_study(
-        name,
-        RUN,
-        run.experiment.model_dump(mode="json"),
-        [run],
-        key=run.key,
-        results=run.results,
-        history=run.history,
-    )
 
 
 def _file(name: str, profile: str) -> str:
@@ -116,9 +150,12 @@ def publish(name: str, profile: str) -> str:
 
 
 def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
-    """A record of the book's results; None if it has not been published."""
+    """A record of the book's results, its rows as `rows.Row` has them; None if it has not been published."""
     path = places.root() / "book" / "results" / _file(name, profile)
-    return storage.read_object(path) if path.exists() else None
+    if not path.exists():
+        return None
+    kept = storage.read_object(path)
+    return {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
 
 
 def origin(name: str, profile: str = "laptop") -> str:

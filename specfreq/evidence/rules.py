@@ -1,91 +1,127 @@
-"""Rules that judge a claim from the rows of one series: True, False, or None if the samples cannot tell; and
-the evidence.
-"""
+"""Rules that judge a claim from the rows that it compares: whether it holds, and the evidence in words."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from specfreq.evidence import intervals
-from specfreq.evidence.claims import Claim, Row
+from pydantic import BaseModel, ConfigDict, create_model
+
+from specfreq.evidence.intervals import interval
+from specfreq.evidence.rows import Row, paired
 
 
-def at_chance(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Every interval over seeds lies within a point of the accuracy of guessing. False if one does not hold
+class Judgement(NamedTuple):
+    """What a rule finds."""
+
+    holds: bool | None  # None if the samples cannot tell
+    evidence: str
+
+
+class Rule(NamedTuple):
+    """A rule of the registry."""
+
+    judge: Callable[..., Judgement]
+    least: int  # rows that it compares
+    options: type[BaseModel]  # what a claim may, or must, say beside its name
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Judgement]]:
+    """Register a function of rows as a rule, under its own name; its keyword parameters are its options."""
+
+    def register(judge: Callable[..., Judgement]) -> Callable[..., Judgement]:
+        parameters = inspect.signature(judge, eval_str=True).parameters.values()
+        options = {
+            p.name: (p.annotation, ... if p.default is p.empty else p.default)
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY
+        }
+        model = create_model(judge.__name__, __config__=ConfigDict(extra="forbid"), **options)
+        RULES[judge.__name__] = Rule(judge, least, model)
+        return judge
+
+    return register
+
+
+@rule(least=1)
+def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+    """Every interval over seeds lies within a margin of the accuracy of guessing. False if one does not hold
     it.
     """
     chance = rows[0]["chance"]
-    evidence = f"{_list(claim, rows)} against {chance:.2f} % by guessing"
+    evidence = f"{_means(rows, unit)} against {chance:.2f}{unit} by guessing"
     if any(r["low"] is None for r in rows):
-        return None, evidence
-    if all(chance - 1 <= r["low"] and r["high"] <= chance + 1 for r in rows):
-        return True, evidence
-    return None if all(r["low"] <= chance <= r["high"] for r in rows) else False, evidence
+        return Judgement(None, evidence)
+    near = all(chance - margin <= r["low"] and r["high"] <= chance + margin for r in rows)
+    away = any(not r["low"] <= chance <= r["high"] for r in rows)
+    return Judgement(_decided(near, away), evidence)
 
 
-def falls(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
+@rule(least=2)
+def falls(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
     """Each is below the one before: the interval of the difference, paired by sample, lies above 0; False if
     one lies below.
     """
-    return _steps(claim, rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower")
+    return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower", unit)
 
 
-def rises(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
+@rule(least=2)
+def rises(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
     """Each is higher than the one before, as `falls` has it."""
-    return _steps(claim, rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher")
+    return _steps(rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher", unit)
 
 
-def within_a_point(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """No two differ by more than one point: all intervals of differences, paired by seed, lie within. False
+@rule(least=2)
+def alike(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+    """No two differ by more than a margin: all intervals of differences, paired by seed, lie within. False
     if one lies outside.
     """
-    pairs = [_difference(a, b) for a, b in itertools.combinations(sorted(rows, key=lambda r: -r["mean"]), 2)]
-    within, outside = (
-        all(low >= -1 and high <= 1 for _, low, high in pairs),
-        any(low > 1 for _, low, _ in pairs),
-    )
-    holds = True if within else False if outside else None
-    return holds, f"{_list(claim, rows)}; largest difference {_bounds(*max(pairs))}"
+    descending = sorted(rows, key=lambda r: -r["mean"])
+    pairs = [_difference(a, b) for a, b in itertools.combinations(descending, 2)]
+    near = all(low >= -margin and high <= margin for _, low, high in pairs)
+    away = any(low > margin for _, low, _ in pairs)
+    evidence = f"{_means(rows, unit)}; largest difference {_bounds(*max(pairs))}"
+    return Judgement(_decided(near, away), evidence)
 
 
-def at_most(claim: Claim, rows: Sequence[Row]) -> tuple[bool | None, str]:
+@rule(least=1)
+def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement:
     """No sample is larger than the limit. False if one is: the statement is about each."""
     largest = max(max(r["values"]) for r in rows)
-    return (
-        largest <= claim.limit,
-        f"{_list(claim, rows)}; largest of {len(rows[0]['values'])}: {_short(largest)}{claim.unit}",
-    )
+    samples = len(rows[0]["values"])
+    evidence = f"{_means(rows, unit)}; largest of {samples}: {_short(largest)}{unit}"
+    return Judgement(largest <= limit, evidence)
 
 
 def _steps(
-    claim: Claim, rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str
-) -> tuple[bool | None, str]:
-    holds = (
-        True
-        if all(low > 0 for _, low, _ in steps)
-        else False
-        if any(high <= 0 for _, _, high in steps)
-        else None
-    )
-    return holds, f"{_list(claim, rows)}; {word} by {'; '.join(_bounds(*s) for s in steps)}"
+    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str, unit: str
+) -> Judgement:
+    all_so = all(low > 0 for _, low, _ in steps)
+    one_not = any(high <= 0 for _, _, high in steps)
+    evidence = f"{_means(rows, unit)}; {word} by {'; '.join(_bounds(*s) for s in steps)}"
+    return Judgement(_decided(all_so, one_not), evidence)
 
 
-_RULES: dict[str, Callable[[Claim, Sequence[Row]], tuple[bool | None, str]]] = {
-    f.__name__: f for f in (at_chance, falls, rises, within_a_point, at_most)
-}
+def _decided(holds: bool, fails: bool) -> bool | None:
+    if holds:
+        return True
+    return False if fails else None
 
 
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
-    theirs = dict(zip(b["seeds"], b["values"], strict=True))
-    pairs = [v - theirs[s] for s, v in zip(a["seeds"], a["values"], strict=True) if s in theirs]
-    if not pairs:
-        return a["mean"] - b["mean"], float("-inf"), float("inf")
-    mean, low, high = intervals.interval(pairs)
-    # one seed proves no difference: its interval is unbounded
-    return mean, float("-inf") if low is None else low, float("inf") if high is None else high
+    """Mean and interval of a - b. A single pair proves no difference: its interval is unbounded."""
+    pairs = paired(a, b)
+    if len(pairs) > 1:
+        return interval(list(pairs.values()))
+    mean = next(iter(pairs.values()), a["mean"] - b["mean"])
+    return mean, float("-inf"), float("inf")
 
 
-def _list(claim: Claim, rows: Sequence[Row]) -> str:
-    return ", ".join(_short(r["mean"]) for r in rows) + claim.unit
+def _means(rows: Sequence[Row], unit: str) -> str:
+    return ", ".join(_short(r["mean"]) for r in rows) + unit
 
 
 def _short(value: float) -> str:

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from specfreq import filters
 from specfreq.data.sets import ImageSet
-from specfreq.evidence import records
 from specfreq.evidence.claims import Number, load
-from specfreq.evidence.comparison import Row
+from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.records import published, published_rows
-from specfreq.evidence.verdicts import _series, judge
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
+from specfreq.evidence.verdicts import judge
 from specfreq.experiment.runs import Run
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-BREAK = re.compile(
-    r"([,:+])(?=[a-z])"
-)  # where a table may break a name such as apr-s:channels=True,overflow=wrap
+# where a table may break a name such as apr-s:channels=True,overflow=wrap
+BREAK = re.compile(r"([,:+])(?=[a-z])")
 
 
 def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
@@ -53,13 +52,12 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
     return page_table(rows)
 
 
-def measured(row: Mapping[str, Any] | None) -> str:
-    """A row in words: its mean, ± half its interval where it has one, in %."""
+def measured(row: Row | None) -> str:
+    """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
     if row is None:
         return "–"
-    return (
-        f"{row['mean']:.2f}" if row["low"] is None else f"{row['mean']:.2f} ± {row['high'] - row['mean']:.2f}"
-    )
+    half = "" if row["low"] is None else f" ± {row['high'] - row['mean']:.2f}"
+    return f"{row['mean']:.2f}{half}"
 
 
 def span(values: Iterable[float]) -> str:
@@ -73,7 +71,7 @@ def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: 
     """One accuracy of a published record, for a sentence: ``65.41 ± 0.52``."""
     rows = published_rows(name, content, profile)["rows"]
     sought = data, filters.normal_form(filter)
-    return measured(next((r for r in rows if (r["data"], r["filter"]) == sought), None))
+    return measured(next((r for r in rows if (r["data"], r["spec"]) == sought), None))
 
 
 def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
@@ -86,11 +84,6 @@ def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
     data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
     devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
     return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
-
-
-BREAK = re.compile(
-    r"([,:+])(?=[a-z])"
-)  # where a table may break a name such as apr-s:channels=True,overflow=wrap
 
 
 def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
@@ -122,7 +115,7 @@ def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dic
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":
     """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
-    record = records.published(study, profile)
+    record = published(study, profile)
     rows = []
     for claim in load(study).claims:
         verdict, evidence = judge(claim, record)
@@ -132,22 +125,23 @@ def verdicts(study: str, profile: str = "laptop") -> "Styler":
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
-    """Published, as-published and corrected test accuracy (%) side by side, with 95 % intervals over seeds."""
-    record = records.published(study, profile)
+    """Test accuracy (%) as listed, as printed and here, as published and corrected, with 95 % intervals."""
+    record = published(study, profile) or {}
     rows = []
     for data, numbers in load(study).published.items():
-        series = _series(record, data)
-        order = {filters.normal_form(f): number for f, number in numbers.items()}
-        for name in dict.fromkeys([*series[False], *order]):
-            number = order.get(name, Number(note="not in the original"))
+        found = select(record.get("arms", []), data=data, quantity="accuracy")
+        ours, theirs = by_name(found, CORRECTED), by_name(found, PUBLISHED)
+        listed = {filters.normal_form(f): number for f, number in numbers.items()}
+        for name in dict.fromkeys([*(filter for filter, _ in ours), *listed]):
+            number = listed.get(name, Number(note="not in the original"))
             rows.append(
                 {
                     "data": data,
                     "input": filters.label(name)[0],
                     "listed": _percent(number.listed),
                     "printed": _percent(number.printed),
-                    "as published, here": measured(series[True].get(name)),
-                    "corrected, here": measured(series[False].get(name)),
+                    "as published, here": measured(theirs.get((name, "accuracy"))),
+                    "corrected, here": measured(ours.get((name, "accuracy"))),
                     "remark": number.note,
                 }
             )
@@ -156,17 +150,18 @@ def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
 
 def published_numbers(study: str, profile: str = "laptop") -> "Styler":
     """Published numbers of arms beside ours, as published and corrected, with 95 % intervals over seeds."""
-    record = records.published(study, profile)
+    record = published(study, profile) or {}
     rows = []
     for number in load(study).numbers:
-        series = _series(record, number.data, number.quantity, number.rows)
+        found = select(record.get(number.rows, []), data=number.data)
+        pair = number.arm, number.quantity
         rows.append(
             {
                 "quantity": number.quantity,
                 "arm": number.arm,
                 "published": _percent(number.published),
-                "as published, here": measured(series[True].get(number.arm)),
-                "corrected, here": measured(series[False].get(number.arm)),
+                "as published, here": measured(by_name(found, PUBLISHED).get(pair)),
+                "corrected, here": measured(by_name(found, CORRECTED).get(pair)),
                 "remark": "; ".join(filter(None, [number.setting, number.note])),
             }
         )

@@ -1,64 +1,52 @@
-"""Verdicts: what a study's record says about a claim, for the corrected computation and for the one as
-published.
-"""
+"""Verdicts: what a study's record says about a claim, for the corrected form and for the published one."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from specfreq import augment, filters
-from specfreq.evidence.claims import Claim, Row
-from specfreq.evidence.rules import _RULES
+from specfreq import augment
+from specfreq.evidence import claims
+from specfreq.evidence.claims import Claim
+from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.rows import CORRECTED, PUBLISHED
+from specfreq.evidence.rules import RULES
 
 YES, NOT, UNDECIDED, NO_RECORD = "reproduced", "not reproduced", "undecided", "no record yet"
 UNTESTABLE = "not testable here"
 ONLY = "reproduced only with the original's defect"
-_VERDICTS = {True: YES, False: NOT, None: UNDECIDED}
 
 
-def judge(claim: Claim, record: Mapping[str, Any] | None) -> tuple[str, str]:
+class Verdict(NamedTuple):
+    """One of the words above, and the numbers that it rests on, in words."""
+
+    verdict: str
+    evidence: str
+
+
+def judge(claim: Claim, record: Mapping[str, Any] | None) -> Verdict:
     """Verdict and evidence for a claim from a study's record."""
-    if claim.judge == "untestable":
-        return UNTESTABLE, claim.why
-    quantities = claim.quantity if isinstance(claim.quantity, list) else [claim.quantity]
-    names = [
-        (n, q) for n in claim.arms or [filters.normal_form(f) for f in claim.filters] for q in quantities
-    ]
-    series: dict[bool, dict[tuple[str, str | None], Row]] = {False: {}, True: {}}
-    for quantity in quantities:
-        for defect, found in _series(record, claim.data, quantity, claim.rows).items():
-            series[defect] |= {(name, quantity): row for name, row in found.items()}
-    if not all(n in series[False] for n in names):
-        return NO_RECORD, ""
-    rule = _RULES[claim.judge]
-    holds, evidence = rule(claim, [series[False][n] for n in names])
+    if claim.judge == claims.UNTESTABLE:
+        return Verdict(UNTESTABLE, claim.why)
+    found = select((record or {}).get(claim.rows, []), data=claim.data)
+    corrected, published = by_name(found, CORRECTED), by_name(found, PUBLISHED)
+    compared = claim.compared
+    if not all(pair in corrected for pair in compared):
+        return Verdict(NO_RECORD, "")
+    rule = RULES[claim.judge].judge
+    true = rule([corrected[pair] for pair in compared], **claim.options)
     # what the original got right stands for itself; of what it got wrong, every arm must have been trained
     # that way
-    wrong = [n for n in names if n in series[True] or (claim.arms and _has_defects(n[0]))]
-    if not wrong or not all(n in series[True] for n in wrong):
-        return _VERDICTS[holds], evidence
-    published, quirk = rule(claim, [series[True].get(n, series[False][n]) for n in names])
-    evidence = f"corrected: {evidence}. As published: {quirk}"
-    if holds is False:
-        return {True: ONLY, False: NOT, None: UNDECIDED}[published], evidence
-    return _VERDICTS[holds], evidence
+    wrong = [p for p in compared if p in published or (claim.arms and _has_defects(p[0]))]
+    if not wrong or not all(p in published for p in wrong):
+        return Verdict(_WORDS[true.holds], true.evidence)
+    theirs = rule([published.get(p, corrected[p]) for p in compared], **claim.options)
+    evidence = f"corrected: {true.evidence}. As published: {theirs.evidence}"
+    if true.holds is False:
+        return Verdict(_WHERE_IT_FAILS[theirs.holds], evidence)
+    return Verdict(_WORDS[true.holds], evidence)
 
 
-def _series(
-    record: Mapping[str, Any] | None, data: str, quantity: str | None = None, content: str = "arms"
-) -> dict[bool, dict[str, Row]]:
-    """The rows of a data set: corrected (False) and as published (True), under the name of the corrected
-    filter or arm.
-    """
-    found: dict[bool, dict[str, Row]] = {False: {}, True: {}}
-    for row in (record or {}).get(content, []):
-        if (
-            row["data"] == data
-            and row.get("quantity") == quantity
-            and row["series"] in ("corrected", "as published")
-        ):
-            name = row["stands_for"] if "stands_for" in row else filters.corrected(row["filter"])
-            found[row["series"] == "as published"][name] = row
-    return found
+_WORDS = {True: YES, False: NOT, None: UNDECIDED}
+_WHERE_IT_FAILS = {True: ONLY, False: NOT, None: UNDECIDED}  # by what holds as published
 
 
 def _has_defects(arm: str) -> bool:

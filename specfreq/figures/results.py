@@ -21,16 +21,13 @@ def accuracies(
 
     Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed,
     drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
-    of guessing.
+    of guessing; None where nobody guesses.
     """
     panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
     arms = list(dict.fromkeys(r["arm"] for r in rows))
     series = list(dict.fromkeys(r[marks] for r in rows))
     colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
-    size = (
-        5.4,
-        (0.34 * len(arms) + 0.5) * len(panels) + 0.9,
-    )  # panels below one another: readable on a phone
+    size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another, for a phone
     figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
     spread = 0.16 * (len(series) - 1)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
@@ -43,7 +40,7 @@ def accuracies(
             if r.get("low") is not None:
                 axis.plot([r["low"], r["high"]], [y, y], color=colour, lw=2)
             axis.plot(r["mean"], y, MARKERS[k], color=colour, ms=6.5, mec="white", mew=0.6)
-        for chance in {r["chance"] for r in drawn}:
+        for chance in {r["chance"] for r in drawn} - {None}:
             axis.axvline(chance, color="#555555", lw=1, ls=":")
             axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
         axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
@@ -132,15 +129,8 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             array([v or 0 for v in result[f"fixed_{k}"]]) for k in ("count", "accuracy", "confidence")
         )
         there = count > 0
-        middle, half = _wilson(right[there] / 100, count[there])
-        axis.vlines(
-            said[there],
-            100 * (middle - half),
-            100 * (middle + half),
-            color=lines[name]["color"],
-            lw=1,
-            alpha=0.7,
-        )
+        low, high = _wilson(right[there] / 100, count[there])
+        axis.vlines(said[there], 100 * low, 100 * high, color=lines[name]["color"], lw=1, alpha=0.7)
         axis.plot(said[there], right[there], **lines[name])
         edges = np.linspace(0, 100, len(count) + 1)
         counts.stairs(count, edges, color=lines[name]["color"], lw=1.3)
@@ -152,10 +142,13 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and half width of Wilson's interval for a share seen among so many."""
-    total = count + z**2
-    return (count * share + z**2 / 2) / total, z * np.sqrt(count * share * (1 - share) + z**2 / 4) / total
+def _wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of Wilson's 95 % intervals for shares seen among so many."""
+    from scipy.stats import binomtest
+
+    seen = zip(np.rint(shares * counts).astype(int), counts.astype(int), strict=True)
+    ends = [binomtest(hits, among).proportion_ci(method="wilson") for hits, among in seen]
+    return array([end.low for end in ends]), array([end.high for end in ends])
 
 
 @styled

@@ -53,7 +53,7 @@ def calibration(
         corruptions: ask about the images behind each of these corruptions at each severity, all answers in
             the same bins; names as in `corruption`. By default about the images as they are.
         severities, seed: of the corruptions, as in `corruption`, so that both meet the same images.
-        size: at most so many images, balanced over the classes.
+        size: at most so many images, balanced over the classes; None for all.
 
     Returns:
         accuracy, confidence (mean) and overconfidence (confidence minus accuracy), all in %; fixed_error,
@@ -82,16 +82,14 @@ def calibration(
     places = (bins * (confidence + ALIKE)).floor().long().clamp_max(bins - 1)
     fixed = _Bins.of(places, confidence, right, bins)
     adaptive = _adaptive(confidence, right, per_bin)
+    summed = slice(-1) if as_published else slice(None)
     mean, accuracy = (100 * math.fsum(values.tolist()) / len(values) for values in (confidence, right))
     return {
         "accuracy": accuracy,
         "confidence": mean,
         "overconfidence": mean - accuracy,
         **{f"fixed_{k}": v for k, v in _errors(fixed, fixed.count > 0).items()},
-        **{
-            f"adaptive_{k}": v
-            for k, v in _errors(adaptive, slice(-1) if as_published else slice(None)).items()
-        },
+        **{f"adaptive_{k}": v for k, v in _errors(adaptive, summed).items()},
         "images": len(images),
         **_listed("fixed", fixed),
         **_listed("adaptive", adaptive),
@@ -126,9 +124,8 @@ def _corrupted(
 
     def one(x: Tensor) -> Tensor:
         confidence, given = answers.checked(model(x), images).double().softmax(1).max(1)
-        return torch.stack(
-            [1 - confidence, given], 1
-        )  # the doubt: float32 cannot tell confidences near 1 apart
+        # the doubt: float32 cannot tell confidences near 1 apart
+        return torch.stack([1 - confidence, given], 1)
 
     def answer(x: Tensor) -> Tensor:
         views = [one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities]
@@ -151,10 +148,8 @@ class _Bins(NamedTuple):
 
     @classmethod
     def of(cls, places: Tensor, confidence: Tensor, right: Tensor, bins: int) -> "_Bins":
-        count, *sums = (
-            torch.bincount(places, weights, bins) for weights in (torch.ones_like(right), right, confidence)
-        )
-        return cls(count, *(s / count for s in sums))
+        count = torch.bincount(places, minlength=bins).double()
+        return cls(count, *(torch.bincount(places, each, bins) / count for each in (right, confidence)))
 
 
 def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
@@ -168,10 +163,8 @@ def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
 
 def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
     """The three errors over some of the bins, in %; None over none of them."""
-    share, gap = (
-        (bins.count / bins.count.sum())[counted],
-        100 * (bins.accuracy - bins.confidence).abs()[counted],
-    )
+    share = (bins.count / bins.count.sum())[counted]
+    gap = 100 * (bins.accuracy - bins.confidence).abs()[counted]
     if not len(gap):
         return dict.fromkeys(("error", "rms", "max"))
     return {
@@ -182,9 +175,11 @@ def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
 
 
 def _listed(kind: str, bins: _Bins) -> dict[str, list[Any]]:
-    shown = {"accuracy": bins.accuracy, "confidence": bins.confidence}
-    lists = {
-        f"{kind}_{k}": [None if math.isnan(v) else 100 * v for v in values.tolist()]
-        for k, values in shown.items()
+    def percent(values: Tensor) -> list[float | None]:
+        return [None if math.isnan(v) else 100 * v for v in values.tolist()]
+
+    return {
+        f"{kind}_accuracy": percent(bins.accuracy),
+        f"{kind}_confidence": percent(bins.confidence),
+        f"{kind}_count": bins.count.long().tolist(),
     }
-    return {**lists, f"{kind}_count": bins.count.long().tolist()}

@@ -1,4 +1,4 @@
-"""How well scores tell two sets apart, at every threshold: of images that a classifier knows, and of others."""
+"""How well scores tell two sets apart, at every threshold: images that a classifier knows, and others."""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +43,8 @@ def _from_above(counts: Tensor) -> Tensor:
 def numbers(counts: Thresholds, as_published: bool = False) -> dict[str, float]:
     r"""What is said of two sets of scores, in %; known images are the positive ones.
 
-    .. math:: \mathrm{TPR}(t) = \tfrac1N |\{i: s_i \ge t\}|, \quad \mathrm{FPR}(t) = \tfrac1M |\{j: s'_j \ge t\}|, \quad
+    .. math:: \mathrm{TPR}(t) = \tfrac1N |\{i: s_i \ge t\}|, \quad
+        \mathrm{FPR}(t) = \tfrac1M |\{j: s'_j \ge t\}|, \quad
         \mathrm{CCR}(t) = \tfrac1N |\{i: s_i \ge t, i \text{ right}\}|
 
     Args:
@@ -109,11 +110,8 @@ def curve(counts: Thresholds) -> dict[str, list[float]]:
     """
     n, m = int(counts.known[-1]), int(counts.other[-1])
     along = (counts.known.double() / n + counts.other.double() / m).contiguous()
-    places = (
-        torch.searchsorted(along, torch.linspace(0, 2, POINTS, dtype=torch.float64))
-        .clamp_max(len(along) - 1)
-        .unique()
-    )
+    marks = torch.linspace(0, 2, POINTS, dtype=torch.float64)
+    places = torch.searchsorted(along, marks).clamp_max(len(along) - 1).unique()
     shares = {"fpr": (counts.other, m), "tpr": (counts.known, n), "ccr": (counts.right, n)}
     return {name: (100 * count[places].double() / total).tolist() for name, (count, total) in shares.items()}
 

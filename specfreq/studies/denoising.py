@@ -4,7 +4,7 @@ original's solver does.
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from specfreq.core.errors import UserError, unknown
 from specfreq.core.randomness import keyed
 from specfreq.data import embedded
 from specfreq.data.sets import ImageSet
-from specfreq.evidence import comparison
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, of_images
 
 REFERENCE = 1e-8  # gap of what counts as the minimiser
 CONTRAST = 0.01  # standard deviation of an image below which it counts as flat
@@ -182,7 +182,7 @@ def rows(
     weights: Sequence[float],
     blurs: Sequence[float],
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """What the record of the study holds of an image set: a row for each arm and quantity, intervals over
     images.
     """
@@ -198,14 +198,12 @@ def rows(
         "total-variation": found.psnr.amax(0),
         "total-variation:by-discrepancy": chosen,
     }
-    out = [comparison.of_images(images.name, arm, "PSNR", values) for arm, values in best.items()]
-    out += [
-        comparison.of_images(images.name, arm, "iterations", n) for arm, n in solvers(clean, weight).items()
-    ]
+    out = [of_images(images.name, arm, "PSNR", values) for arm, values in best.items()]
+    out += [of_images(images.name, arm, "iterations", n) for arm, n in solvers(clean, weight).items()]
     for solver, quantities in faithfulness(clean, weight).items():
-        series = {"ours": "corrected", PROGRAM: "as published"}.get(solver, solver)
+        series = {"ours": CORRECTED, PROGRAM: PUBLISHED}.get(solver, solver)
         out += [
-            comparison.of_images(images.name, solver, quantity, values, stands_for="ours", series=series)
+            of_images(images.name, solver, quantity, values, stands_for="ours", series=series)
             for quantity, values in quantities.items()
         ]
     return out

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from specfreq import fourier
 from specfreq.core.errors import UserError
-from specfreq.core.provenance import provenance
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import records, tables
 
@@ -107,10 +106,8 @@ def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
     }
 
 
-def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What is published of a set's spectra: profiles by class, and the distribution of centroids and score
-    over images.
-    """
+def content(images: ImageSet, found: Spectra) -> dict[str, Any]:
+    """What the record of a set's spectra holds: profiles by class; how centroids and scores lie."""
 
     def distribution(values: Tensor) -> dict[str, float]:
         marks = {
@@ -123,21 +120,23 @@ def record(images: ImageSet, found: Spectra, parameters: Mapping[str, Any]) -> d
         return {"mean": float(values.mean()), **{k: float(values.quantile(q)) for k, q in marks.items()}}
 
     return {
-        "study": "image-spectra",
-        "profile": parameters["profile"],
-        "parameters": dict(parameters),
         "images": len(images),
         "shape": list(images.shape),
         "profiles": {name: p.tolist() for name, p in found.profiles.items()},
         "centroid": {title: distribution(c) for title, c in found.centroids.items()},
         "score": distribution(found.score),
-        "provenance": {**provenance(torch.device("cpu")), "data": images.digest},
     }
 
 
 def _published(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     found = {name: records.published(f"image-spectra-{name}") for name in names}
     return {name: r for name, r in found.items() if r is not None}
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    """Of the images of a record. Version 0.1 kept it without their name."""
+    data = record["provenance"]["data"]
+    return data if isinstance(data, str) else next(iter(data.values()))
 
 
 def published_profiles(names: Sequence[str]) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def published_profiles(names: Sequence[str]) -> dict[str, Any]:
         profiles |= lines
         sides |= dict.fromkeys(lines, r["shape"][-1])
     note = " · ".join(
-        f"{n}: {r['images']} images, data {r['provenance']['data'][:8]}" for n, r in _published(names).items()
+        f"{n}: {r['images']} images, data {_digest(r)[:8]}" for n, r in _published(names).items()
     )
     return {"profiles": profiles, "sides": sides, "note": note}
 

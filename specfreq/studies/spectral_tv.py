@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from specfreq import fourier, tv
 from specfreq.data.sets import ImageSet
-from specfreq.evidence import comparison, records
+from specfreq.evidence import records
+from specfreq.evidence.rows import of_images
 from specfreq.studies.denoising import disc
 
 AT_ONCE = 500  # images
@@ -193,19 +194,15 @@ def content(
     parts = tv.transform(x, bands, dt)
     rest = (parts.phi.sum(0) + parts.residual - x).abs().amax((-3, -2, -1))
     rows = [
-        comparison.of_images(
+        of_images(
             "discs", "disc", "departure of the peak", [100 * abs(p.time / p.theory - 1) for p in found]
         ),
-        comparison.of_images("discs", "disc", "outside the peak", [100 * (1 - p.share) for p in found]),
-        comparison.of_images(images.name, "bands and residual", "departure of the bands", 100 * rest),
+        of_images("discs", "disc", "outside the peak", [100 * (1 - p.share) for p in found]),
+        of_images(images.name, "bands and residual", "departure of the bands", 100 * rest),
     ]
     for change in changes:
-        rows.append(
-            comparison.of_images(images.name, change.name, "departure of the flow", 100 * change.flow)
-        )
-        rows.append(
-            comparison.of_images(images.name, change.name, "departure of the bands", 100 * change.bands)
-        )
+        rows.append(of_images(images.name, change.name, "departure of the flow", 100 * change.flow))
+        rows.append(of_images(images.name, change.name, "departure of the bands", 100 * change.bands))
     return {
         "arms": rows,
         "times": summary.times.tolist(),

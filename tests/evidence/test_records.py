@@ -1,15 +1,14 @@
-"""Records: intervals that cover, rows that name their runs, verdicts that follow from numbers."""
+"""Records: they name their runs and images, are kept and published under names that files can have."""
 
-import numpy as np
+import __future__
+
 import pytest
 
 import specfreq
-from specfreq import augment, experiment, filters
-from specfreq.compendium import execution
+from specfreq import experiment, filters
 from specfreq.core import places
 from specfreq.core.errors import UserError
-from specfreq.evidence import claims, comparison, intervals, records, tables, verdicts
-from specfreq.measures.adversarial import ATTACKS
+from specfreq.evidence import comparison, records, tables
 
 SMALL = {
     "data": "digits",
@@ -20,6 +19,9 @@ SMALL = {
     "shift": 0,
     "flip": False,
 }
+
+
+NOTEBOOK = {"__annotations__": {"epochs": "int", "profile": "str"}, "epochs": 1, "profile": "laptop"}
 
 
 @pytest.fixture(scope="module")
@@ -38,34 +40,23 @@ def book(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    random = np.random.default_rng(0)
-    samples = random.normal(3, 2, (4000, 3))
-    covered = [low <= 3 <= high for _, low, high in map(intervals.interval, samples.tolist())]
-    assert 0.94 < np.mean(covered) < 0.96
-
-
-def test_one_seed_has_no_interval():
-    assert intervals.interval([5.0]) == (5.0, None, None)
-
-
 def test_runs_that_differ_in_their_seed_are_one_row(runs):
-    rows = comparison.filter_arms(runs)
-    assert [(r["arm"], r["series"]) for r in rows] == [
+    found = comparison.filter_arms(runs)
+    assert [(r["arm"], r["series"]) for r in found] == [
         ("unfiltered", "corrected"),
         ("high-pass σ = 2 px", "corrected"),
         ("high-pass σ = 2 px", "as published"),
     ]
-    assert all(r["seeds"] == [0, 1] and len(set(r["keys"])) == 2 for r in rows)
-    assert rows[0]["values"] == [r.results["accuracy"]["accuracy"] for r in runs[:2]]
-    assert rows[2]["values"] == [10, 10] and rows[2]["answers"] == [1, 1]
+    assert all(r["seeds"] == [0, 1] and len(set(r["keys"])) == 2 for r in found)
+    assert found[0]["values"] == [r.results["accuracy"]["accuracy"] for r in runs[:2]]
+    assert found[2]["values"] == [10, 10] and found[2]["answers"] == [1, 1]
 
 
 def test_transfer_shows_the_plain_networks_every_variant(runs):
-    rows = comparison.transfer(runs)
-    assert [r["filter"] for r in rows] == [r["filter"] for r in comparison.filter_arms(runs)]
-    assert rows[0]["values"] == comparison.filter_arms(runs)[0]["values"]
-    assert rows[2]["values"] == [10, 10]
+    found = comparison.transfer(runs)
+    assert [r["spec"] for r in found] == [r["spec"] for r in comparison.filter_arms(runs)]
+    assert found[0]["values"] == comparison.filter_arms(runs)[0]["values"]
+    assert found[2]["values"] == [10, 10]
 
 
 def test_without_a_plain_network_there_is_no_transfer(runs):
@@ -83,7 +74,8 @@ def test_spans_of_numbers_are_in_order():
 
 def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
-    record = records.of_study("study", "laptop", {"epochs": 1}, runs, arms=comparison.filter_arms(runs))
+    record = records.of_study("study", NOTEBOOK, runs, arms=comparison.filter_arms(runs))
+    assert (record["profile"], record["parameters"]) == ("laptop", {"epochs": 1, "profile": "laptop"})
     assert record["provenance"]["runs"] == 6 and record["provenance"]["seconds"] > 0
     assert set(record["provenance"]["data"]) == {"digits (train)", "digits (test)"}
     records.save("study", record)
@@ -93,10 +85,31 @@ def test_a_published_record_is_what_was_kept(runs, book, monkeypatch):
     assert records.published_rows("study", "arms")["rows"] == record["arms"]
 
 
+def test_the_parameters_of_a_notebook_are_the_names_that_it_annotates_as_they_are():
+    notebook = {}
+    cells = (
+        "from __future__ import annotations",
+        'data: str = "photos"  # a set\nsize: Literal[3] | None = 3\nprofile: str = "quick"',
+        "size = None",  # as papermill adds it
+        "total = 1 + 2",
+    )
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec", __future__.annotations.compiler_flag), notebook)
+    found = records.of_study("study", notebook)
+    assert list(found["parameters"].items()) == [("data", "photos"), ("size", None), ("profile", "quick")]
+    assert found["profile"] == "quick"
+
+
+def test_a_notebook_without_parameters_is_told_how_to_declare_them():
+    for notebook in ({}, {"__annotations__": {"epochs": "int"}, "epochs": 1}):
+        with pytest.raises(UserError, match=r"declare `profile: str = .quick.`"):
+            records.of_study("study", notebook)
+
+
 def test_a_record_names_the_images_of_every_run(runs):
     """Of one set, but of subsets of two sizes."""
     larger = specfreq.run(experiment.Experiment(**{**SMALL, "train_size": 110}))
-    names = records.of_study("study", "laptop", {}, [*runs, larger])["provenance"]["data"]["digits (train)"]
+    names = records.of_study("study", NOTEBOOK, [*runs, larger])["provenance"]["data"]["digits (train)"]
     assert names.split(", ") == sorted(
         {runs[0].provenance["data"]["train"], larger.provenance["data"]["train"]}
     )
@@ -110,91 +123,6 @@ def test_publishing_what_was_not_kept_names_the_command(book, monkeypatch):
         records.publish("study", "laptop")
 
 
-# Verdicts from planted rows
-
-
-def row(filter, values, data="cifar10"):
-    mean, low, high = intervals.interval(values)
-    label, program = filters.label(filter)
-    series = "as published" if program else "corrected"
-    seeds = list(range(len(values)))
-    same = {
-        "data": data,
-        "filter": filters.normal_form(filter),
-        "arm": label,
-        "series": series,
-        "chance": 10.0,
-    }
-    return {**same, "seeds": seeds, "values": values, "mean": mean, "low": low, "high": high}
-
-
-HIGH = "gaussian-high-pass:sigma=2"
-QUIRK = filters.as_published(HIGH, 3)
-
-
-def claim(judge, *names):
-    return claims.Claim(statement="s", data="cifar10", judge=judge, filters=list(names))
-
-
-@pytest.mark.parametrize(
-    ("corrected", "published", "verdict"),
-    [
-        ([50.0, 51, 52], [10.0, 10, 10], verdicts.ONLY),
-        ([9.9, 10.1, 10.0], [10.0, 10, 10], verdicts.YES),
-        ([30.0, 60, 12], [10.0, 10, 10], verdicts.UNDECIDED),  # noise is no evidence of guessing
-        ([50.0, 51, 52], [30.0, 31, 32], verdicts.NOT),
-    ],
-)
-def test_a_claim_of_chance_is_judged_on_both_inputs(corrected, published, verdict):
-    record = {"arms": [row(HIGH, corrected), row(QUIRK, published)]}
-    assert verdicts.judge(claim("at_chance", HIGH), record)[0] == verdict
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "verdict"),
-    [
-        ([80.0, 81, 82], [70.0, 71.5, 72], verdicts.YES),
-        ([80.0, 81, 82], [79.0, 82, 81], verdicts.UNDECIDED),  # the interval of the difference holds 0
-        ([70.0, 71, 72], [80.0, 81, 82.5], verdicts.NOT),
-        ([80.0], [10.0], verdicts.UNDECIDED),  # one seed proves no difference
-    ],
-)
-def test_a_fall_needs_an_interval_above_zero(first, second, verdict):
-    record = {"arms": [row("none", first), row("whitening", second)]}
-    assert verdicts.judge(claim("falls", "none", "whitening"), record)[0] == verdict
-
-
-def test_differences_are_paired_by_seed():
-    """Seeds differ by ten points, arms by one: only pairs can tell."""
-    record = {"arms": [row("none", [60.0, 70, 80]), row("whitening", [59.0, 68.9, 79.1])]}
-    assert verdicts.judge(claim("falls", "none", "whitening"), record)[0] == verdicts.YES
-
-
-def test_within_a_point_needs_an_interval_below_one():
-    near = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.9, 80.8, 81.9])]}
-    wide = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [79.5, 79.5, 81.9])]}
-    far = {"arms": [row("none", [80.0, 81, 82]), row("whitening", [70.0, 71, 72.1])]}
-    found = [verdicts.judge(claim("within_a_point", "none", "whitening"), r)[0] for r in (near, wide, far)]
-    assert found == [verdicts.YES, verdicts.UNDECIDED, verdicts.NOT]
-
-
-def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
-    """The published input falls, the corrected one may: undecided, and the evidence says both."""
-    record = {"arms": [row("none", [80.0, 81, 82]), row(HIGH, [79.0, 82, 81]), row(QUIRK, [70.0, 71, 72.5])]}
-    verdict, evidence = verdicts.judge(claim("falls", "none", HIGH), record)
-    assert verdict == verdicts.UNDECIDED
-    assert "corrected: 81.00, 80.67 %" in evidence and "As published: 81.00, 71.17 %" in evidence
-
-
-def test_within_a_point_looks_at_every_pair():
-    """The second differs from the first by half a point exactly; the third by up to three."""
-    rows = [row("none", [90.0, 90, 90]), row("whitening", [89.5, 89.5, 89.5]), row(HIGH, [87.0, 90, 91.7])]
-    assert (
-        verdicts.judge(claim("within_a_point", "none", "whitening", HIGH), {"arms": rows})[0]
-        == verdicts.UNDECIDED
-    )
-
-
 def test_records_of_folders_stay_among_the_records(book, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(book / "runs"))
     records.save("spectra-folder:/../../x y", {"profile": "quick"})
@@ -202,204 +130,11 @@ def test_records_of_folders_stay_among_the_records(book, monkeypatch):
     assert records.publish("spectra-folder:/../../x y", "quick") == "spectra-folder-..-..-x-y.quick.json"
 
 
-def test_without_a_record_there_is_no_verdict():
-    assert verdicts.judge(claim("falls", "none", "whitening"), None) == (verdicts.NO_RECORD, "")
-
-
-def test_tables_put_our_numbers_beside_the_published_ones(book):
-    (book / "book" / "claims.yaml").write_text(
-        "s: {published: {cifar10: {'gaussian-high-pass:sigma=2': {printed: 10.0, listed: 9.5, note: zero}}}, claims: []}"
-    )
-    arms = [row(HIGH, [50.0, 51, 52]), row(QUIRK, [10.0, 10, 10])]
-    specfreq.core.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": arms})
-    html = tables.published_accuracies("s").to_html()
-    cells = [c.split("<")[0] for c in html.split(">") if c.split("<")[0].strip()]
-    assert cells[-7:] == [
-        "cifar10",
-        "high-pass σ = 2 px",
-        "9.50",
-        "10.00",
-        "10.00 ± 0.00",
-        "51.00 ± 2.48",
-        "zero",
-    ]
-    assert html == tables.published_accuracies("s").to_html()
-
-
-# Claims about arms
-
-
-def arm(name, values, quantity="error", series="corrected", stands_for=None):
-    mean, low, high = intervals.interval(values)
-    same = {
-        "data": "cifar10",
-        "arm": name,
-        "stands_for": stands_for or name,
-        "series": series,
-        "quantity": quantity,
-    }
-    return {
-        **same,
-        "seeds": list(range(len(values))),
-        "values": values,
-        "mean": mean,
-        "low": low,
-        "high": high,
-    }
-
-
-@pytest.mark.parametrize(("judge", "verdict"), [("falls", verdicts.YES), ("rises", verdicts.NOT)])
-def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdict):
-    record = {
-        "arms": [arm("none", [1.0, 1, 1]), arm("apr-p", [9.0, 9, 9])],
-        "hardened": [
-            *(arm("none", [1.0, 2, 3], "other"), arm("apr-p", [7.0, 7, 7], "other")),
-            *(arm("none", [50.0, 51, 52]), arm("apr-p", [40.0, 41, 42.5])),
-        ],
-    }
-    asked = claims.Claim(
-        statement="s", data="cifar10", rows="hardened", quantity="error", judge=judge, arms=["none", "apr-p"]
-    )
-    assert verdicts.judge(asked, record)[0] == verdict
-    assert verdicts.judge(asked.model_copy(update={"quantity": "third"}), record) == (verdicts.NO_RECORD, "")
-
-
-def test_an_arm_as_published_can_be_the_only_one_that_bears_a_claim_out():
-    quirk = arm("apr-s:x", [30.0, 31, 32], series="as published", stands_for="apr-s")
-    partly = arm("apr-s:y", [1.0, 1, 1], series="overflow=wrap", stands_for="apr-s")
-    record = {"arms": [arm("none", [50.0, 51, 52]), arm("apr-s", [60.0, 61, 62.5]), quirk, partly]}
-    asked = claims.Claim(
-        statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-s"]
-    )
-    assert verdicts.judge(asked, record)[0] == verdicts.ONLY
-
-
-def test_an_arm_that_was_not_trained_as_published_lends_its_corrected_form_to_no_verdict():
-    """APR-SP's own defect was not tried: APR-P's says nothing of what the two programs would give."""
-    defect = arm("apr-p:x", [90.0, 91, 92], series="as published", stands_for="apr-p")
-    record = {"arms": [arm("apr-p", [50.0, 51, 52]), arm("apr-sp", [60.0, 61, 62.5]), defect]}
-    asked = claims.Claim(
-        statement="s", data="cifar10", quantity="error", judge="falls", arms=["apr-p", "apr-sp"]
-    )
-    verdict, evidence = verdicts.judge(asked, record)
-    assert verdict == verdicts.NOT and "As published" not in evidence
-
-
-@pytest.mark.parametrize(
-    ("order", "verdict"), [(["low", "high"], verdicts.YES), (["high", "low"], verdicts.NOT)]
-)
-def test_a_claim_can_compare_quantities_of_one_arm(order, verdict):
-    rows = [
-        arm("none", [10.0, 20, 30], "low"),
-        arm("none", [12.0, 22, 32.5], "high"),
-        arm("apr-p", [0.0, 0, 0], "high"),
-    ]
-    asked = claims.Claim(statement="s", data="cifar10", quantity=order, judge="rises", arms=["none"])
-    assert verdicts.judge(asked, {"arms": rows})[0] == verdict
-    assert verdicts.judge(asked, {"arms": rows[:1]}) == (verdicts.NO_RECORD, "")
-
-
-def test_a_claim_says_where_it_was_made(book):
-    (book / "book" / "claims.yaml").write_text(
-        "s: {claims: [{statement: It falls., source: abstract, judge: untestable, why: w}]}"
-    )
-    assert "It falls. (abstract)" in tables.verdicts("s").to_html()
-
-
-def test_what_cannot_be_tested_here_says_why():
-    asked = claims.Claim(statement="s", judge="untestable", why="no such images")
-    assert verdicts.judge(asked, {"arms": []}) == (verdicts.UNTESTABLE, "no such images")
-
-
-def test_numbers_of_arms_stand_beside_the_published_ones(book):
-    (book / "book" / "claims.yaml").write_text(
-        "s: {claims: [], numbers: [{data: cifar10, quantity: error, arm: apr-s, published: 9.1, setting: W, note: n}]}"
-    )
-    rows = [
-        arm("apr-s", [50.0, 51, 52]),
-        arm("apr-s:x", [40.0, 40, 40], series="as published", stands_for="apr-s"),
-    ]
-    specfreq.core.storage.write_json(book / "book" / "results" / "s.laptop.json", {"arms": rows})
-    cells = [
-        c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()
-    ]
-    assert cells[-6:] == ["error", "apr-s", "9.10", "40.00 ± 0.00", "51.00 ± 2.48", "W; n"]
-
-
-def test_the_books_claims_name_real_filters_and_rules():
-    found = claims.load("band-limited-training")
-    for c in found.claims:
-        assert all(filters.normal_form(f) for f in c.filters)
-        assert c.data in found.published
-
-
-@pytest.mark.parametrize(
-    "study", ["amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps"]
-)
-def test_the_books_claims_name_arms_and_quantities_that_the_study_has(study):
-    found, root = claims.load(study), places.root()
-    source = (root / "notebooks" / f"{study}.ipynb").read_text(encoding="utf-8")
-    values = execution.resolve(study, "laptop")
-    trained = {"arms": {"none", *values["augmentations"]}, "hardened": set(values.get("hardened", []))}
-    for c in found.claims:
-        assert trained[c.rows] >= set(c.arms) and set(c.arms) == {augment.normal_form(a) for a in c.arms}
-        assert bool(c.why) == (c.judge == "untestable") and c.source
-    for c in [*found.claims, *(n for n in found.numbers if n.data == "cifar10")]:
-        for quantity in c.quantity if isinstance(c.quantity, list) else [c.quantity]:
-            assert quantity in (None, *ATTACKS) or f'\\"{quantity}\\": (' in source
-
-
 def test_a_long_name_in_a_table_may_be_broken_after_its_commas_and_reads_the_same():
     html = tables.page_table(
         [{"arm": "apr-s:channels=True,overflow=wrap", "others": "a, b", "n": "1,000"}]
     ).to_html()
     assert "apr-s:<wbr>channels=True,<wbr>overflow=wrap" in html and "a, b" in html and "1,000" in html
-
-
-def test_a_misspelt_claims_file_is_refused(book):
-    (book / "book" / "claims.yaml").write_text("s: {published: {cifar10: {none: {prnted: 1}}}, claims: []}")
-    with pytest.raises(UserError, match=r"(?s)claims\.yaml.*prnted"):
-        claims.load("s")
-
-
-def test_rows_without_a_common_seed_prove_nothing():
-    record = {"arms": [row("none", [80.0, 81]), {**row("whitening", [10.0, 11]), "seeds": [5, 6]}]}
-    assert verdicts.judge(claim("falls", "none", "whitening"), record)[0] == verdicts.UNDECIDED
-
-
-def test_a_limit_holds_for_every_sample():
-    limit = claims.Claim(
-        statement="s", data="set", quantity="q", judge="at_most", limit=2.0, unit=" px", arms=["ours"]
-    )
-    good = comparison.of_images("set", "ours", "q", [0.5, 1.9, 0.001])
-    assert verdicts.judge(limit, {"arms": [good]}) == (verdicts.YES, "0.80 px; largest of 3: 1.90 px")
-    bad = comparison.of_images("set", "ours", "q", [0.5, 2.1])
-    assert verdicts.judge(limit, {"arms": [bad]})[0] == verdicts.NOT
-    quirk = comparison.of_images("set", "program", "q", [1.0, 1.0], stands_for="ours", series="as published")
-    assert verdicts.judge(limit, {"arms": [bad, quirk]})[0] == verdicts.ONLY
-    assert verdicts.judge(limit, {"arms": []})[0] == verdicts.NO_RECORD
-
-
-def test_small_numbers_of_a_claim_are_not_written_as_zero():
-    limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=1.0, arms=["ours"])
-    assert verdicts.judge(limit, {"arms": [comparison.of_images("set", "ours", "q", [2e-7])]})[1].startswith(
-        "2.0e-07 %"
-    )
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"judge": "falls", "arms": ["none"]},
-        {"judge": "at_chance"},
-        {"judge": "untestable"},
-        {"judge": "at_most", "arms": ["none"]},
-        {"judge": "falls", "arms": ["none", "apr-p"], "limit": 1.0},
-    ],
-)
-def test_a_claim_that_could_only_come_true_is_refused(fields):
-    with pytest.raises(ValueError, match=r"compares at least|says why|has a limit"):
-        claims.Claim(statement="s", **fields)
 
 
 @pytest.mark.parametrize("profile", ["../../x", "..", "a/b", ".x", ""])
@@ -443,9 +178,3 @@ def test_a_damaged_record_is_named_and_hidden_ones_are_no_records(content, book,
     (tmp_path / "kept" / "study.quick.json").write_text(content)
     with pytest.raises(UserError, match=r"study\.quick\.json is damaged"):
         records.publish("study", "quick")
-
-
-def test_claims_given_twice_are_refused(book):
-    (book / "book" / "claims.yaml").write_text("s: {claims: []}\ns: {claims: []}\n")
-    with pytest.raises(UserError, match=r"claims\.yaml, line 2: 's' is given twice"):
-        claims.load("s")

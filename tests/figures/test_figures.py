@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from specfreq import figures
 
@@ -117,6 +116,11 @@ def test_accuracies_are_drawn_where_they_are():
     assert [line.get_xdata()[0] for line in second.lines if line.get_linestyle() == ":"] == [25.0]
 
 
+def test_rows_about_which_nobody_guesses_have_no_line_of_chance():
+    (axis,) = figures.accuracies([{**ROWS[0], "chance": None}]).axes
+    assert not [line for line in axis.lines if line.get_linestyle() == ":"]
+
+
 def test_all_classes_share_one_scale_and_zero_is_in_the_middle():
     power = torch.rand(3, 8, 8) * torch.tensor([1.0, 10, 100])[:, None, None]
     axes = [a for a in figures.class_spectra(power, list("abc")).axes if a.images]
@@ -191,14 +195,15 @@ def test_reliability_is_drawn_where_bins_have_images_with_wilsons_intervals():
     assert (low, high) == pytest.approx((15.004, 84.996), abs=0.01)
 
 
-def test_the_interval_is_that_of_scipy():
-    share, count = np.array([0.0, 0.3, 1.0]), np.array([3.0, 40, 7])
-    middle, half = figures.results._wilson(share, count)
-    for i in range(3):
-        expected = binomtest(round(share[i] * count[i]), int(count[i])).proportion_ci(method="wilson")
-        assert (middle[i] - half[i], middle[i] + half[i]) == pytest.approx(
-            (expected.low, expected.high), abs=1e-4
-        )
+def test_the_intervals_of_a_reliability_diagram_are_wilsons_by_formula():
+    count, right, z = np.array([3, 40, 7]), np.array([0, 12, 7]), 1.959964
+    said = {"count": count, "accuracy": 100 * right / count, "confidence": np.array([20.0, 50.0, 90.0])}
+    axis = figures.reliability({"net": {f"fixed_{k}": v.tolist() for k, v in said.items()}}).axes[0]
+    drawn = [path.vertices[:, 1] for path in axis.collections[0].get_paths()]
+    share, total = right / count, count + z**2
+    middle = (right + z**2 / 2) / total
+    half = z * np.sqrt(count * share * (1 - share) + z**2 / 4) / total
+    assert np.array(drawn) == pytest.approx(100 * np.stack([middle - half, middle + half], 1), abs=1e-3)
 
 
 def test_costs_show_median_quartiles_and_target():

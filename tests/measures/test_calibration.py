@@ -21,7 +21,7 @@ RELIABILITY = [
 
 
 def planted(confidence, right, classes=4):
-    """Logits and labels of a classifier that says class 0 with this confidence, and is right where told so."""
+    """Logits and labels of a classifier that says class 0 with this confidence, right where told so."""
     confidence = np.asarray(confidence)[:, None]
     others = np.repeat((1 - confidence) / (classes - 1), classes - 1, axis=1)
     return torch.from_numpy(np.log(np.hstack([confidence, others]))), 1 - torch.as_tensor(right).long()
@@ -85,7 +85,7 @@ def test_adaptive_bins_are_those_of_a_plain_loop_and_the_last_takes_the_rest(kno
 
 
 def test_as_published_the_most_confident_answers_do_not_count(known):
-    """A hundred doubtful answers that are right as often as said, a hundred certain ones that are all wrong."""
+    """A hundred doubtful answers, right as often as said; a hundred certain ones that are all wrong."""
     confidence, right = [0.5] * 100 + [0.99] * 100, [True, False] * 50 + [False] * 100
     model, images = known(*planted(confidence, right))
     assert compute("calibration", model, images)["adaptive_error"] == pytest.approx(49.5)

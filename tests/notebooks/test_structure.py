@@ -2,6 +2,8 @@
 when they are not.
 """
 
+import __future__
+
 import ast
 import re
 from pathlib import Path
@@ -15,7 +17,9 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 from specfreq.compendium import execution
 from specfreq.compendium.parameters import declared_in
+from specfreq.core import storage
 from specfreq.core.errors import UserError
+from specfreq.evidence import records
 
 ROOT = Path(__file__).parents[2]
 STUDIES = execution.studies(ROOT)
@@ -32,7 +36,7 @@ def tags(cell: NotebookNode) -> list[str]:
 def problems(notebook: NotebookNode) -> list[str]:
     """What is wrong with a committed notebook, each with the number of its cell."""
     code = [(n, cell) for n, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
-    found = [*opening(notebook), *parameters(code)]
+    found = [*opening(notebook), *parameters(code), *kept(code)]
     if not any("nbval-check-output" in tags(cell) for _, cell in code):
         found.append("no cell is tagged nbval-check-output: nothing is compared")
     for number, cell in code:
@@ -76,6 +80,38 @@ def parameters(code: list[tuple[int, NotebookNode]]) -> list[str]:
     return found
 
 
+def kept(code: list[tuple[int, NotebookNode]]) -> list[str]:
+    """What a record needs to take the parameters from the notebook that runs: they alone are annotated, and
+    keep their values.
+    """
+    known = {n for _, cell in code if "parameters" in tags(cell) for n in annotated(cell.source)}
+    others = [(number, cell.source) for number, cell in code if "parameters" not in tags(cell)]
+    found = [f"cell {n}: annotates {name}, no parameter" for n, cell in others for name in annotated(cell)]
+    for number, cell in others:
+        found += [f"cell {number}: gives parameter {name} another value" for name in known & bound(cell)]
+    return found
+
+
+def annotated(source: str) -> list[str]:
+    """The names that a cell annotates outside of functions."""
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError:
+        return []
+    return [ast.unparse(line.target) for line in lines if isinstance(line, ast.AnnAssign)]
+
+
+def bound(source: str) -> set[str]:
+    """The names to which a cell binds values, those inside comprehensions aside."""
+    try:
+        nodes = [*ast.walk(ast.parse(source))]
+    except SyntaxError:
+        return set()
+    inner = {n for c in nodes if isinstance(c, ast.comprehension) for n in ast.walk(c.target)}
+    stored = {n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {n.id for n in stored - inner} | {n.asname or n.name for n in nodes if isinstance(n, ast.alias)}
+
+
 def source(cell: NotebookNode) -> list[str]:
     """Few lines, and nothing defined that the package should hold."""
     lines = len(cell.source.splitlines())
@@ -97,7 +133,7 @@ def draws(cell: NotebookNode) -> bool:
 
 
 def figure(cell: NotebookNode) -> list[str]:
-    """A figure has a caption, a name to be referred to by, a description, and keeps its colours in the dark."""
+    """A figure has a caption, a name to be referred to by, a description, and its colours in the dark."""
     about = cell.metadata.get("mystnb", {})
     if not draws(cell):
         return ["describes a figure and draws none"] if "figure" in about else []
@@ -143,6 +179,29 @@ def test_every_study_has_its_profiles_and_quick_is_its_own_defaults():
     assert {"quick", "laptop", "paper"} <= set(profiles)
     assert not any(profiles["quick"].values())
     assert set(profiles["laptop"]) == set(profiles["paper"]) - {"train"} == set(STUDIES)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_record_takes_every_parameter_of_its_notebook(study):
+    notebook = nbformat.read(STUDIES[study], as_version=4)
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert sources[0].startswith("from __future__ import annotations")  # for Python 3.14
+    opened = {}
+    for source in sources[: sources.index(next(filter(annotated, sources))) + 1]:
+        exec(compile(source, study, "exec", __future__.annotations.compiler_flag), opened)
+    assert records.parameters_of(opened) == execution.resolve(study, "quick", root=ROOT)
+    saving = [source for source in sources if "records.of_study(" in source]
+    assert len(saving) == (study != "engine")  # which shows how studies are computed, and has no record
+    assert all(re.search(r'records\.of_study\((study|"[\w-]+"), globals\(\)', s) for s in saving)
+
+
+def test_what_a_study_was_run_with_is_in_its_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    given = {"data": "digits", "size": 40, "window": None}
+    execution.execute("image-spectra", tmp_path / "executed.ipynb", "quick", given, root=ROOT, progress=False)
+    (record,) = (tmp_path / "records").glob("*.json")
+    assert storage.read_object(record)["parameters"] == execution.resolve("image-spectra", "quick", given)
+    assert execution.resolve("image-spectra", "quick", given).keys() > given.keys()
 
 
 def test_launch_buttons_open_files_that_exist():
@@ -242,6 +301,10 @@ ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
         (relabel(2, "mystnb", "figure", "name", to="power"), "cell 3: its figure has no name"),
         (relabel(2, "mystnb", "image", "alt", to="a plot"), "cell 3: its figure has no alt text"),
         (relabel(2, "mystnb", "image", "classes", to=""), "cell 3: its figure has no class dark-light"),
+        (damage(2, source="epochs = 3"), "cell 3: gives parameter epochs another value"),
+        (damage(2, source="for epochs in (1, 2): pass"), "cell 3: gives parameter epochs another value"),
+        (damage(2, source="from time import time as epochs"), "cell 3: gives parameter epochs another value"),
+        (damage(2, source="total: int = 3"), "cell 3: annotates total, no parameter"),
         (damage(2, source="plt.plot([1])", metadata={}), "cell 3: its figure has no caption"),
         (damage(2, execution_count=2), "cell 3: is not stripped"),
         (damage(2, outputs=WARNING), "cell 3: an error or a warning is kept"),

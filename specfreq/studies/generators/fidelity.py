@@ -17,7 +17,8 @@ from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import keyed, seed_of
-from specfreq.evidence import comparison, intervals
+from specfreq.evidence import intervals
+from specfreq.evidence.rows import Row, of_images
 from specfreq.measures.inference import evaluate
 from specfreq.studies.generators import parts
 from specfreq.studies.generators.features import Network
@@ -261,7 +262,7 @@ class Judge:
 UNSEEN, MIXED, APART = "unseen images", "real bands mixed", "bands, latents apart"
 
 
-def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> list[dict[str, Any]]:
+def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> list[Row]:
     """One row for each arm and quantity, with a 95 % Student-t interval over seeds, as `comparison.rows` has
     them.
 
@@ -282,9 +283,7 @@ def rows(judge: Judge, runs: Sequence[Run], *, progress: bool | None = None) -> 
     for arm, group in groups.items():
         each = {seed: numbers(found) for seed, found in group.items()}
         for quantity in next(iter(each.values())):
-            row = comparison.of_images(
-                judge.recipe.data, arm, quantity, [found[quantity] for found in each.values()]
-            )
+            row = of_images(judge.recipe.data, arm, quantity, [found[quantity] for found in each.values()])
             out.append({**row, "seeds": list(each)})
     return out
 
@@ -325,7 +324,7 @@ def spectra(judge: Judge, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     }
 
 
-def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[str, Any]]:
+def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[Row]:
     """How the dissertation's reconstruction φ_1 + r of generated flow images differs from the image of
     generator 0.
 
@@ -345,10 +344,7 @@ def identity(judge: Judge, cases: Mapping[str, tuple[Run, bool]]) -> list[dict[s
         found = {"difference": [100 * float(block.max()) for block in change.chunk(judge.blocks)]}
         for quantity, images in {"FID of u_0": made[0], "FID of the reconstruction": back}.items():
             found[quantity] = [judge.distance(images.clamp(0, 1))]
-        out += [
-            comparison.of_images(judge.recipe.data, name, quantity, values)
-            for quantity, values in found.items()
-        ]
+        out += [of_images(judge.recipe.data, name, quantity, values) for quantity, values in found.items()]
     return out
 
 

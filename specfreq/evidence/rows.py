@@ -1,0 +1,104 @@
+"""Rows: one arm and quantity of a data set, a number for each sample, their mean and its interval."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict, TypeGuard
+
+from specfreq import filters
+from specfreq.evidence.intervals import interval
+
+CORRECTED, PUBLISHED = "corrected", "as published"  # the series that verdicts are about
+
+
+class Row(TypedDict):
+    """What records, tables, figures and rules have in common. Differences of rows are rows."""
+
+    data: str
+    arm: str  # what tables and figures call it
+    spec: str  # description of its filter or augmentation; empty where it has neither
+    stands_for: str  # what claims call it: the arm, or the filter, without the original's defects
+    series: str  # CORRECTED, PUBLISHED, or which of the defects it has
+    quantity: str
+    seeds: list[int]  # of the trainings; or the numbers of the images
+    values: list[float]  # one for each of the seeds
+    mean: float
+    low: float | None  # of the 95 % Student-t interval; None for a single value
+    high: float | None
+    chance: float | None  # accuracy of guessing, %; None where nobody classifies
+    keys: list[str]  # of the runs
+    answers: NotRequired[list[int]]  # how many classes each network ever answered
+
+
+def row_of(
+    data: str,
+    arm: str,
+    quantity: str,
+    values: Mapping[int, float],
+    *,
+    spec: str = "",
+    stands_for: str | None = None,
+    series: str = CORRECTED,
+    chance: float | None = None,
+    keys: Sequence[str] = (),
+) -> Row:
+    """The row of some values by seed."""
+    return {
+        "data": data,
+        "arm": arm,
+        "spec": spec,
+        "stands_for": stands_for or arm,
+        "series": series,
+        "quantity": quantity,
+        **summary(values),
+        "chance": chance,
+        "keys": list(keys),
+    }
+
+
+def summary(values: Mapping[int, float]) -> dict[str, Any]:
+    """The fields of a row that follow from its values by seed."""
+    mean, low, high = interval(list(values.values()))
+    return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
+
+
+def of_images(
+    data: str,
+    arm: str,
+    quantity: str,
+    values: Iterable[float],
+    *,
+    stands_for: str | None = None,
+    series: str = CORRECTED,
+) -> Row:
+    """A row whose samples are images, by their number in the set, instead of trained networks. The values
+    are kept to six digits.
+    """
+    row = row_of(
+        data, arm, quantity, dict(enumerate(map(float, values))), stands_for=stands_for, series=series
+    )
+    return {**row, "values": [float(f"{v:.6g}") for v in row["values"]]}
+
+
+def paired(one: Row, other: Row) -> dict[int, float]:
+    """One row's values minus the other's, by seed, for the seeds of both."""
+    theirs = dict(zip(other["seeds"], other["values"], strict=True))
+    mine = zip(one["seeds"], one["values"], strict=True)
+    return {seed: value - theirs[seed] for seed, value in mine if seed in theirs}
+
+
+def are_rows(content: Any) -> TypeGuard[list[Mapping[str, Any]]]:
+    """Whether a part of a record is a list of rows, of whatever age."""
+    known = {"data", "arm", "series", "seeds", "values", "mean"}
+    return isinstance(content, list) and all(isinstance(r, Mapping) and known <= r.keys() for r in content)
+
+
+def read(kept: Mapping[str, Any]) -> Row:
+    """A row of a record. Version 0.1 had two shapes: rows with ``augment`` and a quantity, and rows with
+    ``filter``, about accuracy without saying so.
+    """
+    row = {"spec": "", "chance": None, "keys": [], **kept}
+    if "augment" in row:
+        row["spec"] = row.pop("augment")
+    if "filter" in row:
+        row["spec"] = row.pop("filter")
+        row |= {"stands_for": filters.corrected(row["spec"]), "quantity": "accuracy"}
+    return row
