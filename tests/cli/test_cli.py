@@ -14,6 +14,7 @@ import time
 import pytest
 
 from specfreq import cli, experiment
+from specfreq.cli import base
 from specfreq.compendium import book, execution
 from specfreq.core import places, storage
 
@@ -164,7 +165,7 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest(specfreq, root):
         (["-p", "epochs"], "parameter 'epochs' has no value; write -p epochs VALUE"),
         (["--profile", "labtop"], "unknown profile 'labtop'; did you mean 'laptop'?"),
         (["-o", "missing/out.ipynb"], "cannot write"),
-        (["--epochs", "3"], "No such option: --epochs"),
+        (["--epochs", "3"], "No such option"),
         (["more"], "unexpected extra argument"),
     ],
 )
@@ -181,7 +182,13 @@ def test_help_of_a_study_lists_its_parameters(specfreq, root):
 
 
 @pytest.mark.parametrize(
-    "given", [["-p", "epochs", "5"], ["-p", "epochs=5"], ["--profile", "laptop", "-p", "epochs", "5"]]
+    "given",
+    [
+        ["-p", "epochs", "5"],
+        ["-p", "epochs=5"],
+        ["-p=epochs=5"],
+        ["--profile", "laptop", "-p", "epochs", "5"],
+    ],
 )
 def test_run_passes_parameters_on_and_prints_what_it_wrote(specfreq, root, monkeypatch, given):
     asked = []
@@ -241,7 +248,7 @@ def test_an_experiment_is_trained_once_found_by_its_key_and_measured(specfreq, r
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["--epohcs", "3"], "No such option: --epohcs (Possible options: --epochs"),
+        (["--epohcs", "3"], "No such option"),
         (["--epochs", "3.5"], "epochs='3.5' is refused"),
         (["--model", "resnt20"], "did you mean 'resnet20'?"),
         (["--data", "digits", "--measure", "acuracy"], "did you mean 'accuracy'?"),
@@ -283,6 +290,34 @@ def test_a_training_that_diverges_is_a_failed_run(specfreq, runs):
     code, out, err = specfreq("train", *SMALL, "--lr", "1e30", "--epochs", "2")
     assert (code, out) == (1, "")
     assert err.startswith("specfreq: the loss is")
+
+
+def test_a_home_is_a_home_in_the_path_of_every_option(specfreq, runs, root, monkeypatch):
+    """The shell expands ~ in `-o ~/x` alone, not in `-o=~/x`."""
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.setenv("USERPROFILE", str(root / "home"))
+    key = specfreq("train", *SMALL)[1].split()[0]
+    assert specfreq("measure", key, "accuracy", "-o=~/x.json")[0] == 0
+    assert storage.read_json(root / "home" / "x.json")["run"] == key
+    lost = ["measure", "accuracy", "--model", "nets:build", "--data", "digits", "--weights=~/w.safetensors"]
+    assert f"cannot read {root / 'home' / 'w.safetensors'}: " in specfreq(*lost)[2]
+    for command in ("run study", "sweep study -p epochs=1", f"measure {key} accuracy"):
+        code, out, err = specfreq(*command.split(), "-o=~nobody-of-that-name/x.ipynb")
+        assert (code, out) == (2, "") and err.startswith("specfreq: cannot find ~nobody-of-that-name/x.ipynb")
+
+
+def test_every_option_that_is_a_path_reads_it_as_users_write_it():
+    options = [option for command in cli.app.commands.values() for option in command.params]
+    paths = [option for option in options if re.match(r"FILE|FOLDER", option.metavar or "")]
+    assert len(paths) == 4 and all(isinstance(option.type, base.Place) for option in paths)
+
+
+def test_without_a_command_the_commands_are_explained_in_the_order_of_work(specfreq):
+    code, out, err = specfreq()
+    assert (code, err) == (0, "") and out == specfreq("--help")[1]
+    listed = re.findall(r"^  (\w+) ", out.partition("Commands:\n")[2], re.MULTILINE)
+    assert listed == ["run", "sweep", "book", "train", "measure", "publish", "list", "data"]
+    assert specfreq("data")[1] == specfreq("data", "--help")[1]
 
 
 def test_options_of_train_are_the_fields_of_an_experiment(specfreq):
