@@ -1,4 +1,4 @@
-"""`specfreq run`, `sweep` and `book`: studies, at one point of their parameters, at many, and as pages."""
+"""`specfreq run`, `sweep`, `book` and `new`: studies run at one point or at many, as pages, and begun."""
 
 import shutil
 import sys
@@ -150,4 +150,25 @@ def build_book(profile: str, timeout: int | None) -> None:
     print(f"open {book.build(profile, timeout=timeout, say=lambda line: print(line, flush=True)).as_uri()}")
 
 
-COMMANDS = (run_study, sweep_study, build_book)
+@click.group("new", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
+def new(context: click.Context) -> None:
+    """Begin something new in this compendium: a study."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@new.command("study", cls=base.Command)
+@click.argument("name", metavar="NAME")
+def new_study(name: str) -> None:
+    """Write the skeleton of a study, which runs at once, and print what to do next.
+
+    NAME is made of lower-case words with hyphens between. Its notebook, and an entry in profiles.yaml,
+    claims.yaml and _toc.yml are written, or nothing.
+    """
+    from specfreq.compendium import skeleton
+
+    print("\n".join(skeleton.create(name)))
+
+
+COMMANDS = (run_study, sweep_study, build_book, new)

@@ -57,9 +57,10 @@ HEAVY = ("torch", "torchvision", "scipy", "skimage", "sklearn", "numba", "matplo
 HEAVY += ("papermill", "nbformat", "nbclient", "jupyter_client", "IPython", "dask", "distributed", "rich")
 ANSWERED = """
 --help; --version; run --help; run band-limited-training --help; sweep --help; book --help; train --help; measure --help
-publish --help; data --help; data get --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
+publish --help; new study --help; data --help; data get --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
 """
 REFUSED = """
+new study engine; new study Engine
 list modles; list runs -w sed=1; list runs -w model=resnt8; data get cifar; publish nosuch; book --profile labtop
 run band-limited-trainin; run band-limited-training -p epohcs 3; run band-limited-training -p epochs many
 run band-limited-training --profile labtop; sweep band-limited-training -p epohcs=3; sweep band-limited-training -p epochs=1,x
@@ -134,7 +135,9 @@ def test_every_public_name_is_found_without_loading_it_first():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", "book", "data", "data list", "data get", "list", "train", "measure", "publish", "sweep"],
+    "; run; sweep; book; new; new study; train; measure; publish; list; data; data list; data get".split(
+        "; "
+    ),
 )
 def test_every_command_explains_itself(specfreq, command):
     code, out, err = specfreq(*command.split(), "--help")
@@ -316,7 +319,7 @@ def test_without_a_command_the_commands_are_explained_in_the_order_of_work(specf
     code, out, err = specfreq()
     assert (code, err) == (0, "") and out == specfreq("--help")[1]
     listed = re.findall(r"^  (\w+) ", out.partition("Commands:\n")[2], re.MULTILINE)
-    assert listed == ["run", "sweep", "book", "train", "measure", "publish", "list", "data"]
+    assert listed == ["run", "sweep", "book", "new", "train", "measure", "publish", "list", "data"]
     assert specfreq("data")[1] == specfreq("data", "--help")[1]
 
 
