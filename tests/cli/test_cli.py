@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from specfreq import cli, experiment
+from specfreq import __version__, cli, experiment
 from specfreq.cli import base
 from specfreq.compendium import book, execution
 from specfreq.core import places, storage
@@ -147,7 +147,7 @@ def test_every_command_explains_itself(specfreq, command):
 
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "specfreq", "--version"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "specfreq 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"specfreq {__version__}\n")
 
 
 # -- studies -------------------------------------------------------------------------------------------------
