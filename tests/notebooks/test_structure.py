@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from specfreq.compendium import execution
+from specfreq.compendium import execution, skeleton
 from specfreq.compendium.parameters import declared_in
 from specfreq.core import storage
 from specfreq.core.errors import UserError
@@ -161,6 +161,41 @@ def outputs(cell: NotebookNode) -> list[str]:
     return found
 
 
+# -- the places that know of a study, see CONTRIBUTING.md ----------------------------------------------------
+
+
+def missing(root: Path) -> list[str]:
+    """What the files that know of all studies lack or have too much, each with the mend."""
+    studies = execution.studies(root)
+    pages = {page for page in parse_toc_yaml(root / "_toc.yml") if page.startswith("notebooks/")}
+    profiles = execution.known_profiles(root)
+    claims = storage.read_yaml(root / "book" / "claims.yaml") or {}
+    found = [f"_toc.yml: {page} has no notebook" for page in sorted(pages) if page[10:] not in studies]
+    found += [f"book/claims.yaml: {name} is no study" for name in claims if name not in studies]
+    for name, path in studies.items():
+        if f"notebooks/{name}" not in pages:
+            found.append(f"{name}: add `- file: notebooks/{name}` to _toc.yml")
+        for profile in skeleton.PROFILES:
+            if name not in profiles.get(profile, {}):
+                found.append(
+                    f"{name}: add `{name}: {{...}}` to the profile {profile} of notebooks/profiles.yaml"
+                )
+        judged = "tables.verdicts(" in path.read_text(encoding="utf-8")
+        if judged and name not in claims:
+            found.append(f"{name}: add its claims to book/claims.yaml: the notebook shows their verdicts")
+        if name in claims and not judged:
+            found.append(f"{name}: show tables.verdicts in its notebook: book/claims.yaml has its claims")
+    return found
+
+
+def owed(root: Path) -> list[str]:
+    """Sentences that `specfreq new study` left to be written: file and how many."""
+    places = [*execution.studies(root).values(), *map(root.joinpath, ("_toc.yml", "book/claims.yaml"))]
+    places.append(root / "notebooks" / "profiles.yaml")
+    counts = {path: len(re.findall(skeleton.OPEN, path.read_text("utf-8"), re.IGNORECASE)) for path in places}
+    return [f"{path.name}: {count} times {skeleton.OPEN!r}" for path, count in counts.items() if count]
+
+
 # -- the notebooks of this repository ------------------------------------------------------------------------
 
 
@@ -169,16 +204,16 @@ def test_a_study_is_as_the_guards_want_it(study):
     assert problems(nbformat.read(STUDIES[study], as_version=4)) == []
 
 
-def test_every_study_is_a_page_and_every_page_of_studies_a_notebook():
-    pages = {page for page in parse_toc_yaml(ROOT / "_toc.yml") if page.startswith("notebooks/")}
-    assert STUDIES and pages == {f"notebooks/{name}" for name in STUDIES}
+def test_every_study_is_a_page_has_profiles_and_is_judged_by_claims():
+    assert STUDIES and missing(ROOT) == []
 
 
-def test_every_study_has_its_profiles_and_quick_is_its_own_defaults():
-    profiles = execution.known_profiles(ROOT)
-    assert {"quick", "laptop", "paper"} <= set(profiles)
-    assert not any(profiles["quick"].values())
-    assert set(profiles["laptop"]) == set(profiles["paper"]) - {"train"} == set(STUDIES)
+def test_quick_is_the_defaults_of_every_study():
+    assert not any(execution.known_profiles(ROOT)["quick"].values())
+
+
+def test_no_study_owes_what_its_skeleton_left_open():
+    assert owed(ROOT) == []
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -329,3 +364,55 @@ def test_every_kind_of_damage_is_noticed(notebook, apply, problem):
     apply(notebook)
     notebook = nbformat.from_dict(notebook)
     assert any(problem in found for found in problems(notebook)), problems(notebook)
+
+
+@pytest.fixture
+def compendium(tmp_path, add_study):
+    """A compendium of one study with which nothing is wrong."""
+    add_study(tmp_path, "study", "tables.verdicts(study)")
+    (tmp_path / "book").mkdir()
+    files = {
+        "_toc.yml": "format: jb-book\nroot: book/a\nparts:\n- chapters:\n  - file: notebooks/study\n",
+        "book/claims.yaml": "study: {claims: []}\n",
+        "notebooks/profiles.yaml": "laptop:\n  study: {}\npaper:\n  study: {}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_nothing_is_missing_in_a_whole_compendium(compendium):
+    assert missing(compendium) == owed(compendium) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "found"),
+    [
+        ("_toc.yml", "notebooks/study", "book/b", "study: add `- file: notebooks/study` to _toc.yml"),
+        ("_toc.yml", "notebooks/study", "notebooks/other", "_toc.yml: notebooks/other has no notebook"),
+        (
+            "notebooks/profiles.yaml",
+            "paper:\n  study: {}",
+            "",
+            "study: add `study: {...}` to the profile paper",
+        ),
+        ("book/claims.yaml", "study: {claims: []}", "", "study: add its claims to book/claims.yaml"),
+        ("book/claims.yaml", "study:", "studdy:", "book/claims.yaml: studdy is no study"),
+        (
+            "notebooks/study.ipynb",
+            "tables.verdicts(study)",
+            "",
+            "study: show tables.verdicts in its notebook",
+        ),
+    ],
+)
+def test_a_study_that_a_file_does_not_know_of_is_named_with_the_mend(compendium, file, old, new, found):
+    place = compendium / file
+    assert old in place.read_text()
+    place.write_text(place.read_text().replace(old, new))
+    assert any(line.startswith(found) for line in missing(compendium)), missing(compendium)
+
+
+def test_what_a_skeleton_left_open_is_counted(compendium):
+    (compendium / "book" / "claims.yaml").write_text("study: {claims: []} # To be written: all of it\n")
+    assert owed(compendium) == ["claims.yaml: 1 times 'To be written'"]

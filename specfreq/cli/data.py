@@ -1,0 +1,40 @@
+"""`specfreq data`: image sets, what is here, and how to get what is not."""
+
+import click
+
+from specfreq.cli import base
+
+
+@click.group("data", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
+def app(context: click.Context) -> None:
+    """Image sets: what is here, and how to get what is not."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("list", cls=base.Command)
+def data_list() -> None:
+    """Show every image set, and for those that cannot be loaded what is missing or damaged."""
+    from specfreq import data
+    from specfreq.data import corrupted
+
+    rows = data.status()
+    print(base.table((r.name, r.state, r.what) for r in rows))
+    print("\nMissing or damaged; `specfreq data get NAME` gets it:")
+    print("\n".join(f"  {row.name}: {row.why}" for row in rows if row.why) or "  nothing")
+    print("\nCorrupted images, for corruption:source=official; ", end="")
+    print(f"unpack them in {data.root()}, from {corrupted.SITE}:")
+    print(base.table((name, "here" if there else "not here") for name, there in corrupted.here().items()))
+
+
+@app.command("get", cls=base.Command)
+@click.argument("name", metavar="NAME")
+def data_get(name: str) -> None:
+    """Download an image set through its library's own loader, and check it.
+
+    NAME is one of `specfreq data list`.
+    """
+    from specfreq import data
+
+    print(data.get(name, base.say))

@@ -1,0 +1,253 @@
+"""`specfreq train`, `measure`, `publish` and `list`: experiments without notebooks, and what there is."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specfreq.cli import base
+from specfreq.core.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from specfreq.experiment import Experiment, Run
+
+
+class _Train(base.Command):
+    """Its options are read from Experiment when they are asked for: importing that takes long."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from specfreq.cli import train_options
+
+        *own, help = super().get_params(ctx)
+        return [*own, *train_options.options(), help]
+
+
+@click.command("train", cls=_Train)
+@click.option(
+    "--profile", help="values of the options below, which go before it; those that a paper had, say"
+)
+@click.option(
+    "--measure",
+    multiple=True,
+    help="see `specfreq list measures`; may be repeated [default: accuracy]",
+)
+@base.device
+@click.option(
+    "--checkpoint-every",
+    type=float,
+    default=60.0,
+    help="seconds of training that a killed process loses at most [default: 60]",
+)
+def train(
+    profile: str | None,
+    measure: tuple[str, ...],
+    device: str | None,
+    checkpoint_every: float,
+    **options: Any,
+) -> None:
+    """Train one experiment, or find it trained already, and measure it.
+
+    Prints its key, folder and results.
+    """
+    from specfreq import measures
+    from specfreq.experiment import Experiment, profiles
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if profile is not None:
+        given = profiles.training(profile) | given
+    experiment = Experiment(**given)
+    wanted = list(measure) or ["accuracy"]
+    for name in wanted:
+        measures.check(name)
+    if (os.environ.get("RANK") or "0") == "0":  # of the processes that torchrun starts, the first alone
+        what = f"{experiment.model} on {experiment.data}, {experiment.epochs} epochs"
+        base.say(f"specfreq: training {what}, unless it is trained")
+    from specfreq.experiment import run
+    from specfreq.train import team
+
+    done = run(experiment, wanted, device=device, checkpoint_every=checkpoint_every)
+    if team.first():
+        _show(done)
+
+
+@click.command("measure", cls=base.Command)
+@click.argument("names", metavar="[KEY] MEASURE...", nargs=-1, required=True)
+@click.option("--filter", help="show the network the test images behind this filter instead")
+@base.device
+@click.option(
+    "--model",
+    metavar="MODULE:FUNCTION",
+    help="instead of KEY, a network of your own: what a function of a module in this folder returns, from "
+    "images in [0, 1] to logits; it gets classes= and channels= if it takes them",
+)
+@click.option(
+    "--weights",
+    metavar="FILE.safetensors",
+    type=base.Place(),
+    help="of --model; without it those that the function gives",
+)
+@click.option(
+    "--data",
+    metavar="NAME",
+    help="of --model: the set whose test images are shown, see `specfreq data list`",
+)
+@click.option(
+    "-o",
+    "output",
+    metavar="FILE.json",
+    type=base.Place(),
+    help="write the results there, all of them",
+)
+def measure(
+    names: tuple[str, ...],
+    filter: str | None,
+    device: str | None,
+    model: str | None,
+    weights: Path | None,
+    data: str | None,
+    output: Path | None,
+) -> None:
+    """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not
+    computed again.
+
+    KEY is that of a run, see `specfreq list runs`; its first letters do. Measures: see `specfreq list
+    measures`.
+    """
+    from specfreq import filters, measures
+    from specfreq.core import storage
+    from specfreq.experiment import own, runs
+
+    if model is not None and data is None:
+        raise UserError("--model needs --data NAME, the set whose test images the network is shown")
+    if model is None and (weights is not None or data is not None):
+        raise UserError(
+            "--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE..."
+        )
+    if model is None and not names[1:]:
+        raise UserError(
+            f"{names[0]!r} is taken for the KEY of a run; name a measure after it, "
+            "or your own network by --model"
+        )
+    if output is not None and output.is_dir():
+        raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
+    found = runs.find_run(names[0]) if model is None else None
+    wanted = names[1:] if found else names
+    for name in wanted:
+        measures.check(name)
+    if found:
+        filter = filter and filters.normal_form(filter)
+        base.say(f"specfreq: measuring {', '.join(wanted)} of {found.key}")
+        results = {name: found.measure(name, filter, device) for name in wanted}
+        record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
+        _show(found)
+    else:
+        record = own.measure(
+            model, weights, data, wanted, filter=filter or "none", device=device, say=base.say
+        )
+        print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
+        print(base.table(_lines(record["results"])))
+    if output is not None:
+        print(storage.write_json(output, record))
+
+
+def _show(run: "Run") -> None:
+    print(f"{run.key}  {run.path}")
+    print(base.table(_lines(run.results)))
+
+
+def _lines(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """The numbers of results, one a line; arrays are left out."""
+    return [
+        (name, key, f"{value:.6g}")
+        for name, result in results.items()
+        for key, value in result.items()
+        if isinstance(value, int | float)
+    ]
+
+
+@click.command("publish", cls=base.Command)
+@click.argument("record", metavar="RECORD|KEY")
+@click.option("--profile", default="laptop", help="the profile the study was run with [default: laptop]")
+@click.option("--as", "name", metavar="NAME", help="publish the run of that key, under this name")
+def publish(record: str, profile: str, name: str | None) -> None:
+    """Write the record of a study, or of one run, into the book's results, where tables and verdicts find it.
+
+    RECORD is the study whose record to publish; or, with --as, the KEY of a run. A record holds the settings,
+    the results, the data's digests, versions, commit, device, seconds and date.
+    """
+    from specfreq.evidence import records
+    from specfreq.experiment import runs
+
+    if name is None:
+        print(f"book/results/{records.publish(record, profile)}")
+    else:
+        records.save(name, records.of_run(name, runs.find_run(record)))
+        print(f"book/results/{records.publish(name, records.RUN)}")
+
+
+@click.command("list", cls=base.Command)
+@click.argument("what", metavar="[WHAT]", required=False)
+@click.option(
+    "-w",
+    "--where",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="only the runs whose experiment has this; may be repeated",
+)
+def list_all(what: str | None, where: tuple[str, ...]) -> None:
+    """Show what there is, all of it or one kind.
+
+    WHAT is studies, profiles, data, models, filters, augmentations, measures or runs. Names are written with
+    hyphens, those of corruptions with underscores, as CIFAR-10-C has them; either is understood for both.
+    """
+    from specfreq import augment, data, filters, measures, models
+    from specfreq.compendium import notebooks
+    from specfreq.experiment import runs
+
+    if where:
+        what = what or "runs"
+    if where and what != "runs":
+        raise UserError(
+            f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}"
+        )
+    wanted = dict(base.split(item, "--where FIELD=VALUE") for item in where)
+    kinds = {
+        "studies": notebooks.studies,
+        "profiles": notebooks.known_profiles,
+        "data": data.names,
+        "models": models.names,
+        "filters": filters.names,
+        "augmentations": lambda: base.table(augment.describe().items()).splitlines(),
+        "measures": measures.names,
+        "runs": lambda: base.table(map(_summary, runs.list_runs(**wanted))).splitlines(),
+    }
+    if what is not None and what not in kinds:
+        raise unknown("kind", what, kinds, where="list")
+    for kind in [what] if what else kinds:
+        if what is None:
+            print(f"{kind}:")
+        for name in kinds[kind]():
+            print(f"  {name.strip()}")
+
+
+def _summary(run: "Run") -> list[str]:
+    accuracy = run.results.get("accuracy", {}).get("accuracy")
+    shown = f"{accuracy:.2f} %" if accuracy is not None else "-"
+    origin = run.provenance
+    return [run.key, shown, f"{origin['seconds']:.1f} s", origin["date"], _settings(run.experiment)]
+
+
+def _settings(experiment: "Experiment") -> str:
+    """An experiment in few words: data, model, filter, and the settings that differ from the defaults."""
+    fields = type(experiment).model_fields
+    shown = [
+        f"{name}={value}"
+        for name, value in experiment
+        if name in ("data", "model", "filter") or value != fields[name].default
+    ]
+    return ", ".join(shown)
+
+
+COMMANDS = (train, measure, publish, list_all)
