@@ -34,83 +34,30 @@ def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
 def settings(name: str, profile: str = "laptop") -> "Styler":
     """The parameters and the cost of a published record, as a table."""
     record = published(name, profile)
-    rows = []
-    if record is not None:
-        origin = record["provenance"]
-        for setting, value in {**record["parameters"], "profile": profile}.items():
-            rows.append(
-                {
-                    "setting": setting,
-                    "value": ", ".join(map(str, value)) if isinstance(value, list) else str(value),
-                }
-            )
-        cost = (
-            f"{origin['runs']} trainings, {origin['seconds'] / 3600:.1f} hours on " if origin["runs"] else ""
-        )
-        cost += ", ".join(origin["device"])
-        rows.append({"setting": "computed", "value": f"{cost}; {', '.join(origin['date'])}"})
-    return page_table(rows)
+    if record is None:
+        return page_table([])
+    settings = {**record["parameters"], "profile": profile}
+    rows = [{"setting": name, "value": _in_words(value)} for name, value in settings.items()]
+    origin = record["provenance"]
+    runs, hours = origin["runs"], origin["seconds"] / 3600
+    cost = f"{runs} trainings, {hours:.1f} hours on " if runs else ""
+    computed = f"{cost}{', '.join(origin['device'])}; {', '.join(origin['date'])}"
+    return page_table([*rows, {"setting": "computed", "value": computed}])
 
 
-def measured(row: Row | None) -> str:
-    """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
-    if row is None:
-        return "–"
-    half = "" if row["low"] is None else f" ± {row['high'] - row['mean']:.2f}"
-    return f"{row['mean']:.2f}{half}"
-
-
-def span(values: Iterable[float]) -> str:
-    """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
-    values = sorted(values)
-    ends = [f"{v:.2f}" for v in values]
-    return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
-
-
-def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: str = "laptop") -> str:
-    """One accuracy of a published record, for a sentence: ``65.41 ± 0.52``."""
-    rows = published_rows(name, content, profile)["rows"]
-    sought = data, filters.normal_form(filter)
-    return measured(next((r for r in rows if (r["data"], r["spec"]) == sought), None))
-
-
-def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
-    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays
-    byte-identical.
-    """
-    if isinstance(of, ImageSet):
-        return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
-    runs = list(of)
-    data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
-    devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
-    return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
     """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        text = (
-            shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
-        )  # neither is broken in a narrow column
+        # neither is broken in a narrow column
+        text = shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
         lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
     return page_table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])
-
-
-def shown(row: Row, signed: bool = False) -> str:
-    """A row in words: ``12.3 ± 0.4``, or ``+1.2 [0.8, 1.6]`` if it is a difference."""
-    if not signed:
-        return measured(row)
-    bounds = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['mean']:+.2f}{bounds}"
-
-
-def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
-    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a
-    name in MyST.)
-    """
-    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
 
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":
@@ -170,3 +117,55 @@ def published_numbers(study: str, profile: str = "laptop") -> "Styler":
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+# -- in words, for sentences and figures
+
+
+def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: str = "laptop") -> str:
+    """One accuracy of a published record, for a sentence: ``65.41 ± 0.52``."""
+    rows = published_rows(name, content, profile)["rows"]
+    sought = data, filters.normal_form(filter)
+    return measured(next((r for r in rows if (r["data"], r["spec"]) == sought), None))
+
+
+def span(values: Iterable[float]) -> str:
+    """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
+    values = sorted(values)
+    ends = [f"{v:.2f}" for v in values]
+    return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
+
+
+def measured(row: Row | None) -> str:
+    """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
+    if row is None:
+        return "–"
+    half = "" if row["low"] is None else f" ± {row['high'] - row['mean']:.2f}"
+    return f"{row['mean']:.2f}{half}"
+
+
+def shown(row: Row, signed: bool = False) -> str:
+    """A row in words: ``12.3 ± 0.4``, or ``+1.2 [0.8, 1.6]`` if it is a difference."""
+    if not signed:
+        return measured(row)
+    bounds = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{row['mean']:+.2f}{bounds}"
+
+
+def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a
+    name in MyST.)
+    """
+    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
+
+
+def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
+    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays
+    byte-identical.
+    """
+    if isinstance(of, ImageSet):
+        return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
+    runs = list(of)
+    data = ", ".join(dict.fromkeys(r.experiment.data for r in runs))
+    devices = ", ".join(dict.fromkeys(r.provenance["device"] for r in runs))
+    return f"{data} · profile {profile} · {len(runs)} runs, {runs[0].key} to {runs[-1].key} · {devices}"
