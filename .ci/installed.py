@@ -1,4 +1,4 @@
-"""Use the installed package as somebody without the checkout would: python .ci/installed.py, in any other folder."""
+"""Use the installed package as somebody without the checkout would, in any other folder."""
 
 import os
 import subprocess

@@ -49,6 +49,11 @@ def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False)
 
     Source: Chen et al., ICCV 2021, section 3. Where the phase donor's spectrum is zero its phase is taken as
     0.
+
+    Example:
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> torch.allclose(fourier.recombine(images, images), images, atol=1e-5)
+        True
     """
     _check(amplitude_of)
     _check(phase_of)
@@ -112,6 +117,11 @@ def low_pass(x: Tensor, radius: float) -> Tensor:
         ValueError: the radius is negative or NaN.
 
     Source: Lin et al., IJCAI 2022, who write X_l^(r).
+
+    Example:
+        >>> x = torch.rand(3, 16, 16)
+        >>> torch.allclose(fourier.low_pass(x, 4) + fourier.high_pass(x, 4), x, atol=1e-5)
+        True
     """
     return band_pass(x, 0.0, radius)
 
@@ -119,6 +129,10 @@ def low_pass(x: Tensor, radius: float) -> Tensor:
 def high_pass(x: Tensor, radius: float) -> Tensor:
     """Ideal high pass, x - low_pass(x, radius): what lies at |k| >= radius cycles per image; of mean 0 if
     radius > 0.
+
+    Example:
+        >>> bool(fourier.high_pass(torch.ones(1, 8, 8), 1).abs().max() < 1e-6)
+        True
     """
     return x - low_pass(x, radius)
 
@@ -154,6 +168,11 @@ def gaussian_low_pass(x: Tensor, sigma: float) -> Tensor:
 
     Raises:
         ValueError: sigma is not a positive number.
+
+    Example:
+        >>> x = torch.rand(3, 16, 16)
+        >>> torch.allclose(fourier.gaussian_low_pass(x, 2).mean((1, 2)), x.mean((1, 2)), atol=1e-5)
+        True
     """
     _check(x)
     if not 0 < sigma < math.inf:
@@ -208,6 +227,10 @@ def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tenso
 
     Raises:
         ValueError: the window has another name.
+
+    Example:
+        >>> fourier.power_spectrum(torch.ones(1, 4, 4))[0, 2, 2]  # zero frequency in the middle: (4 * 4)²
+        tensor(256.)
     """
     _check(x)
     if window is not None:
@@ -230,6 +253,11 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
 
     Raises:
         ValueError: the spectrum is too small to have a bin.
+
+    Example:
+        >>> wave = torch.cos(torch.pi / 8 * 3 * torch.arange(16)).expand(1, 16, 16)  # 3 cycles per image
+        >>> fourier.radial_profile(fourier.power_spectrum(wave)).argmax()
+        tensor(3)
     """
     _check(power, "(..., H, W)")
     height, width = power.shape[-2:]
@@ -257,6 +285,11 @@ def centroid(power: Tensor, dc: bool = True) -> Tensor:
             is 0.
 
     0 where there is no power, or no more than rounding leaves beside the DC.
+
+    Example:
+        >>> wave = torch.cos(torch.pi / 8 * 3 * torch.arange(16)).expand(1, 16, 16)  # 3 cycles per image
+        >>> round(float(fourier.centroid(fourier.power_spectrum(wave))), 4)  # 3 / 16
+        0.1875
     """
     _check(power, "(..., H, W)")
     fy, fx = (fftshift(fftfreq(n, dtype=torch.float64)) for n in power.shape[-2:])
@@ -388,6 +421,10 @@ def basis(
 
     Raises:
         ValueError: the size is not positive.
+
+    Example:
+        >>> fourier.basis(8).images.shape
+        torch.Size([34, 8, 8])
     """
     index = torch.arange(radius(size).numel()).view(size, size)
     opposite = mirror(index)

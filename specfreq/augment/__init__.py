@@ -63,6 +63,10 @@ def build(spec: str) -> "Augmentation":
 
     Raises:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+
+    Example:
+        >>> augment.build("apr-s")(torch.rand(3, 32, 32)).shape
+        torch.Size([3, 32, 32])
     """
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
     return _AUGMENTATIONS[name](**values)

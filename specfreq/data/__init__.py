@@ -87,6 +87,11 @@ def load(
     Raises:
         UserError: unknown name, split or parameter; data missing or damaged (names the file and the command
             that gets it); `size` above the number of images.
+
+    Example:
+        >>> digits = data.load("digits", "test", size=20)
+        >>> digits.images.shape, len(digits.classes)
+        (torch.Size([20, 1, 8, 8]), 10)
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, name)

@@ -25,6 +25,10 @@ _described = ContextVar("described", default=False)  # whether names and types a
 class Experiment(Refusing, Recipe):
     """One point of the experiment space: data x input filter x augmentation x model, trained by one recipe.
     Frozen, validated.
+
+    Example:
+        >>> specfreq.Experiment(data="digits", model="resnet8").key
+        'af56ed50e64b2489'
     """
 
     data: str = Field("photos", description="image set, see `specfreq data list`")

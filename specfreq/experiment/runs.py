@@ -272,6 +272,11 @@ def run(
         UserError: an unknown name or impossible value, before anything is computed; a place that cannot be
             written.
         Diverged: the loss is no longer finite.
+
+    Example:
+        >>> experiment = specfreq.Experiment(data="digits", train_size=60, test_size=30, epochs=1)
+        >>> specfreq.run(experiment).results["accuracy"]["images"]
+        30
     """
     for name in measures:
         specfreq.measures.check(name)

@@ -39,6 +39,10 @@ def build(spec: str) -> "Filter":
 
     Raises:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+
+    Example:
+        >>> filters.build("gaussian-low-pass:sigma=2")(torch.rand(3, 32, 32)).shape
+        torch.Size([3, 32, 32])
     """
     name, values = resolve("filter", _FILTERS, spec)
     return _FILTERS[name](**values)

@@ -106,6 +106,11 @@ def compute(
 
     Raises:
         UserError: as `check`; the network answers with something else than logits; what the measure refuses.
+
+    Example:
+        >>> network = models.build("resnet8", classes=10, channels=1)
+        >>> measures.compute("accuracy", network, data.load("digits", "test", size=20))["images"]
+        20
     """
     name, values = _resolved(spec, **options)
     if not len(images):

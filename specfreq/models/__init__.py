@@ -84,6 +84,10 @@ def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> "Network
 
     Raises:
         UserError: unknown name or option (the nearest is suggested), fewer than 2 classes or 1 channel.
+
+    Example:
+        >>> models.build("resnet8", classes=10)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     name, values = _resolve(spec)
     if classes < 2 or channels < 1:

@@ -93,6 +93,11 @@ def denoise(
 
     Source: Rudin, Osher and Fatemi, Physica D 1992; Condat, JOTA 2013, algorithm 3.2; Chambolle and Pock,
     JMIV 2011, algorithms 1 and 2; Beck and Teboulle, IEEE TIP 2009.
+
+    Example:
+        >>> found = tv.denoise(torch.eye(8)[None], weight=0.1)
+        >>> found.image.shape, bool(found.gap <= 1e-4)
+        (torch.Size([1, 8, 8]), True)
     """
     options = {
         "channels": channels,

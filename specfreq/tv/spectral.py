@@ -85,6 +85,10 @@ def flow(f: Tensor, steps: int, dt: float = STEP, tol: float = 1e-4, **options) 
 
     Raises:
         TypeError, ValueError: as `denoise`, for a negative number of steps, and for more than memory holds.
+
+    Example:
+        >>> tv.flow(torch.eye(8)[None], steps=3, dt=0.1).shape
+        torch.Size([4, 1, 8, 8])
     """
     _count(steps, 0, "steps", f)
     return torch.stack([f, *(step.image for step in islice(evolve(f, dt, tol, **options), steps))])
@@ -112,6 +116,12 @@ def transform(f: Tensor, bands: int, dt: float = STEP, tol: float = 1e-4, **opti
         TypeError, ValueError: as `denoise`, for less than one band, and for more than memory holds.
 
     Source: Gilboa, SIIMS 2014.
+
+    Example:
+        >>> image = torch.eye(8)[None]
+        >>> parts = tv.transform(image, bands=4, dt=0.1)
+        >>> torch.allclose(parts.phi.sum(0) + parts.residual, image, atol=1e-5)
+        True
     """
     _count(bands, 1, "bands", f)
     march, phi = _march(f, dt, tol, **options), []
