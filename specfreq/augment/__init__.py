@@ -100,41 +100,33 @@ def describe() -> dict[str, str]:
     return {name: "needs batches" if batched else "" for name, batched in met.items()}
 
 
-# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and
-# donors from the batch,
-# whole numbers alone for gains
-_QUIRKS = {"overflow": "wrap", "channels": True, "per": "batch", "donor": "batch", "gains": "integers"}
-
-
 def as_published(spec: str) -> str:
     """The augmentation with all that the original program does and its paper does not say."""
-    name, values, quirks = _quirks(spec)
-    return shortest(name, values | quirks, _AUGMENTATIONS[name])
+    name, values, published = _published(spec)
+    return shortest(name, values | published, _AUGMENTATIONS[name])
 
 
 def corrected(spec: str) -> str:
     """The augmentation without any of that."""
-    name, values, quirks = _quirks(spec)
-    return shortest(name, {k: v for k, v in values.items() if k not in quirks}, _AUGMENTATIONS[name])
+    name, values, published = _published(spec)
+    kept = {key: value for key, value in values.items() if key not in published}
+    return shortest(name, kept, _AUGMENTATIONS[name])
 
 
 def series(spec: str) -> str:
-    """``corrected``, ``as published``, or the quirks that it has, such as ``overflow=wrap``."""
-    _, values, quirks = _quirks(spec)
-    has = {name: quirk for name, quirk in quirks.items() if values[name] == quirk}
-    return (
-        "corrected"
-        if not has
-        else "as published"
-        if has == quirks
-        else ", ".join(f"{k}={v}" for k, v in has.items())
-    )
+    """``corrected``, ``as published``, or what it shares with the original, such as ``overflow=wrap``."""
+    _, values, published = _published(spec)
+    shared = {key: value for key, value in published.items() if values[key] == value}
+    if not shared:
+        return "corrected"
+    if shared == published:
+        return "as published"
+    return ", ".join(f"{key}={value}" for key, value in shared.items())
 
 
-def _quirks(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name and parameters of an augmentation, and those of the quirks that it can have and has not by
-    default.
+def _published(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Name and parameters of an augmentation, and those of the original program where they differ from the
+    defaults, as its class says.
     """
     name, values = resolve("augmentation", _AUGMENTATIONS, spec)
-    _, plain = resolve("augmentation", _AUGMENTATIONS, name)
-    return name, values, {k: quirk for k, quirk in _QUIRKS.items() if plain.get(k, quirk) != quirk}
+    return name, values, dict(_AUGMENTATIONS[name].constant("published"))

@@ -1,7 +1,7 @@
 """Amplitude mix: an image takes over a random share of another's amplitude spectrum (FACT)."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor
@@ -31,6 +31,7 @@ class AmplitudeMix(Augmentation):
     Source: Xu et al., CVPR 2021, section 3.2, and the program's colorful_spectrum_mix.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"donor": "batch"}
     pairs = True
 
     def __init__(self, alpha: float = 1.0, swap: bool = False, donor: Literal["set", "batch"] = "set"):

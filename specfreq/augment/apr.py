@@ -3,7 +3,7 @@ APR-S, APR-SP).
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor
@@ -39,6 +39,7 @@ class APRPair(Augmentation):
     Source: Chen et al., ICCV 2021, section 3.2, and the program's training loop.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"channels": True, "per": "batch", "donor": "batch"}
     pairs = True
 
     def __init__(
@@ -122,6 +123,7 @@ class APRSingle(EightBit):
     Source: Chen et al., ICCV 2021, section 3.3, and the program's datasets/APR.py.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "channels": True}
     early = True
 
     def __init__(
@@ -162,7 +164,12 @@ class APRBoth(APRPair):
     Source: Chen et al., ICCV 2021, section 3.4.
     """
 
-    pairs = True
+    published: ClassVar[Mapping[str, Any]] = {
+        "overflow": "wrap",
+        "channels": True,
+        "per": "batch",
+        "donor": "batch",
+    }
     early = True
 
     def __init__(

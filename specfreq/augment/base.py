@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
@@ -27,6 +27,8 @@ class Augmentation(Transform):
     trainer calls does not depend on the mode.
     """
 
+    # parameters of the original program that its paper does not tell, where they are not the defaults
+    published: ClassVar[Mapping[str, Any]] = {}
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything
     donors = (

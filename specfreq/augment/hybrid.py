@@ -1,7 +1,8 @@
 """HybridAugment: the low frequencies of one image, the high frequencies of another."""
 
 import math
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor
@@ -115,6 +116,12 @@ class HybridAugment(Augmentation):
     Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "overflow": "wrap",
+        "channels": True,
+        "per": "batch",
+        "donor": "batch",
+    }
     pairs = True  # by default; with mode=s it meets no others
 
     def __init__(

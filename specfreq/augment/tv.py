@@ -4,9 +4,9 @@ computed once.
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator
@@ -72,6 +72,8 @@ class TVBands(Augmentation):
 
     Source: the dissertation's program, spectral().
     """
+
+    published: ClassVar[Mapping[str, Any]] = {"per": "batch", "gains": "integers"}
 
     def __init__(
         self,

@@ -3,8 +3,9 @@ fractals.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor
@@ -129,7 +130,7 @@ class VIPAug(APRPair):
     Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
     """
 
-    pairs = True
+    published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "per": "batch", "donor": "batch"}
     early = True
 
     def __init__(
