@@ -52,6 +52,7 @@ class Feed:
         images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from
             disk, decoded and cropped by worker processes.
         augmentation: makes the views.
+        labels: int64 (N,), for an augmentation that depends on them.
         seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of
             shifts.
     """
@@ -62,6 +63,7 @@ class Feed:
         augmentation: Augmentation,
         device: torch.device | str = "cpu",
         *,
+        labels: Tensor | None = None,
         seed: int,
         shift: int,
         border: str,
@@ -69,6 +71,7 @@ class Feed:
     ):
         self.images = images if isinstance(images, Stream) else images.to(device)
         self.augmentation, self.device = augmentation, device
+        self.told = augmentation.told(labels if labels is None else labels.cpu())
         self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
         self.companions = self._joined()
         self._table = lru_cache(maxsize=1)(self._drawn)
@@ -92,7 +95,7 @@ class Feed:
         order = torch.randperm(count, generator=table)
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
         flips = torch.rand(count, generator=table) < 0.5 * self.flip
-        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"))
+        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"), **self.told)
         return (
             order,
             moves.to(self.device),
