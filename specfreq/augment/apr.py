@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.base import Augmentation, Criterion, EightBit, Rows, dispatch, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion, EightBit, Rows, dispatch
 from specfreq.core.errors import UserError
 from specfreq.core.images import moments, to_bytes, to_floats
 
@@ -54,21 +54,15 @@ class APRPair(Augmentation):
     ):
         super().__init__()
         self.p, self.per, self.in_batch, self.channels = probability(p), per, donor == "batch", channels
-        self.clip, self.normalised, self.donors, self.halved = (
-            clip,
-            normalised,
-            donor == "set",
-            loss == "mean",
-        )
+        self.clip, self.normalised, self.halved = clip, normalised, loss == "mean"
+        self.donors, self.bounded, self.within = donor == "set", clip, CUT_OFF if clip else ""
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
-    def fit(self, images: Tensor) -> Self:
-        if self.clip:
-            refuse_others(images, "it cuts images off at 0 and 1")
+    def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
         if self.normalised:
             self.mean, self.std = (v[:, None, None].to(images.device) for v in moments(images))
-        return self
+        return super().fit(images)
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         coin = torch.rand(count, generator=generator) < self.p
@@ -132,6 +126,7 @@ class APRSingle(EightBit):
         super().__init__()
         operations.check(severity)
         self.p, self.severity, self.channels, self.overflow = probability(p), severity, channels, overflow
+        self.bounded = overflow != "none"
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return chain(count, self.severity, self.p, generator)
@@ -187,10 +182,7 @@ class APRBoth(APRPair):
     ):
         super().__init__(p, per, donor, channels, clip, normalised, loss)
         self.single = APRSingle(single, severity, channels, overflow)
-
-    def fit(self, images: Tensor) -> Self:
-        self.single.fit(images)
-        return super().fit(images)
+        self.bounded, self.within = clip and self.single.bounded, self.single.within
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return super().draw(count, generator) | self.single.draw(count, generator)

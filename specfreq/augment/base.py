@@ -14,6 +14,10 @@ from specfreq.core.transforms import Transform
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), labels (N,) -> mean loss
 Rows = Mapping[str, Tensor]
+EIGHT_BIT, CUT_OFF = (
+    "it works on 8-bit pictures",
+    "it cuts images off at 0 and 1",
+)  # why images must be in [0, 1]
 
 
 class Augmentation(Transform):
@@ -35,6 +39,9 @@ class Augmentation(Transform):
     donors = (
         False  # whether those come from the whole data set: row "donor" of the table, an index or several
     )
+    within = ""  # why it needs images in [0, 1], such as "it works on 8-bit pictures"; empty if it does not
+    bounded = False  # whether what it makes of images in [0, 1] stays there
+    compares = False  # whether `loss` compares the views with one another, and is no sum of criteria
     labelled = False  # whether `fit` and `draw` take the images' labels too, int64 (N,), as ``labels=``
     accompanied = False  # whether `fit` keeps something of every image, and so needs all of them in memory
     companions: Tensor | None = (
@@ -43,6 +50,11 @@ class Augmentation(Transform):
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
+
+    @property
+    def late(self) -> bool:
+        """Whether `transform` does anything."""
+        return type(self).transform is not Augmentation.transform
 
     def told(self, labels: Tensor | None) -> dict[str, Tensor]:
         """What `fit` and `draw` are given of the labels (N,), as keywords: nothing, unless `labelled`.
@@ -58,10 +70,12 @@ class Augmentation(Transform):
             )
         return {"labels": labels}
 
-    def fit(self, images: Tensor) -> Self:
+    def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
         """See the training images (N, C, H, W), bytes or floats, once: refuse what does not fit, learn what
         is needed.
         """
+        if self.within:
+            refuse_others(images, self.within)
         return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
@@ -142,10 +156,8 @@ class EightBit(Augmentation):
     """
 
     moves = True  # all of them take from the same nine operations
-
-    def fit(self, images: Tensor) -> Self:
-        refuse_others(images, "it works on 8-bit pictures")
-        return self
+    within = EIGHT_BIT
+    bounded = True
 
 
 def donors_by_class(

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from torch import Generator, Tensor
 
 from specfreq import tv
-from specfreq.augment.base import Augmentation, Criterion, Rows, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion, Rows
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.core.images import unit
@@ -94,11 +94,11 @@ class TVBands(Augmentation):
         self.bands = tuple(map(int, bands.split("+")))
         self.low, self.high, self.whole, self.per = low, high, gains == "integers", per
         self.joint, self.clip, self.halved = joint, clip, loss == "mean"
+        self.bounded, self.within = clip, CUT_OFF if clip else ""
         self.accompanied = not low == high == 1
 
-    def fit(self, images: Tensor) -> Self:
-        if self.clip:
-            refuse_others(images, "it cuts images off at 0 and 1")
+    def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
+        super().fit(images)
         self.companions = self._kept(images) if self.accompanied else None
         return self
 

@@ -24,6 +24,9 @@ OTHERS = [
     "augmix:consistency=0",
     "hybrid-augment:mode=p,plus=0",
     "vipaug:fractal=1,channels=0",
+    "tv+apr-p",
+    "apr-s+amplitude-mix+hybrid-augment:mode=p",
+    '"apr-p:clip=1,p=1"+augmix',
 ]
 
 
