@@ -18,11 +18,11 @@ class Composed(Augmentation):
 
     .. math:: L = w \Bigl(\sum_{j<k} \ell(f(x_j), y) + L_2\bigl(f(v_0(x_k)), f(v_1(x_k)), \dots; y\bigr)\Bigr)
 
-    with w = 1/2 where the first takes the mean of two, else 1. So ``apr-s+apr-p`` is ``apr-sp``, and ``tv+apr-p``
-    shows an image, its amplified copy, and the copy with the amplitude of another amplified copy. What the
-    second has for donors went through the first as well, by draws of their own. It is associative: three in a
-    row need no brackets. Either part draws by a key of its own, whatever the other draws. Both are fitted to
-    the training images as they are.
+    with w = 1/2 where the first takes the mean of two, else 1. So ``apr-s+apr-p`` is ``apr-sp``, and
+    ``tv+apr-p`` shows an image, its amplified copy, and that copy with the amplitude of another amplified
+    one. What the second has for donors went through the first as well, by draws of their own. It is
+    associative: three in a row need no brackets. Either part draws by a key of its own, whatever the other
+    draws. Both are fitted to the training images as they are.
 
     Args:
         first, second: the parts; the names of their rows in the table of draws begin with these words.
@@ -150,8 +150,8 @@ def _refuse(first: Augmentation, second: Augmentation) -> None:
     one, other = (type(part).__name__ for part in (first, second))
     if first.compares:
         raise UserError(
-            f"the loss of {one} compares its views with one another, and {other} would change one of them; put "
-            f"{one} last, or take its transform alone, such as augmix:consistency=0"
+            f"the loss of {one} compares its views with one another, and {other} would change one of them; "
+            f"put {one} last, or take its transform alone, such as augmix:consistency=0"
         )
     if second.early and first.late:
         raise UserError(
@@ -159,7 +159,7 @@ def _refuse(first: Augmentation, second: Augmentation) -> None:
         )
     if second.accompanied:
         raise UserError(
-            f"{other} keeps something of every training image, and {one} changes the images; put {other} first"
+            f"{other} keeps something of every training image, and {one} changes them; put {other} first"
         )
     if second.within and not first.bounded:
         raise UserError(

@@ -3,8 +3,7 @@ computed once.
 """
 
 import hashlib
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -20,7 +19,6 @@ from specfreq.core.errors import UserError
 from specfreq.core.images import unit
 from specfreq.core.progress import progress_bar
 
-log = logging.getLogger(__name__)
 VERSION = 1  # of what the files of bands hold
 LAST = 100  # band; each is a solve for every image
 STEP, TOL = 1 / 14, 1e-4  # of the flow; the bands of 32x32 photographs are then right to half a percent
@@ -154,9 +152,11 @@ class TVBands(Augmentation):
             with progress_bar("bands", count, "img", line=1, unit_scale=True) as bar:
                 for number, part in enumerate(parts):
                     own = slice(int(part[0]), int(part[-1]) + 1)
-                    kept[own] = _held(
-                        folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own])
+                    file = folder / f"{number:05}.safetensors"
+                    tensors, _ = storage.held(
+                        file, lambda own=own: ({"bands": self._computed(images[own])}, None)
                     )
+                    kept[own] = tensors["bands"]
                     bar.update(len(part))
         return kept
 
@@ -167,15 +167,3 @@ class TVBands(Augmentation):
         for part in images.split(1000):
             digest.update(part.cpu().contiguous().numpy())
         return places.runs_dir() / "bands" / digest.hexdigest()[:16]
-
-
-def _held(path: Path, compute: Callable[[], Tensor]) -> Tensor:
-    """What a file of bands holds; computed and written if it is not there, and again if it is damaged."""
-    if path.exists():
-        try:
-            return storage.read_tensors(path)[0]["bands"]
-        except storage.Damaged as error:
-            log.warning("specfreq: %s; it is computed again", str(error).partition(";")[0])
-    bands = compute()
-    storage.write_tensors(path, {"bands": bands})
-    return bands
