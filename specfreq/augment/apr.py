@@ -165,6 +165,7 @@ class APRBoth(APRPair):
         "per": "batch",
         "donor": "batch",
     }
+    pairs = True
     early = True
 
     def __init__(

@@ -131,6 +131,7 @@ class VIPAug(APRPair):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "per": "batch", "donor": "batch"}
+    pairs = True
     early = True
 
     def __init__(
