@@ -21,8 +21,8 @@ class APRPair(Augmentation):
     r"""Amplitude-phase recombination of pairs (APR-P): an image keeps its phase and label, and takes a
     donor's amplitude.
 
-    .. math:: x' = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_d| \, e^{i \arg \mathcal{F} x}\bigr) \text{ with probability } p,
-        \text{ else } x; \qquad L = \ell(f(x), y) + \ell(f(x'), y)
+    .. math:: x' = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_d| \, e^{i \arg \mathcal{F} x}\bigr)
+        \text{ with probability } p, \text{ else } x; \qquad L = \ell(f(x), y) + \ell(f(x'), y)
 
     Args:
         p: probability of a recombination; the original has 0.6 for CIFAR, 0.5 for ImageNet.

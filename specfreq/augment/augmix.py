@@ -20,8 +20,9 @@ class AugMix(EightBit):
     .. math:: x' = (1 - m) \, x + m \sum_{i=1}^{w} \lambda_i \, o_{i1} \circ \dots \circ o_{id_i}(x), \quad
         \lambda \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \; m \sim \mathrm{Beta}(\alpha, \alpha)
 
-    .. math:: L = \ell(f(x), y) + \gamma \, \tfrac13 \sum_{k=0}^{2} \mathrm{KL}(p_k \,\|\, \tfrac13 (p_0 + p_1 + p_2)), \quad
-        p_k = \mathrm{softmax}\, f(x_k)
+    .. math:: L = \ell(f(x), y)
+        + \gamma \, \tfrac13 \sum_{k=0}^{2} \mathrm{KL}(p_k \,\|\, \tfrac13 (p_0 + p_1 + p_2)),
+        \quad p_k = \mathrm{softmax}\, f(x_k)
 
     with x_0 = x and two mixtures x_1, x_2 drawn separately. After crop and flip.
 

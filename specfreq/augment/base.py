@@ -139,8 +139,8 @@ class Augmentation(Transform):
             checked(batch)
             if self.pairs and len(batch) < 2:
                 raise UserError(
-                    f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not one "
-                    "image: call it in the training loop or in collate_fn"
+                    f"{type(self).__name__} mixes images; give it a batch of at least 2, (B, C, H, W), not "
+                    "one image: call it in the training loop or in collate_fn"
                 )
             with torch.autocast(batch.device.type, enabled=False):
                 rows = {k: v.to(batch.device) for k, v in drawn(len(batch)).items()}

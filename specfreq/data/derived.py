@@ -1,4 +1,4 @@
-"""Image sets made of another by a fitted transform: computed once, kept in a file, with a digest of their own."""
+"""Image sets made of another by a fitted transform, computed once and kept; each has a digest of its own."""
 
 import inspect
 import json
@@ -79,9 +79,9 @@ class _Kind(Kind):
 
     def status(self, name: str, root: Path) -> Row:
         needed = [p.name for p in _parameters(name) if p.default is inspect.Parameter.empty]
-        written = ",".join(f"{key}={key.upper()}" for key in needed)
-        what = DERIVATIONS[name].constant("what")
-        return Row(f"{name}:of=NAME,{written}".rstrip(","), what, "computed", SPLITS, "")
+        written = ",".join(f"{key}={key.upper()}" for key in ("of", *needed))
+        what = f"{DERIVATIONS[name].constant('what')}, {name}:{written}"
+        return Row(f"{name}:...", what, "computed", SPLITS, "")
 
 
 KINDS = dict.fromkeys(DERIVATIONS, _Kind())

@@ -35,7 +35,7 @@ class Filtered:
             range for each image would change the contrasts between them.
     """
 
-    what = "another set behind an input filter, in 8 bits"
+    what = "another set behind an input filter"
     version = 1
 
     def __init__(

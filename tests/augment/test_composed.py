@@ -1,4 +1,4 @@
-"""Two augmentations in one description: the second works on what the first makes, and each draws by itself."""
+"""Two augmentations in one description: the second works on what the first makes, each draws by itself."""
 
 import pytest
 import torch
