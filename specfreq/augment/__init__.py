@@ -2,10 +2,11 @@
 of them.
 """
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
-from specfreq.core.spec import parse, resolve, shortest
+from specfreq.core.spec import in_sequence, parse, resolve, sequence, shortest
 
 if TYPE_CHECKING:
     from specfreq.augment.base import Augmentation
@@ -59,31 +60,43 @@ def names() -> list[str]:
 
 
 def build(spec: str) -> "Augmentation":
-    """Build an augmentation from its description, such as ``apr-p:p=0.5``.
+    """Build an augmentation from its description, such as ``apr-p:p=0.5``, or a composition of several, such
+    as ``apr-s+"apr-p:clip=1,p=0.5"+augmix``: see `composed.Composed`.
 
     Raises:
-        UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
+        UserError: unknown name or parameter (the nearest is suggested), or an impossible value; a composition
+            that has no meaning.
 
     Example:
         >>> augment.build("apr-s")(torch.rand(3, 32, 32)).shape
         torch.Size([3, 32, 32])
     """
-    name, values = resolve("augmentation", _AUGMENTATIONS, spec)
-    return _AUGMENTATIONS[name](**values)
+    built = [_AUGMENTATIONS[name](**values) for name, values in _parts(spec)]
+    if len(built) == 1:
+        return built[0]
+    from specfreq.augment.composed import Composed
+
+    return functools.reduce(Composed, built)
 
 
 def check(spec: str) -> None:
-    """Refuse a description that `build` would refuse. Nothing is built where every parameter has its default."""
-    if parse(spelling(spec))[1]:
-        build(spec)
+    """Refuse a description that `build` would refuse. Nothing is built where all parameters are defaults."""
+    spelled = spelling(spec)
+    if parse(spelled)[1] or len(_parts(spelled)) > 1:
+        build(spelled)
 
 
 def spelling(spec: str) -> str:
     """The one spelling of a description, of which names and types alone are checked; what equals its default
-    is left out.
+    is left out, and so is ``none`` in a composition.
     """
-    name, values = resolve("augmentation", _AUGMENTATIONS, spec)
-    return shortest(name, values, _AUGMENTATIONS[name])
+    return in_sequence(shortest(name, values, _AUGMENTATIONS[name]) for name, values in _parts(spec))
+
+
+def _parts(spec: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names and parameters of the augmentations in a description, one or several; ``none`` only alone."""
+    found = [resolve("augmentation", _AUGMENTATIONS, text) for text in sequence(spec, _AUGMENTATIONS)]
+    return [part for part in found if part[0] != "none"] or found[:1]
 
 
 def normal_form(spec: str) -> str:
@@ -104,41 +117,39 @@ def describe() -> dict[str, str]:
     return {name: "needs batches" if batched else "" for name, batched in met.items()}
 
 
-# what the original programs do: cast to bytes without looking, transform the channel axis too, one coin and
-# donors from the batch,
-# whole numbers alone for gains
-_QUIRKS = {"overflow": "wrap", "channels": True, "per": "batch", "donor": "batch", "gains": "integers"}
-
-
 def as_published(spec: str) -> str:
     """The augmentation with all that the original program does and its paper does not say."""
-    name, values, quirks = _quirks(spec)
-    return shortest(name, values | quirks, _AUGMENTATIONS[name])
+    return in_sequence(
+        shortest(name, values | _published(name), _AUGMENTATIONS[name]) for name, values in _parts(spec)
+    )
 
 
 def corrected(spec: str) -> str:
     """The augmentation without any of that."""
-    name, values, quirks = _quirks(spec)
-    return shortest(name, {k: v for k, v in values.items() if k not in quirks}, _AUGMENTATIONS[name])
+    parts = []
+    for name, values in _parts(spec):
+        kept = {key: value for key, value in values.items() if key not in _published(name)}
+        parts.append(shortest(name, kept, _AUGMENTATIONS[name]))
+    return in_sequence(parts)
 
 
 def series(spec: str) -> str:
-    """``corrected``, ``as published``, or the quirks that it has, such as ``overflow=wrap``."""
-    _, values, quirks = _quirks(spec)
-    has = {name: quirk for name, quirk in quirks.items() if values[name] == quirk}
-    return (
-        "corrected"
-        if not has
-        else "as published"
-        if has == quirks
-        else ", ".join(f"{k}={v}" for k, v in has.items())
-    )
-
-
-def _quirks(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name and parameters of an augmentation, and those of the quirks that it can have and has not by
-    default.
+    """``corrected``, ``as published``, or what it shares with the original, such as ``overflow=wrap``; in a
+    composition after the name, ``apr-s overflow=wrap``.
     """
-    name, values = resolve("augmentation", _AUGMENTATIONS, spec)
-    _, plain = resolve("augmentation", _AUGMENTATIONS, name)
-    return name, values, {k: quirk for k, quirk in _QUIRKS.items() if plain.get(k, quirk) != quirk}
+    parts, shared, missing = _parts(spec), [], False
+    for name, values in parts:
+        before = f"{name} " if len(parts) > 1 else ""
+        for key, value in _published(name).items():
+            if values[key] == value:
+                shared.append(f"{before}{key}={value}")
+            else:
+                missing = True
+    if not shared:
+        return "corrected"
+    return ", ".join(shared) if missing else "as published"
+
+
+def _published(name: str) -> dict[str, Any]:
+    """The parameters of the original program where they differ from the defaults, as the class says."""
+    return dict(_AUGMENTATIONS[name].constant("published"))

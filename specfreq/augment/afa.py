@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Self
 
 import torch
 from torch import Generator, Tensor
 
-from specfreq.augment.base import Augmentation, Criterion, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion
 from specfreq.core.errors import UserError
 from specfreq.core.randomness import uniform
 
@@ -34,15 +33,14 @@ class FourierWaves(Augmentation):
     Source: Vaish et al., CVPR 2024, section 3, and the program's fourier_basis.py.
     """
 
+    bounded = True
+    within = CUT_OFF
+
     def __init__(self, strength: float = 10.0):
         super().__init__()
         if not 0 <= strength < math.inf:
             raise UserError(f"strength must be a mean, at least 0, not {strength}")
         self.strength = strength
-
-    def fit(self, images: Tensor) -> Self:
-        refuse_others(images, "it cuts images off at 0 and 1")
-        return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return {

@@ -1,14 +1,14 @@
 """Amplitude mix: an image takes over a random share of another's amplitude spectrum (FACT)."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment.apr import permutation
-from specfreq.augment.base import Augmentation, Criterion, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion
 from specfreq.core.errors import UserError
 
 
@@ -31,17 +31,16 @@ class AmplitudeMix(Augmentation):
     Source: Xu et al., CVPR 2021, section 3.2, and the program's colorful_spectrum_mix.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"donor": "batch"}
     pairs = True
+    bounded = True
+    within = CUT_OFF
 
     def __init__(self, alpha: float = 1.0, swap: bool = False, donor: Literal["set", "batch"] = "set"):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise UserError(f"alpha must be a share of the donor's amplitude, in [0, 1], not {alpha}")
         self.alpha, self.swap, self.donors = alpha, swap, donor == "set"
-
-    def fit(self, images: Tensor) -> Self:
-        refuse_others(images, "it cuts images off at 0 and 1")
-        return self
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         share = torch.ones(count) if self.swap else self.alpha * torch.rand(count, generator=generator)

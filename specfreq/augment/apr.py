@@ -3,14 +3,14 @@ APR-S, APR-SP).
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.base import Augmentation, Criterion, EightBit, Rows, dispatch, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion, EightBit, Rows, dispatch
 from specfreq.core.errors import UserError
 from specfreq.core.images import moments, to_bytes, to_floats
 
@@ -21,8 +21,8 @@ class APRPair(Augmentation):
     r"""Amplitude-phase recombination of pairs (APR-P): an image keeps its phase and label, and takes a
     donor's amplitude.
 
-    .. math:: x' = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_d| \, e^{i \arg \mathcal{F} x}\bigr) \text{ with probability } p,
-        \text{ else } x; \qquad L = \ell(f(x), y) + \ell(f(x'), y)
+    .. math:: x' = \mathcal{F}^{-1}\bigl(|\mathcal{F} x_d| \, e^{i \arg \mathcal{F} x}\bigr)
+        \text{ with probability } p, \text{ else } x; \qquad L = \ell(f(x), y) + \ell(f(x'), y)
 
     Args:
         p: probability of a recombination; the original has 0.6 for CIFAR, 0.5 for ImageNet.
@@ -39,6 +39,7 @@ class APRPair(Augmentation):
     Source: Chen et al., ICCV 2021, section 3.2, and the program's training loop.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"channels": True, "per": "batch", "donor": "batch"}
     pairs = True
 
     def __init__(
@@ -53,21 +54,15 @@ class APRPair(Augmentation):
     ):
         super().__init__()
         self.p, self.per, self.in_batch, self.channels = probability(p), per, donor == "batch", channels
-        self.clip, self.normalised, self.donors, self.halved = (
-            clip,
-            normalised,
-            donor == "set",
-            loss == "mean",
-        )
+        self.clip, self.normalised, self.halved = clip, normalised, loss == "mean"
+        self.donors, self.bounded, self.within = donor == "set", clip, CUT_OFF if clip else ""
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
-    def fit(self, images: Tensor) -> Self:
-        if self.clip:
-            refuse_others(images, "it cuts images off at 0 and 1")
+    def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
         if self.normalised:
             self.mean, self.std = (v[:, None, None].to(images.device) for v in moments(images))
-        return self
+        return super().fit(images)
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         coin = torch.rand(count, generator=generator) < self.p
@@ -122,6 +117,7 @@ class APRSingle(EightBit):
     Source: Chen et al., ICCV 2021, section 3.3, and the program's datasets/APR.py.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "channels": True}
     early = True
 
     def __init__(
@@ -130,6 +126,7 @@ class APRSingle(EightBit):
         super().__init__()
         operations.check(severity)
         self.p, self.severity, self.channels, self.overflow = probability(p), severity, channels, overflow
+        self.bounded = overflow != "none"
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return chain(count, self.severity, self.p, generator)
@@ -162,6 +159,12 @@ class APRBoth(APRPair):
     Source: Chen et al., ICCV 2021, section 3.4.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "overflow": "wrap",
+        "channels": True,
+        "per": "batch",
+        "donor": "batch",
+    }
     pairs = True
     early = True
 
@@ -180,10 +183,7 @@ class APRBoth(APRPair):
     ):
         super().__init__(p, per, donor, channels, clip, normalised, loss)
         self.single = APRSingle(single, severity, channels, overflow)
-
-    def fit(self, images: Tensor) -> Self:
-        self.single.fit(images)
-        return super().fit(images)
+        self.bounded, self.within = clip and self.single.bounded, self.single.within
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return super().draw(count, generator) | self.single.draw(count, generator)

@@ -20,8 +20,9 @@ class AugMix(EightBit):
     .. math:: x' = (1 - m) \, x + m \sum_{i=1}^{w} \lambda_i \, o_{i1} \circ \dots \circ o_{id_i}(x), \quad
         \lambda \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \; m \sim \mathrm{Beta}(\alpha, \alpha)
 
-    .. math:: L = \ell(f(x), y) + \gamma \, \tfrac13 \sum_{k=0}^{2} \mathrm{KL}(p_k \,\|\, \tfrac13 (p_0 + p_1 + p_2)), \quad
-        p_k = \mathrm{softmax}\, f(x_k)
+    .. math:: L = \ell(f(x), y)
+        + \gamma \, \tfrac13 \sum_{k=0}^{2} \mathrm{KL}(p_k \,\|\, \tfrac13 (p_0 + p_1 + p_2)),
+        \quad p_k = \mathrm{softmax}\, f(x_k)
 
     with x_0 = x and two mixtures x_1, x_2 drawn separately. After crop and flip.
 
@@ -50,6 +51,7 @@ class AugMix(EightBit):
         for name, value, least in (("width", width, 1), ("depth", depth, 0), ("consistency", consistency, 0)):
             if not least <= value < float("inf"):
                 raise UserError(f"{name} must be at least {least}, not {value}")
+        self.compares = consistency > 0
         if not 0 < alpha < float("inf"):
             raise UserError(f"alpha must be positive, not {alpha}")
         self.width, self.depth, self.alpha, self.severity, self.consistency = (

@@ -1,7 +1,8 @@
 """HybridAugment: the low frequencies of one image, the high frequencies of another."""
 
 import math
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +20,7 @@ from specfreq.augment.apr import (
     permutation,
     probability,
 )
-from specfreq.augment.base import Augmentation, EightBit, Rows, dispatch, refuse_others
+from specfreq.augment.base import CUT_OFF, EIGHT_BIT, Augmentation, EightBit, Rows, dispatch
 from specfreq.core.errors import UserError
 from specfreq.core.images import to_bytes, to_floats
 
@@ -115,6 +116,12 @@ class HybridAugment(Augmentation):
     Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {
+        "overflow": "wrap",
+        "channels": True,
+        "per": "batch",
+        "donor": "batch",
+    }
     pairs = True  # by default; with mode=s it meets no others
 
     def __init__(
@@ -134,14 +141,10 @@ class HybridAugment(Augmentation):
         self.plus, self.p, self.per, self.channels, self.clip = plus, probability(p), per, channels, clip
         self.pairs, self.early = "p" in mode, "s" in mode
         self.donors = self.pairs and donor == "set"
+        self.bounded = (clip or not self.pairs) and overflow != "none"
         self.single = HybridSingle(plus, severity, channels, overflow) if self.early else None
-
-    def fit(self, images: Tensor) -> Self:
-        if self.single:
-            self.single.fit(images)
-        if self.clip:
-            refuse_others(images, "it cuts images off at 0 and 1")
-        return self
+        clipped = CUT_OFF if clip else ""
+        self.within = EIGHT_BIT if self.early else clipped
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         rows = {}

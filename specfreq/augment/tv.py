@@ -3,10 +3,9 @@ computed once.
 """
 
 import hashlib
-import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator
@@ -14,13 +13,12 @@ from pydantic_core import PydanticCustomError
 from torch import Generator, Tensor
 
 from specfreq import tv
-from specfreq.augment.base import Augmentation, Criterion, Rows, refuse_others
+from specfreq.augment.base import CUT_OFF, Augmentation, Criterion, Rows
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.core.images import unit
 from specfreq.core.progress import progress_bar
 
-log = logging.getLogger(__name__)
 VERSION = 1  # of what the files of bands hold
 LAST = 100  # band; each is a solve for every image
 STEP, TOL = 1 / 14, 1e-4  # of the flow; the bands of 32x32 photographs are then right to half a percent
@@ -73,6 +71,8 @@ class TVBands(Augmentation):
     Source: the dissertation's program, spectral().
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"per": "batch", "gains": "integers"}
+
     def __init__(
         self,
         bands: Annotated[str, AfterValidator(_in_order)] = "1+2",
@@ -92,11 +92,11 @@ class TVBands(Augmentation):
         self.bands = tuple(map(int, bands.split("+")))
         self.low, self.high, self.whole, self.per = low, high, gains == "integers", per
         self.joint, self.clip, self.halved = joint, clip, loss == "mean"
+        self.bounded, self.within = clip, CUT_OFF if clip else ""
         self.accompanied = not low == high == 1
 
-    def fit(self, images: Tensor) -> Self:
-        if self.clip:
-            refuse_others(images, "it cuts images off at 0 and 1")
+    def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
+        super().fit(images)
         self.companions = self._kept(images) if self.accompanied else None
         return self
 
@@ -152,9 +152,11 @@ class TVBands(Augmentation):
             with progress_bar("bands", count, "img", line=1, unit_scale=True) as bar:
                 for number, part in enumerate(parts):
                     own = slice(int(part[0]), int(part[-1]) + 1)
-                    kept[own] = _held(
-                        folder / f"{number:05}.safetensors", lambda own=own: self._computed(images[own])
+                    file = folder / f"{number:05}.safetensors"
+                    tensors, _ = storage.held(
+                        file, lambda own=own: ({"bands": self._computed(images[own])}, None)
                     )
+                    kept[own] = tensors["bands"]
                     bar.update(len(part))
         return kept
 
@@ -165,15 +167,3 @@ class TVBands(Augmentation):
         for part in images.split(1000):
             digest.update(part.cpu().contiguous().numpy())
         return places.runs_dir() / "bands" / digest.hexdigest()[:16]
-
-
-def _held(path: Path, compute: Callable[[], Tensor]) -> Tensor:
-    """What a file of bands holds; computed and written if it is not there, and again if it is damaged."""
-    if path.exists():
-        try:
-            return storage.read_tensors(path)[0]["bands"]
-        except storage.Damaged as error:
-            log.warning("specfreq: %s; it is computed again", str(error).partition(";")[0])
-    bands = compute()
-    storage.write_tensors(path, {"bands": bands})
-    return bands

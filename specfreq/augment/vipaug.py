@@ -3,8 +3,9 @@ fractals.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -129,6 +130,7 @@ class VIPAug(APRPair):
     Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
     """
 
+    published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "per": "batch", "donor": "batch"}
     pairs = True
     early = True
 
@@ -149,10 +151,7 @@ class VIPAug(APRPair):
     ):
         super().__init__(p, per, donor, channels, clip)
         self.single = VIPSingle(fractal, vital, other, corners, severity, channels, overflow, region)
-
-    def fit(self, images: Tensor) -> Self:
-        self.single.fit(images)
-        return self
+        self.bounded, self.within = clip and overflow != "none", self.single.within
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         return super().draw(count, generator) | self.single.draw(count, generator)

@@ -20,6 +20,7 @@ OURS = {
     "specfreq.core.errors",
     "specfreq.core.spec",
     "specfreq.data",
+    "specfreq.filters",
 }  # of ours, what it may import: none loads torch
 POSITIONAL, KEYWORD_ONLY = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 

@@ -84,6 +84,37 @@ def written_parts(value: str) -> list[str]:
     return _split(value, "+", "+")
 
 
+def sequence(spec: str, names: Iterable[str]) -> list[str]:
+    """The descriptions that one text puts in a row, ``apr-s+"tv:bands=1+2"`` -> ``apr-s`` and
+    ``tv:bands=1+2``; of most texts, the text itself.
+
+    A ``+`` is part of a value, as in ``tv:bands=1+2``, if it comes after parameters and no description that
+    is in quotes or begins with one of the names comes after it.
+
+    Raises:
+        UserError: quotes that cannot be read.
+    """
+    alike = {name.replace("_", "-") for name in names}
+
+    def begins(text: str) -> bool:
+        return text.startswith('"') or text.partition(":")[0].strip().replace("_", "-") in alike
+
+    texts = written_parts(spec.strip())
+    first, *others = texts
+    if ":" in first and not first.startswith('"') and not any(map(begins, others)):
+        return [spec]
+    found = []
+    for text in texts:
+        found += sequence(unquoted(text), alike) if text.startswith('"') else [text]
+    return found
+
+
+def in_sequence(specs: Iterable[str]) -> str:
+    """One text that `sequence` reads as these descriptions; of one alone, that."""
+    first, *others = specs
+    return "+".join(map(quoted, (first, *others))) if others else first
+
+
 def quoted(text: str) -> str:
     """A text as `parts` reads it: in quotes if it has to be."""
     plain = text == text.strip() and not re.search(r'[,+;]|^"', text)

@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,3 +309,19 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Any]":
     if meta is None or _checksum(tensors, meta) != checksum:
         raise Damaged(f"{path} is damaged (its checksum does not match); delete it and run again")
     return tensors, json.loads(meta)
+
+
+def held(
+    path: Path, compute: "Callable[[], tuple[Mapping[str, Tensor], Any]]"
+) -> "tuple[Mapping[str, Tensor], Any]":
+    """The tensors and the JSON value of a file; computed and written if it is not there, and again, with a
+    warning, if it is damaged.
+    """
+    if path.exists():
+        try:
+            return read_tensors(path)
+        except Damaged as error:
+            log.warning("specfreq: %s; it is computed again", str(error).partition(";")[0])
+    made = compute()
+    write_tensors(path, *made)
+    return made

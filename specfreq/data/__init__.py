@@ -36,7 +36,9 @@ HOMES = {
     "pneumonia": "published",
     "folder": "pictures",
     "array": "arrays",
+    "filtered": "derived",
 }
+COMPLETE = {"embedded", "planted", "published"}  # modules of sets whose name alone is one
 PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
 
 
@@ -61,8 +63,8 @@ def root() -> Path:
 
 
 def names() -> list[str]:
-    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, and `planted`
-    takes parameters.
+    """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, `planted` takes
+    parameters, and `filtered` needs another set.
     """
     return list(HOMES)
 
@@ -79,7 +81,8 @@ def load(
     Args:
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or
             `folder:PATH?size=64` (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for
-            memory (see `streams.Stream`); `array:FILE.npz` (see `arrays.array`).
+            memory (see `streams.Stream`); `array:FILE.npz` (see `arrays.array`);
+            `filtered:of=NAME,filter=FILTER` (see `derived`), a name with commas in quotes.
         split: "train" or "test".
         size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from
             disk.
@@ -115,7 +118,7 @@ def normal_form(name: str) -> str:
         UserError: unknown name or parameter (the nearest is suggested), or an impossible value.
     """
     plain = name.strip()
-    return plain if plain in HOMES and plain not in PATHS else _kind(name).normal_form(name)
+    return plain if HOMES.get(plain) in COMPLETE else _kind(name).normal_form(name)
 
 
 def get(name: str, say: Callable[[str], None] = lambda line: None) -> str:

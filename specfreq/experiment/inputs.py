@@ -12,13 +12,23 @@ from specfreq.data.streams import Stream
 SAMPLE = 2000  # images of a streamed set that filters and normalisation learn from
 
 
-def _pixels(images: ImageSet | Stream) -> Tensor:
-    """The images that filters and normalisation learn from, bytes: all, or as many of a streamed set as
-    memory can hold.
+def _sample(images: ImageSet | Stream) -> ImageSet | Stream:
+    """The set that filters, augmentations and normalisation learn from: all, or as many images of a streamed
+    set as memory can hold.
     """
-    if not isinstance(images, Stream):
-        return images.images
-    sample = images.subset(min(SAMPLE, len(images)))
+    return images.subset(min(SAMPLE, len(images))) if isinstance(images, Stream) else images
+
+
+def labels(images: ImageSet | Stream) -> Tensor:
+    """The labels (n,) of the images that are learned from."""
+    return _sample(images).labels
+
+
+def _pixels(images: ImageSet | Stream) -> Tensor:
+    """The images that are learned from, bytes (n, C, H, W)."""
+    sample = _sample(images)
+    if not isinstance(sample, Stream):
+        return sample.images
     return torch.cat(list(sample.batches(torch.arange(len(sample)).split(100), "centre")))
 
 

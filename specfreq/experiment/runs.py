@@ -359,9 +359,9 @@ def _train(
     mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
     augmentation = augment.build(experiment.augment)
-    augmentation.fit(
-        pixels.to(team.device) if augmentation.accompanied else pixels
-    )  # work on every image is worth the way
+    # work on every image is worth the way to the device
+    seen = pixels.to(team.device) if augmentation.accompanied else pixels
+    augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
     # images of a streamed set are filtered when they come
     classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
     if team.rank == 0:

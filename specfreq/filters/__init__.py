@@ -78,15 +78,15 @@ def as_published(spec: str, channels: int) -> str:
     description stays as it is.
     """
     name, values = resolve("filter", _FILTERS, spec)
-    if "as_published" not in values or channels not in (1, 3):
-        return spec
-    return canonical(name, {**values, "as_published": "cifar10" if channels == 3 else "fashion-mnist"})
+    published = _FILTERS[name].constant("published").get(channels)
+    return canonical(name, values | published) if published else spec
 
 
 def corrected(spec: str) -> str:
     """The description without its imitation of a program: the filter as it was meant."""
     name, values = resolve("filter", _FILTERS, spec)
-    return canonical(name, {k: v for k, v in values.items() if k != "as_published"})
+    imitated = {key for program in _FILTERS[name].constant("published").values() for key in program}
+    return canonical(name, {key: value for key, value in values.items() if key not in imitated})
 
 
 def with_published(specs: list[str], channels: int) -> list[str]:

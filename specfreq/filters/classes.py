@@ -1,7 +1,8 @@
 """The input filters themselves, modules over `fourier`; `filters` knows them by name."""
 
 from abc import abstractmethod
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,11 +16,21 @@ from specfreq.core.transforms import Transform
 Program = Literal["cifar10", "fashion-mnist"]
 
 
+# by the number of channels: each program knows images of one kind
+PROGRAMS: Mapping[int, Mapping[str, Any]] = {
+    1: {"as_published": "fashion-mnist"},
+    3: {"as_published": "cifar10"},
+}
+
+
 class Filter(Transform):
     """Images (N, C, H, W) or (C, H, W) in [0, 1] -> images of the same shape; values may leave [0, 1].
 
     Training or evaluation mode makes no difference. Samples with labels are taken as well, see `Transform`.
     """
+
+    # parameters of the original program, by the number of channels
+    published: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
 
     def __init__(self):  # the signature is read for parameters, and torch's own takes anything
         super().__init__()
@@ -55,6 +66,8 @@ class GaussianLowPass(Filter):
     Source: the frequency-response study; SciPy's ``gaussian_filter`` on arrays of bytes, as its notebooks
     call it.
     """
+
+    published: ClassVar[Mapping[int, Mapping[str, Any]]] = PROGRAMS
 
     def __init__(self, sigma: float, as_published: Program | None = None):
         super().__init__()
@@ -115,6 +128,8 @@ class Whitening(Filter):
 
     Source: the frequency-response study ("FFT transform").
     """
+
+    published: ClassVar[Mapping[int, Mapping[str, Any]]] = PROGRAMS
 
     def __init__(self, floor: float = 1e-8, as_published: Program | None = None):
         super().__init__()

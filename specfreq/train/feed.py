@@ -2,7 +2,6 @@
 keyed.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -52,6 +51,7 @@ class Feed:
         images: bytes or floats (N, C, H, W), put on the device as they are; or a set that is streamed from
             disk, decoded and cropped by worker processes.
         augmentation: makes the views.
+        labels: int64 (N,), for an augmentation that depends on them.
         seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of
             shifts.
     """
@@ -62,6 +62,7 @@ class Feed:
         augmentation: Augmentation,
         device: torch.device | str = "cpu",
         *,
+        labels: Tensor | None = None,
         seed: int,
         shift: int,
         border: str,
@@ -69,6 +70,7 @@ class Feed:
     ):
         self.images = images if isinstance(images, Stream) else images.to(device)
         self.augmentation, self.device = augmentation, device
+        self.told = augmentation.told(labels if labels is None else labels.cpu())
         self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
         self.companions = self._joined()
         self._table = lru_cache(maxsize=1)(self._drawn)
@@ -92,7 +94,7 @@ class Feed:
         order = torch.randperm(count, generator=table)
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
         flips = torch.rand(count, generator=table) < 0.5 * self.flip
-        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"))
+        rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"), **self.told)
         return (
             order,
             moves.to(self.device),
@@ -125,17 +127,30 @@ class Feed:
 
     def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
-        _, moves, flips, rows = self._table(epoch)
-        donors = itertools.repeat(None)
-        if self.augmentation.donors:
-            donors = self.plain(epoch, [rows["donor"][part].flatten() for part in parts])
-        elif self.companions is not None:
-            border = (
-                "reflect" if self.border == "reflect" else "zero"
-            )  # nothing, where an image is mirrored what belongs to it
-            donors = (shifted(self.companions, part, *moves[:, part], flips[part], border) for part in parts)
-        for part, images, donor in zip(parts, self.plain(epoch, parts), donors, strict=False):
-            yield self.augmentation.views(images, _of(rows, part), donor)
+        rows = self._table(epoch)[3]
+        shown = zip(parts, self.plain(epoch, parts), self._donors(epoch, parts), strict=True)
+        for part, images, donors in shown:
+            yield self.augmentation.views(images, _of(rows, part), donors)
+
+    def _donors(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor | None]:
+        """The donors of each part; or its companions; or the donors with theirs as more channels; or none."""
+        if not self.augmentation.donors:
+            for part in parts:
+                yield None if self.companions is None else self._accompanying(epoch, part)
+            return
+        met = [self._table(epoch)[3]["donor"][part].flatten() for part in parts]
+        for index, images in zip(met, self.plain(epoch, met), strict=True):
+            if self.companions is None:
+                yield images
+            else:
+                yield torch.cat([images, self._accompanying(epoch, index)], 1)
+
+    def _accompanying(self, epoch: int, index: Tensor) -> Tensor:
+        """The companions (B, K, H, W) of images, cropped and mirrored as they are."""
+        _, moves, flips, _ = self._table(epoch)
+        # beyond the border there is nothing; where an image is mirrored there, so is what belongs to it
+        border = "reflect" if self.border == "reflect" else "zero"
+        return shifted(self.companions, index, *moves[:, index], flips[index], border)
 
     def _begun(self, images: Tensor, rows: dict[str, Tensor], part: Tensor) -> Tensor:
         """Whole images after what the augmentation does before crop and flip."""

@@ -92,7 +92,7 @@ def fit(
     team, augmentation = team or Team(device), augmentation or Augmentation()
     check(recipe, images, team.size)
     drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
-    feed = Feed(images, augmentation, device, **drawn)
+    feed = Feed(images, augmentation, device, labels=labels, **drawn)
     state = State(synchronised(model, team).train().to(memory_format=torch.channels_last), recipe)
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)

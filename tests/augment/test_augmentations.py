@@ -2,6 +2,8 @@
 refused by name.
 """
 
+import inspect
+
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from specfreq import augment, experiment
+from specfreq.core.deferred import Deferred
 from specfreq.core.errors import UserError
 from specfreq.train.feed import Feed
 
@@ -21,6 +24,9 @@ OTHERS = [
     "augmix:consistency=0",
     "hybrid-augment:mode=p,plus=0",
     "vipaug:fractal=1,channels=0",
+    "tv+apr-p",
+    "apr-s+amplitude-mix+hybrid-augment:mode=p",
+    '"apr-p:clip=1,p=1"+augmix',
 ]
 
 
@@ -225,3 +231,38 @@ def test_a_network_can_be_trained_with_it(spec, tmp_path, monkeypatch):
         ["accuracy"],
     )
     assert 0 <= run.results["accuracy"]["accuracy"] <= 100
+
+
+class Stranger(augment.Augmentation):
+    """One whose parameter is called as another's, and that nobody has published."""
+
+    def __init__(self, per: str = "image", gains: str = "continuous"):
+        super().__init__()
+
+
+class Published(Stranger):
+    published = {"gains": "integers"}  # noqa: RUF012 - as a stranger writes it
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    for cls in (Stranger, Published):
+        place = Deferred(f"{__name__}:{cls.__name__}")
+        monkeypatch.setitem(augment._AUGMENTATIONS, cls.__name__.lower(), place)
+
+
+def test_a_class_says_itself_what_its_published_form_is(strangers):
+    assert augment.as_published("stranger") == "stranger"
+    assert augment.series("stranger:per=batch") == "corrected"
+    assert augment.as_published("published:per=batch") == "published:gains=integers,per=batch"
+    assert augment.corrected("published:gains=integers") == "published"
+    assert augment.series("published:gains=integers") == "as published"
+
+
+@pytest.mark.parametrize("name", augment.names())
+def test_a_published_form_names_parameters_whose_defaults_are_others(name):
+    entry = augment._AUGMENTATIONS[name]
+    assert entry.constant("published") == entry.load().published
+    parameters = inspect.signature(entry).parameters
+    assert all(parameters[key].default != value for key, value in entry.constant("published").items())
+    assert augment.normal_form(augment.as_published(name)) == augment.as_published(name)

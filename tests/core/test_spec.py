@@ -5,7 +5,17 @@ from typing import Literal
 import pytest
 
 from specfreq.core.errors import UserError, unknown
-from specfreq.core.spec import canonical, file_name, matching, parse, parts, quoted, resolve
+from specfreq.core.spec import (
+    canonical,
+    file_name,
+    in_sequence,
+    matching,
+    parse,
+    parts,
+    quoted,
+    resolve,
+    sequence,
+)
 
 
 class Blur:
@@ -100,6 +110,25 @@ def test_what_needs_no_quotes_has_none(text):
 def test_quotes_that_cannot_be_read_are_refused(value):
     with pytest.raises(UserError, match="cannot read"):
         parts(value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ("blur", ["blur"]),
+        ("blur+sharpen", ["blur", "sharpen"]),
+        ("blur:taps=1+2", ["blur:taps=1+2"]),  # a list of values
+        ("blur:taps=1+sharp_en", ["blur:taps=1", "sharp_en"]),
+        ('blur:sigma=1+"sharpen:list=a+b"', ["blur:sigma=1", "sharpen:list=a+b"]),
+        ('"blur:taps=1+2"+sharpen', ["blur:taps=1+2", "sharpen"]),
+        ('blur+"sharpen+\\"blur:taps=1+2\\""', ["blur", "sharpen", "blur:taps=1+2"]),
+        ("blur+shrpn", ["blur", "shrpn"]),  # for whoever reads it to refuse
+    ],
+)
+def test_descriptions_in_a_row_are_told_from_lists_of_values(spec, found):
+    names = ["blur", "sharpen", "sharp-en"]
+    assert sequence(spec, names) == found
+    assert sequence(in_sequence(found), names) == found
 
 
 def test_hyphens_and_underscores_are_one_name_whichever_is_listed():

@@ -171,7 +171,11 @@ def test_without_it_data_lies_in_the_checkout_or_in_the_cache(monkeypatch, tmp_p
 def test_the_catalogue_lists_every_name_once(monkeypatch, tmp_path):
     monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
     rows = data.status()
-    own = {"folder": "folder:PATH", "array": "array:FILE"}
+    own = {
+        "folder": "folder:PATH",
+        "array": "array:FILE",
+        "filtered": "filtered:...",
+    }
     assert sorted(row.name for row in rows) == sorted(own.get(n, n) for n in data.names())
     assert [row.name for row in rows if row.present] == ["photos", "digits", "planted", *own.values()]
     assert all(str(tmp_path) in row.why and "is missing" in row.why for row in rows if not row.present)

@@ -1,0 +1,109 @@
+"""Image sets made of another by a fitted transform, computed once and kept; each has a digest of its own."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from specfreq import data
+from specfreq.core import places, storage
+from specfreq.core.deferred import Deferred
+from specfreq.core.errors import UserError
+from specfreq.core.spec import canonical, parse, quoted, resolve, unquoted
+from specfreq.data.kinds import SPLITS, Kind, Row
+from specfreq.data.sets import ImageSet, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1  # of what the files hold
+
+# the classes by their place, so that wings that this one does not know can make sets; a new one needs an
+# entry in `data.HOMES` as well
+DERIVATIONS = {"filtered": Deferred("specfreq.filters.derived:Filtered")}
+
+
+class Derivation(Protocol):
+    """What makes the images of a set of those of another; its parameters are those of the name, but ``of``.
+
+    It depends on nothing else, and keeps number and order of the images, whose labels and classes stay.
+    """
+
+    what: str  # one line for `specfreq data list`
+    version: int  # of what it makes: another one is computed anew
+    left_out: str  # what the last call could not keep of the images; empty if nothing
+
+    def fit(self, images: "Tensor", labels: "Tensor") -> Self:
+        """Learn what it needs from the training images, uint8 (N, C, H, W), and their labels (N,)."""
+        ...
+
+    def __call__(self, images: "Tensor", labels: "Tensor", split: str) -> "Tensor":
+        """The new images of a split, uint8 (N, C', H', W')."""
+        ...
+
+
+class _Kind(Kind):
+    """``NAME:of=SET,key=value,...``; a set with a comma or ``+`` in its name stands in quotes, see
+    `spec.parse`.
+    """
+
+    def normal_form(self, name: str) -> str:
+        kind, of, values = _read(name)
+        defaults = inspect.signature(DERIVATIONS[kind]).parameters
+        shown = {key: value for key, value in values.items() if value != defaults[key].default} | {"of": of}
+        return canonical(kind, {k: quoted(v) if isinstance(v, str) else v for k, v in shown.items()})
+
+    def source(self, name: str, split: str, root: Path) -> Source:
+        kind, of, values = _read(name)
+        derivation = DERIVATIONS[kind](**values)
+        sets = {part: _in_memory(of, part, kind) for part in dict.fromkeys(("train", split))}
+        digests = [found.digest for found in sets.values()]
+        text = json.dumps([VERSION, derivation.version, kind, values, split, digests], sort_keys=True)
+        folder = places.runs_dir() / "derived" / storage.digest(text)[:16]
+        base = sets[split]
+
+        def derived() -> "tuple[dict[str, Tensor], str]":
+            derivation.fit(sets["train"].images, sets["train"].labels)
+            images = derivation(base.images, base.labels, split)
+            return {"images": images}, derivation.left_out
+
+        with storage.alone(folder, f"computes the images of {name}"):
+            tensors, left_out = storage.held(folder / "images.safetensors", derived)
+        images, labels = tensors["images"].numpy(), base.labels.numpy()
+        boxes = base.boxes.numpy() if base.boxes is not None and images.shape[2:] == base.shape[1:] else None
+        unused = "; ".join(filter(None, (base.left_out, left_out)))
+        return Source(labels, base.classes, lambda kept: images[kept], boxes, unused)
+
+    def get(self, name: str, root: Path) -> str:
+        return data.get(_read(name)[1])
+
+    def status(self, name: str, root: Path) -> Row:
+        needed = [p.name for p in _parameters(name) if p.default is inspect.Parameter.empty]
+        written = ",".join(f"{key}={key.upper()}" for key in ("of", *needed))
+        what = f"{DERIVATIONS[name].constant('what')}, {name}:{written}"
+        return Row(f"{name}:...", what, "computed", SPLITS, "")
+
+
+KINDS = dict.fromkeys(DERIVATIONS, _Kind())
+
+
+def _parameters(kind: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(DERIVATIONS[kind]).parameters.values())
+
+
+def _read(name: str) -> tuple[str, str, dict[str, Any]]:
+    """The derivation, the normal form of the set that it is made of, and the derivation's parameters."""
+    kind, written = parse(name)
+    of = written.pop("of", None)
+    rest = ",".join(f"{key}={value}" for key, value in written.items())
+    kind, values = resolve("data set", DERIVATIONS, f"{kind}:{rest}")
+    if of is None:
+        raise UserError(f"data set {kind} needs the set that it is made of; write {kind}:of=NAME,...")
+    return kind, data.normal_form(unquoted(of)), values
+
+
+def _in_memory(name: str, split: str, kind: str) -> ImageSet:
+    found = data.load(name, split)
+    if not isinstance(found, ImageSet):
+        raise UserError(f"{kind} holds all images in memory; leave stream=1 out of {name}")
+    return found
