@@ -424,7 +424,9 @@ def measure(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="of --model: the set whose test images are shown, see `specfreq data list`"
+            metavar="NAME",
+            help="the set whose test images are shown, see `specfreq data list`; of a KEY: instead of its own, with the "
+            "same classes",
         ),
     ] = None,
     output: Annotated[
@@ -440,10 +442,8 @@ def measure(
 
     if model is not None and data is None:
         raise UserError("--model needs --data NAME, the set whose test images the network is shown")
-    if model is None and (weights is not None or data is not None):
-        raise UserError(
-            "--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE..."
-        )
+    if model is None and weights is not None:
+        raise UserError("--weights goes with --model; a run has its own: specfreq measure KEY MEASURE...")
     if model is None and not names[1:]:
         raise UserError(
             f"{names[0]!r} is taken for the KEY of a run; name a measure after it, or your own network by --model"
@@ -455,9 +455,14 @@ def measure(
     for name in wanted:
         known.check(name)
     if found:
-        results = {name: found.measure(name, filter, device) for name in wanted}
+        results = {name: found.measure(name, filter, device, data) for name in wanted}
         record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
-        _show(found)
+        if data is None:
+            _show(found)
+        else:
+            record["data"] = data
+            print(f"{found.key}  {data}")
+            print(_table(_lines(results)))
     else:
         record = own.measure(model, weights, data, wanted, filter=filter or "none", device=device)
         print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")

@@ -1,5 +1,7 @@
 """What the network of an experiment is fed: filtered images, and the mean and deviation that normalise them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,10 +24,17 @@ def _pixels(images: ImageSet | Stream) -> Tensor:
     return torch.cat(list(sample.batches(torch.arange(len(sample)).split(100), "centre")))
 
 
-def fitted(spec: str, images: ImageSet | Stream) -> filters.Filter:
-    """The filter of that description, which has learned from the training images what it needs."""
+def fitted(spec: str, training: Callable[[], ImageSet | Stream]) -> filters.Filter:
+    """The filter of that description, which has learned from the training images what it needs; most need
+    none.
+    """
     filter = filters.build(spec)
-    return filter if spec == "none" else filter.fit(unit(_pixels(images)))
+    return filter.fit(unit(_pixels(training()))) if learns(filter) else filter
+
+
+def learns(filter: filters.Filter) -> bool:
+    """Whether a filter needs to see the training images: their mean power spectrum, say."""
+    return type(filter).fit is not filters.Filter.fit
 
 
 def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tensor]:

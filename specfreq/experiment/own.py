@@ -104,7 +104,7 @@ def measure(
     images = data.load(name, "test")
     net = network(model, images, path)
     if filter != "none":
-        net = nn.Sequential(inputs.fitted(filter, data.load(name, "train")), net)
+        net = nn.Sequential(inputs.fitted(filter, lambda: data.load(name, "train")), net)
     net = net.to(where).eval()
     return {
         "network": model,
