@@ -1,13 +1,14 @@
 """What the network of an experiment is fed: filtered images, and the mean and deviation that normalise them."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from specfreq import filters
 from specfreq.core.images import unit
-from specfreq.core.randomness import keyed
+from specfreq.core.randomness import keyed, seed_of
 from specfreq.data.sets import ImageSet
 from specfreq.data.streams import Stream
 
@@ -37,6 +38,14 @@ def learns(filter: filters.Filter) -> bool:
     return type(filter).fit is not filters.Filter.fit
 
 
+@contextlib.contextmanager
+def drawing(*key: object) -> Iterator[None]:
+    """What is built and fitted meanwhile draws its parameters by the key, not from the global stream."""
+    with torch.random.fork_rng(devices=[]):  # of the CPU alone, where things are built
+        torch.default_generator.manual_seed(seed_of(*key))
+        yield
+
+
 def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tensor]:
     """The filter, and the training images behind it, (N, C, H, W): unfiltered ones stay bytes; of a streamed
     set a sample.
@@ -45,7 +54,8 @@ def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tens
     if spec == "none":
         return filter, pixels
     filter.fit(unit(pixels))
-    return filter, torch.cat([filter(unit(part)) for part in pixels.split(1000)])
+    with torch.no_grad():
+        return filter, torch.cat([filter(unit(part)) for part in pixels.split(1000)])
 
 
 def check(spec: str, images: ImageSet | Stream) -> None:

@@ -233,6 +233,25 @@ class Run:
         classifier = models.Classifier(net, kept.mean, kept.std, before).to(devices.checked_device(device))
         return classifier.to(memory_format=torch.channels_last).eval()
 
+    def augmentation(self, device: str | None = None) -> "augment.Augmentation":
+        """The augmentation as the training left it, with what it has fitted or learned; new images can be
+        given to it.
+
+        Raises:
+            UserError: the run is of an older version, which did not keep that.
+        """
+        from specfreq.core import devices
+
+        state = self._network().augment
+        if state is None:
+            raise UserError(
+                f"run {self.key} is of an older version, which kept nothing of its augmentation; delete "
+                f"{self.path} and train again"
+            )
+        built = augment.build(self.experiment.augment)
+        built.load_state_dict(state)
+        return built.to(devices.checked_device(device))
+
     def _others(self, data: str, filter: str) -> "ImageSet | Stream":
         """The test images of another set, if the network can be asked about them."""
         from specfreq.data import load
@@ -417,16 +436,21 @@ def _train(
     from specfreq.train import loop
 
     images = experiment.image_set("train")
-    filter, pixels = inputs.filtered(experiment.filter, images)
+    with inputs.drawing(experiment.seed, "filter"):
+        filter, pixels = inputs.filtered(experiment.filter, images)
     channels, streamed = images.shape[0], isinstance(images, Stream)
     mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
-    augmentation = augment.build(experiment.augment)
-    augmentation.fit(
-        pixels.to(team.device) if augmentation.accompanied else pixels
-    )  # work on every image is worth the way
-    # images of a streamed set are filtered when they come
-    classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
+    # images of a streamed set are filtered when they come, and others where the filter learns from the loss
+    learning = any(parameter.requires_grad for parameter in filter.parameters())
+    inside = filter if streamed or learning else None
+    classifier = models.Classifier(net, mean, std, inside).to(team.device)
+    if learning and not streamed:
+        pixels = images.images
+    with inputs.drawing(experiment.seed, "augmentation"):
+        augmentation = augment.build(experiment.augment)
+        # work on every image is worth the way
+        augmentation.fit(pixels.to(team.device) if augmentation.accompanied else pixels)
     if team.rank == 0:
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
     epochs = loop.fit(
