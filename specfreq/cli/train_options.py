@@ -48,7 +48,7 @@ def command(run: Callable[..., None]) -> "typer.core.TyperCommand":
     ):
         kind = bool if field.annotation is bool else str  # Experiment itself reads and checks the text
         shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        help = f"{field.description}" + ("" if field.default is None else f" [default: {shown}]")
+        help = f"{field.description}" + ("" if field.default in (None, ()) else f" [default: {shown}]")
         options.append(_option(name, kind | None, None, help, metavar=_written(field.annotation)))
     called.__signature__ = inspect.Signature(options)
     called.__doc__ = "Train one experiment, or find it trained already, and measure it. Prints its key, folder and results."

@@ -23,7 +23,7 @@ from specfreq.core.errors import UserError, unknown
 from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, Refusing
 from specfreq.data import normal_form
-from specfreq.experiment import network
+from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 
 # what loads torch is imported by the functions that compute: experiments are described, checked and listed
@@ -156,6 +156,11 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         return history(self.path, self.provenance)
+
+    @property
+    def series(self) -> watch.Series | None:
+        """What was measured after the epochs of the training, where its experiment said so by `watch`."""
+        return watch.read(self.path)
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -377,6 +382,7 @@ def run(
                 _train(experiment, path, team, checkpoints, progress)
             if team.rank == 0:
                 checkpoints.clear()
+    watch.check(experiment, path)  # the other, which has finished it meanwhile, may have recorded nothing
     result = Run(path)
     for name in measures if team.rank == 0 else ():
         result.measure(name, device=team.device)
@@ -417,10 +423,11 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
         raise UserError(
             f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}"
         )
-    if not finished(
-        runs_dir() / experiment.key
-    ):  # what was measured is not asked for again, even if its other sets are gone
-        for name in wanted:
+    path = runs_dir() / experiment.key
+    if finished(path):
+        watch.check(experiment, path)
+    else:  # what was measured is not asked for again, even if its other sets are gone
+        for name in (*wanted, *experiment.watch):
             measures.check(name, test)
 
 
@@ -453,6 +460,8 @@ def _train(
         augmentation.fit(pixels.to(team.device) if augmentation.accompanied else pixels)
     if team.rank == 0:
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
+    recorder = _recorder(experiment, path, filter, checkpoints) if team.rank == 0 else None
+    team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
         classifier,
         images if streamed else pixels,
@@ -462,6 +471,7 @@ def _train(
         checkpoints=checkpoints,
         team=team,
         progress=progress,
+        after_epoch=recorder,
     )
     if team.rank == 0:
         text = io.StringIO()
@@ -484,6 +494,23 @@ def _train(
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
     team.told(None)  # nobody looks for the model before it is there
+
+
+def _recorder(
+    experiment: Experiment, path: Path, filter: "filters.Filter", checkpoints: "Checkpoints"
+) -> watch.Recorder | None:
+    """What records the series that the experiment names; a checkpoint without the beginning of it is removed."""
+    if not experiment.watch:
+        return None
+    recorder = watch.Recorder(experiment, path, filter)
+    found = type(checkpoints)(checkpoints.path).load()  # by another, as the time is counted from loading
+    if found is not None and recorder.missing(len(found[1]["history"])):
+        log.warning(
+            "specfreq: run %s begins anew, as nothing was recorded after the epochs that it had finished",
+            path.name,
+        )
+        checkpoints.clear()
+    return recorder
 
 
 def list_runs(**fields: Any) -> Iterator[Run]:

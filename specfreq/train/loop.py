@@ -42,6 +42,7 @@ def fit(
     team: Team | None = None,
     progress: bool | None = None,
     after_step: Callable[[int, int], None] | None = None,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
 ) -> list[Row]:
     r"""Train a classifier in place, by default with cross-entropy, :math:`-\frac1B\sum_i \log p_{y_i}(x_i)`.
 
@@ -57,6 +58,10 @@ def fit(
         team: the processes that train together; each calls this with the same arguments.
         progress: bar with rate and remaining time; None shows it on terminals only.
         after_step: called with the numbers of finished epochs and steps of the current one.
+        after_epoch: called in the first process with the number of finished epochs and a copy of the model as
+            it is then, not averaged, in evaluation mode; the copy and the global stream are its own, and
+            whatever it does to them changes nothing of the training. One that resumes can call it again with
+            an epoch after which no checkpoint was written; never is one left out.
 
     Returns:
         One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of
@@ -218,6 +223,9 @@ def fit(
             mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
             more = {"robust": team.told(robust(epoch, batches[-1]))} if recipe.adversary == "fgsm" else {}
             state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1), more)
+            if after_epoch is not None and team.rank == 0:
+                with exact(device), torch.random.fork_rng(devices=streams), torch.enable_grad():
+                    after_epoch(epoch + 1, _copied(model))
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
         if state.end():
             torch.manual_seed(seed_of(recipe.seed, recipe.epochs, 0, team.rank))
@@ -228,6 +236,12 @@ def fit(
         last = rate(recipe.epochs - 1, steps - 1)
         raise Diverged(f"the weights are no longer finite after the last step, at lr {last:.3g}; lower lr")
     return state.history
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).eval()
+    copied.zero_grad(set_to_none=True)
+    return copied
 
 
 def _seeded(views: Iterator[tuple[Tensor, ...]], seeds: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:

@@ -112,9 +112,8 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
         made_by, fields = meta["recipe"]
-        same = (
-            type(self.recipe)(**fields) == self.recipe
-        )  # fields newer than the checkpoint have their defaults
+        # fields newer than the checkpoint have their defaults
+        same = type(self.recipe)(**fields).model_dump() == self.recipe.model_dump()
         if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
