@@ -1,4 +1,4 @@
-"""What the network of an experiment is fed: filtered images, and the mean and deviation that normalise them."""
+"""What the network of an experiment is fed: filtered images, and what normalises them."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,6 +1,4 @@
-"""The trained network as ``model.safetensors`` keeps it: all that it takes to use it, without the images it
-learned from.
-"""
+"""The trained network, ``model.safetensors``: all that it takes to use it without its images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

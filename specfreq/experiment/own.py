@@ -1,6 +1,4 @@
-"""A network of one's own: made by a function of one's own, its weights read from safetensors, nothing of
-theirs executed.
-"""
+"""A network of one's own: made by one's own function, its weights read from safetensors, none executed."""
 
 import contextlib
 import hashlib

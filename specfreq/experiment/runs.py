@@ -1,6 +1,4 @@
-"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not
-computed again.
-"""
+"""Experiments: a typed description -> a run in its own directory -> results, each computed once."""
 
 import contextlib
 import csv
@@ -271,15 +269,15 @@ class Run:
             )
         if images.shape[0] != kept.shape[0]:
             raise UserError(
-                f"images of {data} have {images.shape[0]} channel(s), and run {self.key} was trained on images "
-                f"with {kept.shape[0]}; choose another set"
+                f"images of {data} have {images.shape[0]} channel(s), and run {self.key} was trained on "
+                f"images with {kept.shape[0]}; choose another set"
             )
         models.check(self.experiment.model, images.shape)
         if images.shape != kept.shape and inputs.learns(filters.build(filter)):
             sides = " and ".join(f"{height}x{width}" for _, height, width in (images.shape, kept.shape))
             raise UserError(
-                f"filter={filter} learned from the training images, and those of {data} have another size: {sides}; "
-                "choose another set, or another filter"
+                f"filter={filter} learned from the training images, and those of {data} have another size: "
+                f"{sides}; choose another set, or another filter"
             )
         return images
 
@@ -499,7 +497,7 @@ def _train(
 def _recorder(
     experiment: Experiment, path: Path, filter: "filters.Filter", checkpoints: "Checkpoints"
 ) -> watch.Recorder | None:
-    """What records the series that the experiment names; a checkpoint without the beginning of it is removed."""
+    """What records the series that the experiment names; a checkpoint without its beginning is removed."""
     if not experiment.watch:
         return None
     recorder = watch.Recorder(experiment, path, filter)

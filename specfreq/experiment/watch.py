@@ -1,5 +1,6 @@
-"""What a training is asked after its epochs: measures that an experiment names, kept as ``series.safetensors``
-in its run. Nothing of the training changes by it.
+"""Measures that a training is asked after its epochs, kept in its run as ``series.safetensors``.
+
+Nothing of the training changes by it.
 """
 
 import contextlib

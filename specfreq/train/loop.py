@@ -1,5 +1,6 @@
-"""The trainer: any recipe and augmentation, one process or several; never waits for the device inside an
-epoch; resumes exactly.
+"""The trainer: any recipe and augmentation, one process or several.
+
+It never waits for the device inside an epoch, and resumes exactly.
 """
 
 import copy

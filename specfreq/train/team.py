@@ -48,7 +48,7 @@ class Team:
         self._learned()
 
     def _learned(self) -> list[Tensor]:
-        """The gradients of the augmentation; 0 where nothing was used, as another process may have used it."""
+        """The gradients of the augmentation; 0 of what was not used: another process may have used it."""
         learned = [p for p in self._augmentation.parameters() if p.requires_grad]
         for parameter in learned:
             if parameter.grad is None:
