@@ -91,7 +91,8 @@ def train(
 @click.option(
     "--data",
     metavar="NAME",
-    help="of --model: the set whose test images are shown, see `specfreq data list`",
+    help="the set whose test images are shown, see `specfreq data list`; of a KEY: instead of its own, with "
+    "the same classes",
 )
 @click.option(
     "-o",
@@ -121,10 +122,8 @@ def measure(
 
     if model is not None and data is None:
         raise UserError("--model needs --data NAME, the set whose test images the network is shown")
-    if model is None and (weights is not None or data is not None):
-        raise UserError(
-            "--weights and --data go with --model; a run has its own: specfreq measure KEY MEASURE..."
-        )
+    if model is None and weights is not None:
+        raise UserError("--weights goes with --model; a run has its own: specfreq measure KEY MEASURE...")
     if model is None and not names[1:]:
         raise UserError(
             f"{names[0]!r} is taken for the KEY of a run; name a measure after it, "
@@ -139,9 +138,14 @@ def measure(
     if found:
         filter = filter and filters.normal_form(filter)
         base.say(f"specfreq: measuring {', '.join(wanted)} of {found.key}")
-        results = {name: found.measure(name, filter, device) for name in wanted}
+        results = {name: found.measure(name, filter, device, data) for name in wanted}
         record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
-        _show(found)
+        if data is None:
+            _show(found)
+        else:
+            record["data"] = data
+            print(f"{found.key}  {data}")
+            print(base.table(_lines(results)))
     else:
         record = own.measure(
             model, weights, data, wanted, filter=filter or "none", device=device, say=base.say

@@ -23,7 +23,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     """The option of a field, as text: Experiment itself reads and checks it. None stands for its default."""
     flag = name.replace("_", "-")
     help = f"{field.description}"
-    if field.default is not None:
+    if field.default not in (None, ()):
         several = isinstance(field.default, tuple)
         shown = ",".join(map(str, field.default)) if several else field.default
         help += f" [default: {shown}]"

@@ -1,6 +1,4 @@
-"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not
-computed again.
-"""
+"""Experiments: a typed description -> a run in its own directory -> results, each computed once."""
 
 import lazy_loader
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from specfreq import augment, filters, models
+from specfreq import augment, filters, measures, models
 from specfreq.core.errors import UserError
-from specfreq.core.spec import Refusing
+from specfreq.core.spec import Refusing, parts
 from specfreq.data import Draw, load, normal_form
 from specfreq.train.recipe import Recipe
 
@@ -47,6 +47,14 @@ class Experiment(Refusing, Recipe):
     )
     model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
 
+    # no part of what is trained: neither of the key nor of what a run says of itself
+    watch: tuple[str, ...] = Field(
+        (), exclude=True, description="measures after epochs, kept as a series, such as accuracy+nll"
+    )
+    watch_epochs: tuple[int, ...] = Field(
+        (), exclude=True, description="after which, such as 1,5,10; after each if not given"
+    )
+
     @field_validator("data")
     @classmethod
     def _data(cls, value: str) -> str:
@@ -66,6 +74,25 @@ class Experiment(Refusing, Recipe):
     @classmethod
     def _model(cls, value: str) -> str:
         return models.normal_form(value)
+
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _watch(cls, value: Any) -> Any:
+        """Text is read as on the command line; descriptions that have + or , themselves stand in quotes."""
+        specs = filter(None, parts(value)) if isinstance(value, str) else value
+        return tuple(dict.fromkeys(measures.normal_form(spec) for spec in specs))
+
+    @field_validator("watch_epochs", mode="before")
+    @classmethod
+    def _watch_epochs(cls, value: Any) -> Any:
+        return sorted({int(epoch) for epoch in (value.split(",") if isinstance(value, str) else value)})
+
+    @model_validator(mode="after")
+    def _recordable(self) -> Self:
+        for epoch in self.watch_epochs:
+            if not 1 <= epoch <= self.epochs:
+                raise UserError(f"watch_epochs={epoch} is refused: the training has {self.epochs} epochs")
+        return self
 
     @model_validator(mode="after")
     def _buildable(self) -> Self:

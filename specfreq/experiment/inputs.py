@@ -1,11 +1,14 @@
-"""What the network of an experiment is fed: filtered images, and the mean and deviation that normalise them."""
+"""What the network of an experiment is fed: filtered images, and what normalises them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from specfreq import filters
 from specfreq.core.images import unit
-from specfreq.core.randomness import keyed
+from specfreq.core.randomness import keyed, seed_of
 from specfreq.data.sets import ImageSet
 from specfreq.data.streams import Stream
 
@@ -32,10 +35,25 @@ def _pixels(images: ImageSet | Stream) -> Tensor:
     return torch.cat(list(sample.batches(torch.arange(len(sample)).split(100), "centre")))
 
 
-def fitted(spec: str, images: ImageSet | Stream) -> filters.Filter:
-    """The filter of that description, which has learned from the training images what it needs."""
+def fitted(spec: str, training: Callable[[], ImageSet | Stream]) -> filters.Filter:
+    """The filter of that description, which has learned from the training images what it needs; most need
+    none.
+    """
     filter = filters.build(spec)
-    return filter if spec == "none" else filter.fit(unit(_pixels(images)))
+    return filter.fit(unit(_pixels(training()))) if learns(filter) else filter
+
+
+def learns(filter: filters.Filter) -> bool:
+    """Whether a filter needs to see the training images: their mean power spectrum, say."""
+    return type(filter).fit is not filters.Filter.fit
+
+
+@contextlib.contextmanager
+def drawing(*key: object) -> Iterator[None]:
+    """What is built and fitted meanwhile draws its parameters by the key, not from the global stream."""
+    with torch.random.fork_rng(devices=[]):  # of the CPU alone, where things are built
+        torch.default_generator.manual_seed(seed_of(*key))
+        yield
 
 
 def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tensor]:
@@ -46,7 +64,8 @@ def filtered(spec: str, images: ImageSet | Stream) -> tuple[filters.Filter, Tens
     if spec == "none":
         return filter, pixels
     filter.fit(unit(pixels))
-    return filter, torch.cat([filter(unit(part)) for part in pixels.split(1000)])
+    with torch.no_grad():
+        return filter, torch.cat([filter(unit(part)) for part in pixels.split(1000)])
 
 
 def check(spec: str, images: ImageSet | Stream) -> None:

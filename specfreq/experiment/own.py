@@ -1,6 +1,4 @@
-"""A network of one's own: made by a function of one's own, its weights read from safetensors, nothing of
-theirs executed.
-"""
+"""A network of one's own: made by one's own function, its weights read from safetensors, none executed."""
 
 import contextlib
 import hashlib
@@ -107,7 +105,7 @@ def measure(
     images = data.load(name, "test")
     net = network(model, images, path)
     if filter != "none":
-        net = nn.Sequential(inputs.fitted(filter, data.load(name, "train")), net)
+        net = nn.Sequential(inputs.fitted(filter, lambda: data.load(name, "train")), net)
     net = net.to(where).eval()
     return {
         "network": model,

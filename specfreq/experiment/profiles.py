@@ -1,6 +1,4 @@
-"""Profiles as written in `notebooks/profiles.yaml`: named parameters for every study, and for `specfreq
-train`.
-"""
+"""Profiles of `notebooks/profiles.yaml`: named parameters for every study, and for `specfreq train`."""
 
 from pathlib import Path
 from typing import Any

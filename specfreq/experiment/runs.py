@@ -1,9 +1,8 @@
-"""Experiments: a typed description -> a run in its own directory -> results. What was computed once is not
-computed again.
-"""
+"""Experiments: a typed description -> a run in its own directory -> results, each computed once."""
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -21,6 +20,8 @@ from specfreq.core import places, storage
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, Refusing
+from specfreq.data import normal_form
+from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 
 # what loads torch is imported by the functions that compute: experiments are described, checked and listed
@@ -155,6 +156,11 @@ class Run:
         return history(self.path, self.provenance)
 
     @property
+    def series(self) -> watch.Series | None:
+        """What was measured after the epochs of the training, where its experiment said so by `watch`."""
+        return watch.read(self.path)
+
+    @property
     def results(self) -> dict[str, dict[str, Any]]:
         """What has been measured so far, by measure (and by filter, where that was another:
         `accuracy@whitening`).
@@ -170,7 +176,12 @@ class Run:
         return found
 
     def _result(self, path: Path) -> dict[str, Any]:
-        return storage.read_sealed(path, f"{self.key}/{path.stem}")
+        return storage.read_sealed(path, self._about(path))
+
+    def _about(self, path: Path) -> str:
+        """What a result is about: the run, other images if it is of those, and the measure."""
+        place = path.relative_to(self.path / "results").as_posix()
+        return f"{self.key}/{place.removesuffix('.json')}"
 
     def _kept(self, path: Path, version: int) -> dict[str, Any] | None:
         """The result of a file, if it is there, as it was written, and of this version of the measures."""
@@ -198,35 +209,99 @@ class Run:
             )
         return images
 
+    def _network(self) -> network.Network:
+        return network.read(
+            self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
+        )
+
     def classifier(self, filter: str | None = None, device: str | None = None) -> "models.Classifier":
-        """The trained network on [0, 1] images, behind its own input filter or, if given, behind another."""
+        """The trained network on [0, 1] images, behind its own input filter or, if given, behind another.
+
+        The training images are needed by another filter that learns from them, and by runs that an older
+        version trained; else they can be gone.
+        """
         import torch
 
         from specfreq.core import devices
         from specfreq.experiment import inputs
 
-        tensors, key = storage.read_tensors(self.path / "model.safetensors")
-        if key != self.key:
-            raise storage.Damaged(
-                f"{self.path / 'model.safetensors'} is of run {key}; delete the folder and train again"
-            )
-        mean, std = tensors.pop("mean"), tensors.pop("std")
-        images, spec = self.image_set("train"), filter or self.experiment.filter
-        net = models.build(self.experiment.model, len(images.classes), images.shape[0], self.experiment.seed)
-        net.load_state_dict(tensors)
-        classifier = models.Classifier(net, mean, std, inputs.fitted(spec, images)).to(
-            devices.checked_device(device)
-        )
+        kept, spec = self._network(), filter or self.experiment.filter
+        net = models.build(self.experiment.model, len(kept.classes), kept.shape[0], self.experiment.seed)
+        net.load_state_dict(kept.weights)
+        if kept.filter is not None and spec == self.experiment.filter:
+            before = filters.build(spec)
+            before.load_state_dict(kept.filter)
+        else:
+            before = inputs.fitted(spec, functools.partial(self.image_set, "train"))
+        classifier = models.Classifier(net, kept.mean, kept.std, before).to(devices.checked_device(device))
         return classifier.to(memory_format=torch.channels_last).eval()
 
+    def augmentation(self, device: str | None = None) -> "augment.Augmentation":
+        """The augmentation as the training left it, with what it has fitted or learned; new images can be
+        given to it.
+
+        Raises:
+            UserError: the run is of an older version, which did not keep that.
+        """
+        from specfreq.core import devices
+
+        state = self._network().augment
+        if state is None:
+            raise UserError(
+                f"run {self.key} is of an older version, which kept nothing of its augmentation; delete "
+                f"{self.path} and train again"
+            )
+        built = augment.build(self.experiment.augment)
+        built.load_state_dict(state)
+        return built.to(devices.checked_device(device))
+
+    def _others(self, data: str, filter: str) -> "ImageSet | Stream":
+        """The test images of another set, if the network can be asked about them."""
+        from specfreq.data import load
+        from specfreq.experiment import inputs
+
+        images, kept = load(data, "test"), self._network()
+        name = self.experiment.data
+        if images.classes != kept.classes:
+            raise UserError(
+                f"the classes of {data} are not those of run {self.key} ({name}): {_listed(images.classes)}, "
+                f"not {_listed(kept.classes)}; choose a set with the same ones in the same order"
+            )
+        if images.shape[0] != kept.shape[0]:
+            raise UserError(
+                f"images of {data} have {images.shape[0]} channel(s), and run {self.key} was trained on "
+                f"images with {kept.shape[0]}; choose another set"
+            )
+        models.check(self.experiment.model, images.shape)
+        if images.shape != kept.shape and inputs.learns(filters.build(filter)):
+            sides = " and ".join(f"{height}x{width}" for _, height, width in (images.shape, kept.shape))
+            raise UserError(
+                f"filter={filter} learned from the training images, and those of {data} have another size: "
+                f"{sides}; choose another set, or another filter"
+            )
+        return images
+
     def measure(
-        self, name: str, filter: str | None = None, device: "str | torch.device | None" = None
+        self,
+        name: str,
+        filter: str | None = None,
+        device: "str | torch.device | None" = None,
+        data: str | None = None,
     ) -> dict[str, Any]:
         """Compute a measure on the test images, once. With a filter, the network meets those images instead
         of its own.
 
         The result says by which version of the measures it was computed, where and when; another version
         computes it anew, and so does a file that is damaged or was edited.
+
+        Args:
+            data: another set, whose test images are shown instead. Its results lie in a folder of their own,
+                named by the digest of those images, and are not among `results`.
+
+        Raises:
+            UserError: the images are missing, or not those that the run was trained for; another set has
+                other classes, channels, or a size that network or filter cannot take; what the measure
+                refuses.
         """
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
@@ -234,19 +309,34 @@ class Run:
         if len(stem.encode()) > LONGEST or "/" in stem:
             start = stem.replace("/", " ").encode()[: LONGEST - 9].decode(errors="ignore")
             stem = f"{start}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
-        path = self.path / "results" / f"{stem}.json"
+        folder, images = self.path / "results", None
+        if data is not None:
+            data = normal_form(data)
+            images = self._others(data, filter)
+            if images.digest != self.provenance["data"]["test"]:
+                folder = folder / images.digest[:16]
+        path = folder / f"{stem}.json"
         version = measures.version(name)
         if (kept := self._kept(path, version)) is not None:
             return kept
         from specfreq.core.devices import device_of
         from specfreq.core.provenance import provenance
 
+        if images is None:
+            images = self.image_set("test")
         model = self.classifier(filter, device)
-        result = measures.compute(name, model, self.image_set("test"))
+        result = measures.compute(name, model, images)
         made = {"measure": name, "measures": version, **provenance(device_of(model))}
-        storage.tidy(path.parent, ABANDONED)
-        storage.write_sealed(path, {**result, "provenance": made}, f"{self.key}/{path.stem}")
+        if folder.name != "results":
+            made["data"] = {"name": data, "digest": images.digest}
+        storage.tidy(folder, ABANDONED)
+        storage.write_sealed(path, {**result, "provenance": made}, self._about(path))
         return self._result(path)
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """The first of the classes, and how many there are."""
+    return f"{', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''} ({len(classes)})"
 
 
 def run(
@@ -295,6 +385,7 @@ def run(
                 _train(experiment, path, team, checkpoints, progress)
             if team.rank == 0:
                 checkpoints.clear()
+    watch.check(experiment, path)  # the other, which has finished it meanwhile, may have recorded nothing
     result = Run(path)
     for name in measures if team.rank == 0 else ():
         result.measure(name, device=team.device)
@@ -335,10 +426,11 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
         raise UserError(
             f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}"
         )
-    if not finished(
-        runs_dir() / experiment.key
-    ):  # what was measured is not asked for again, even if its other sets are gone
-        for name in wanted:
+    path = runs_dir() / experiment.key
+    if finished(path):
+        watch.check(experiment, path)
+    else:  # what was measured is not asked for again, even if its other sets are gone
+        for name in (*wanted, *experiment.watch):
             measures.check(name, test)
 
 
@@ -354,18 +446,26 @@ def _train(
     from specfreq.train import loop
 
     images = experiment.image_set("train")
-    filter, pixels = inputs.filtered(experiment.filter, images)
+    with inputs.drawing(experiment.seed, "filter"):
+        filter, pixels = inputs.filtered(experiment.filter, images)
     channels, streamed = images.shape[0], isinstance(images, Stream)
     mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
-    augmentation = augment.build(experiment.augment)
-    # work on every image is worth the way to the device
-    seen = pixels.to(team.device) if augmentation.accompanied else pixels
-    augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
-    # images of a streamed set are filtered when they come
-    classifier = models.Classifier(net, mean, std, filter if streamed else None).to(team.device)
+    # images of a streamed set are filtered when they come, and others where the filter learns from the loss
+    learning = any(parameter.requires_grad for parameter in filter.parameters())
+    inside = filter if streamed or learning else None
+    classifier = models.Classifier(net, mean, std, inside).to(team.device)
+    if learning and not streamed:
+        pixels = images.images
+    with inputs.drawing(experiment.seed, "augmentation"):
+        augmentation = augment.build(experiment.augment)
+        # work on every image is worth the way to the device
+        seen = pixels.to(team.device) if augmentation.accompanied else pixels
+        augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
     if team.rank == 0:
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
+    recorder = _recorder(experiment, path, filter, checkpoints) if team.rank == 0 else None
+    team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
         classifier,
         images if streamed else pixels,
@@ -375,6 +475,7 @@ def _train(
         checkpoints=checkpoints,
         team=team,
         progress=progress,
+        after_epoch=recorder,
     )
     if team.rank == 0:
         text = io.StringIO()
@@ -393,10 +494,27 @@ def _train(
         storage.write_sealed(
             path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name
         )
-        storage.write_tensors(
-            path / "model.safetensors", {"mean": mean, "std": std, **net.state_dict()}, experiment.key
-        )
+        weights = {"mean": mean, "std": std, **net.state_dict()}
+        model = path / "model.safetensors"
+        network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
     team.told(None)  # nobody looks for the model before it is there
+
+
+def _recorder(
+    experiment: Experiment, path: Path, filter: "filters.Filter", checkpoints: "Checkpoints"
+) -> watch.Recorder | None:
+    """What records the series that the experiment names; a checkpoint without its beginning is removed."""
+    if not experiment.watch:
+        return None
+    recorder = watch.Recorder(experiment, path, filter)
+    found = type(checkpoints)(checkpoints.path).load()  # by another, as the time is counted from loading
+    if found is not None and recorder.missing(len(found[1]["history"])):
+        log.warning(
+            "specfreq: run %s begins anew, as nothing was recorded after the epochs that it had finished",
+            path.name,
+        )
+        checkpoints.clear()
+    return recorder
 
 
 def list_runs(**fields: Any) -> Iterator[Run]:

@@ -1,6 +1,4 @@
-"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all of it
-keyed.
-"""
+"""What a network is shown in an epoch: which images, in which order, cropped and mirrored how; all keyed."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

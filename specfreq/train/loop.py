@@ -1,12 +1,13 @@
-"""The trainer: any recipe and augmentation, one process or several; never waits for the device inside an
-epoch; resumes exactly.
+"""The trainer: any recipe and augmentation, one process or several.
+
+It never waits for the device inside an epoch, and resumes exactly.
 """
 
 import copy
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ def fit(
     team: Team | None = None,
     progress: bool | None = None,
     after_step: Callable[[int, int], None] | None = None,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
 ) -> list[Row]:
     r"""Train a classifier in place, by default with cross-entropy, :math:`-\frac1B\sum_i \log p_{y_i}(x_i)`.
 
@@ -50,11 +52,17 @@ def fit(
         images: bytes or floats (N, C, H, W), held on that device as they are; or a set that is streamed from
             disk.
         labels: int64 (N,).
-        augmentation: the views to train on and the loss over them; none if not given.
+        augmentation: the views to train on and the loss over them; none if not given. On the device as well;
+            its parameters, if it has some, are trained with those of the model, in place: same rate, same
+            weight decay, same average.
         checkpoints: where to keep the state and to resume from.
         team: the processes that train together; each calls this with the same arguments.
         progress: bar with rate and remaining time; None shows it on terminals only.
         after_step: called with the numbers of finished epochs and steps of the current one.
+        after_epoch: called in the first process with the number of finished epochs and a copy of the model as
+            it is then, not averaged, in evaluation mode; the copy and the global stream are its own, and
+            whatever it does to them changes nothing of the training. One that resumes can call it again with
+            an epoch after which no checkpoint was written; never is one left out.
 
     Returns:
         One row per epoch: epoch, loss (mean over images), accuracy (on the augmented batches, %), lr (last of
@@ -93,14 +101,16 @@ def fit(
     check(recipe, images, team.size)
     drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
     feed = Feed(images, augmentation, device, labels=labels, **drawn)
-    state = State(synchronised(model, team).train().to(memory_format=torch.channels_last), recipe)
+    augmentation = synchronised(augmentation, team).train()
+    model = synchronised(model, team).train().to(memory_format=torch.channels_last)
+    state = State(model, recipe, augmentation)
     if checkpoints is not None and (found := checkpoints.load()):
         state.restore(*found, checkpoints)
     if team.told(state.position()) != state.position():
         raise UserError(
             "the first process goes on from a checkpoint that this one does not see; let all machines share the runs"
         )
-    eager, optimizer = team.setup(model, state.optimizer)
+    eager, optimizer = team.setup(model, state.optimizer, augmentation)
     forward = eager
     if recipe.compile:
         torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
@@ -183,14 +193,13 @@ def fit(
             mine = share(batches[first:])
             if recipe.adversary == "fgsm":
                 seeds = adversary_seeds(epoch)
-            shown = zip(mine, batches[first:], feed.views(epoch, mine), strict=True)
+            streams_of = [seed_of(recipe.seed, epoch, step, team.rank) for step in range(first, steps)]
+            views_of = _seeded(feed.views(epoch, mine), streams_of)
+            shown = zip(mine, batches[first:], views_of, strict=True)
             for step, (index, batch, views) in enumerate(shown, first):
                 for group in optimizer.param_groups:
                     group["lr"] = rate(epoch, step)
                 y = labels[index]
-                torch.manual_seed(
-                    seed_of(recipe.seed, epoch, step, team.rank)
-                )  # dropout draws from the global stream
                 if recipe.adversary == "fgsm":
                     model.train(recipe.attack_mode == "train")
                     views = _attacked(views, seeds[index], recipe, lambda found, y=y: answer(found, y)[0])
@@ -215,31 +224,65 @@ def fit(
             mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
             more = {"robust": team.told(robust(epoch, batches[-1]))} if recipe.adversary == "fgsm" else {}
             state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1), more)
+            if after_epoch is not None and team.rank == 0:
+                with exact(device), torch.random.fork_rng(devices=streams), torch.enable_grad():
+                    after_epoch(epoch + 1, _copied(model))
             bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
         if state.end():
             torch.manual_seed(seed_of(recipe.seed, recipe.epochs, 0, team.rank))
             with autocast(device, recipe.precision):
-                update_bn(untaught(), eager)
+                update_bn(untaught(), _Trained(eager, augmentation))
     model.eval()
-    if not all(t.isfinite().all() for t in model.state_dict().values()):
+    if not state.finite():
         last = rate(recipe.epochs - 1, steps - 1)
         raise Diverged(f"the weights are no longer finite after the last step, at lr {last:.3g}; lower lr")
     return state.history
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).eval()
+    copied.zero_grad(set_to_none=True)
+    return copied
+
+
+def _seeded(views: Iterator[tuple[Tensor, ...]], seeds: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
+    """Views, of which each batch is made and learned from with a global stream of its own: dropout draws from
+    there, in the network and in what makes the views.
+    """
+    for seed in seeds:
+        torch.manual_seed(seed)
+        yield next(views)
+
+
+class _Trained(nn.Module):
+    """Network and augmentation, called as the network is: the statistics of both are those of averaged
+    weights.
+    """
+
+    def __init__(self, network: nn.Module, augmentation: Augmentation):
+        super().__init__()
+        self.network, self.augmentation = network, augmentation
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
 
 
 def _attacked(
     views: Sequence[Tensor], seeds: Tensor, recipe: Recipe, loss: Callable[[Sequence[Tensor]], Tensor]
 ) -> tuple[Tensor, ...]:
     """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the
-    image's seed, a step.
+    image's seed, a step. Gradients go to what made the views as if the changes were constants.
     """
+    plain = [view.detach() for view in views]
     noise = uniform(seeds, len(views), *views[0].shape[1:]).unbind(1)
-    starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(views, noise, strict=True)]
+    starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(plain, noise, strict=True)]
     slopes = torch.autograd.grad(loss(starts), starts)
-    moved = zip(starts, slopes, views, strict=True)
-    return tuple(
-        climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255) for x, slope, clean in moved
-    )
+    found = [
+        climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255)
+        for x, slope, clean in zip(starts, slopes, plain, strict=True)
+    ]
+    each = zip(views, plain, found, strict=True)
+    return tuple(view + (x - clean) if view.requires_grad else x for view, clean, x in each)
 
 
 def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:

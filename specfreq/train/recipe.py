@@ -1,6 +1,4 @@
-"""How a network is trained: a typed description of all that changes the result, and the learning rate that
-follows from it.
-"""
+"""How a network is trained: a typed description of all that changes the result, and the learning rate."""
 
 import math
 from typing import Annotated, Any, Literal

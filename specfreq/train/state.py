@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from specfreq.augment import Augmentation
 from specfreq.core.errors import UserError
 from specfreq.train.checkpoints import Checkpoints
 from specfreq.train.recipe import Recipe
@@ -27,11 +28,17 @@ def version(recipe: Recipe) -> int:
 
 
 class State:
-    """All that a training is made of between two steps: what a checkpoint holds."""
+    """All that a training is made of between two steps: what a checkpoint holds.
 
-    def __init__(self, model: nn.Module, recipe: Recipe):
+    Parameters of the augmentation are trained and averaged as those of the model are, by the same rate and
+    with the same weight decay.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, augmentation: Augmentation | None = None):
         self.model, self.recipe = model, recipe
-        self.parameters = dict(model.named_parameters())
+        self.augmentation = Augmentation() if augmentation is None else augmentation
+        learned = {f"augment/{name}": p for name, p in self.augmentation.named_parameters()}
+        self.parameters = dict(model.named_parameters()) | learned
         self.averaged = [p.detach() for p in self.parameters.values()]  # in place
         self.averages: list[Tensor] = []
         if recipe.optimizer == "adam":
@@ -71,6 +78,11 @@ class State:
             torch._foreach_copy_(self.averaged, self.averages)
         return bool(self.averages)
 
+    def finite(self) -> bool:
+        """Whether all that was learned are numbers."""
+        held = [*self.model.state_dict().values(), *self.augmentation.state_dict().values()]
+        return all(bool(t.isfinite().all()) for t in held)
+
     def position(self) -> list[int]:
         """Finished epochs, and finished steps of the current one."""
         return [len(self.history), len(self.losses)]
@@ -83,6 +95,7 @@ class State:
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"augment/{k}": v for k, v in self.augmentation.state_dict().items()}
         for name, parameter in self.parameters.items():
             tensors |= {
                 f"optimizer/{key}/{name}": v
@@ -99,9 +112,8 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
         made_by, fields = meta["recipe"]
-        same = (
-            type(self.recipe)(**fields) == self.recipe
-        )  # fields newer than the checkpoint have their defaults
+        # fields newer than the checkpoint have their defaults
+        same = type(self.recipe)(**fields).model_dump() == self.recipe.model_dump()
         if made_by != version(self.recipe) or not same:
             raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
 
@@ -109,6 +121,10 @@ class State:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
         self.model.load_state_dict(part("model"))
+        if augment := part(
+            "augment"
+        ):  # older checkpoints have none, and are of augmentations that learn nothing
+            self.augmentation.load_state_dict(augment)
         averages = part("average")
         self.averages = [averages[str(i)].to(self.correct.device) for i in range(len(averages))]
         for place, tensor in part("optimizer").items():

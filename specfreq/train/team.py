@@ -3,7 +3,7 @@
 Several are started by ``torchrun --nproc-per-node N -m specfreq train ...``; Lightning Fabric joins them.
 
 - Gradients are averaged over the processes, weighted by the images that each had: the step is that of one
-  process.
+  process. Those of an augmentation as well, which has the buffers of the first process after each step.
 - Batch normalisation: on GPUs its statistics are those of the whole batch (torch's SyncBatchNorm). On CPUs,
   where torch has no such layer, each process normalises by its own share, and all keep the running statistics
   of the first.
@@ -15,13 +15,15 @@ import datetime
 import functools
 import logging
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from specfreq.core.devices import checked_device
 from specfreq.core.errors import UserError
+
+Trained = TypeVar("Trained", bound=nn.Module)
 
 
 class Team:
@@ -31,16 +33,27 @@ class Team:
 
     def __init__(self, device: torch.device):
         self.device = device
+        self._augmentation = nn.Module()
 
     def setup(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, augmentation: nn.Module
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """What is to be called and stepped in place of these two."""
+        """What is to be called and stepped in place of the first two; the augmentation is called as it is."""
+        self._augmentation = augmentation
         return model, optimizer
 
     def backward(self, loss: Tensor, share: float) -> None:
         """Gradients of the mean loss over the whole batch, of which this process had a share (of 1)."""
         loss.backward()
+        self._learned()
+
+    def _learned(self) -> list[Tensor]:
+        """The gradients of the augmentation; 0 of what was not used: another process may have used it."""
+        learned = [p for p in self._augmentation.parameters() if p.requires_grad]
+        for parameter in learned:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in learned]
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -57,12 +70,21 @@ class _Several(Team):
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
 
     def setup(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, augmentation: nn.Module
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        super().setup(model, optimizer, augmentation)
+        for held in (*augmentation.parameters(), *augmentation.buffers()):
+            torch.distributed.broadcast(held.detach(), 0)
         return self.fabric.setup(model, optimizer)
 
     def backward(self, loss: Tensor, share: float) -> None:
         self.fabric.backward(loss * (share * self.size))  # the gradients are averaged, not added
+        # Lightning does so for what lies behind the call of the network; views are made before it
+        for gradient in self._learned():
+            torch.distributed.all_reduce(gradient)
+            gradient /= self.size
+        for held in self._augmentation.buffers():
+            torch.distributed.broadcast(held, 0)
 
     def total(self, values: Tensor) -> Tensor:
         torch.distributed.all_reduce(values)  # in place; Lightning's would stop all processes before each
@@ -130,7 +152,7 @@ def _several(kind: str) -> Team:
     return _Several(fabric)
 
 
-def synchronised(model: nn.Module, team: Team) -> nn.Module:
+def synchronised(model: Trained, team: Team) -> Trained:
     """The model with batch statistics over all processes, where torch can do that: on GPUs."""
     return (
         nn.SyncBatchNorm.convert_sync_batchnorm(model)

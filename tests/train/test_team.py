@@ -24,7 +24,27 @@ def columns(history):
     return torch.tensor([[row["loss"], row["accuracy"], row["lr"]] for row in history], dtype=torch.float64)
 
 
-def trained(norm: str, checkpoints=None, after_step=None):
+def tinted():
+    """A view beside the images, of colours that are learned; the number of batches that it has seen is in a
+    buffer.
+    """
+    from specfreq.augment import Augmentation
+
+    class Tinted(Augmentation):
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.full((1, 1, 1), 0.8, dtype=torch.float64))
+            self.idle = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))  # no gradient reaches it
+            self.register_buffer("seen", torch.zeros(()))
+
+        def views(self, images, rows, donors=None):
+            self.seen += 1
+            return images, images * self.gain
+
+    return Tinted()
+
+
+def trained(norm: str, checkpoints=None, after_step=None, mixed=None):
     """A small network after three epochs on noise whose brightness tells the class, all in float64."""
     from specfreq import augment, models, train
     from specfreq.train import team
@@ -35,7 +55,7 @@ def trained(norm: str, checkpoints=None, after_step=None):
     model = models.Classifier(
         models.build(f"resnet8:norm={norm}", 3, 1), torch.zeros(1), torch.ones(1)
     ).double()
-    mixed = augment.build("apr-p:p=0.5")
+    mixed = mixed or augment.build("apr-p:p=0.5")
     recipe = train.Recipe(**RECIPE)
     history = train.fit(
         model,
@@ -47,7 +67,8 @@ def trained(norm: str, checkpoints=None, after_step=None):
         checkpoints=checkpoints,
         after_step=after_step,
     )
-    return model.state_dict(), history, team
+    learned = {f"augment/{name}": value for name, value in mixed.state_dict().items()}
+    return model.state_dict() | learned, history, team
 
 
 def main(folder: str) -> None:
@@ -61,18 +82,22 @@ def main(folder: str) -> None:
         results |= {f"{norm}/{k}": v for k, v in state.items()}
         results[f"{norm}/history"] = columns(history)
 
+    state, history, _ = trained("group", mixed=tinted())
+    results |= {f"learned/{k}": v for k, v in state.items()} | {"learned/history": columns(history)}
+
     def stop(epoch, step):
         if (epoch, step) == (1, 3):
             raise KeyboardInterrupt
 
-    kept = Checkpoints(Path(folder) / "c", every=0)
-    try:
-        trained("group", kept, stop)
-    except KeyboardInterrupt:
-        team.told(None)  # the first has written before the second reads
-    state, history, _ = trained("group", kept)
-    results |= {f"resumed/{k}": v for k, v in state.items()}
-    results["resumed/history"] = columns(history)
+    for name, made in (("group", lambda: None), ("learned", tinted)):
+        kept = Checkpoints(Path(folder) / name, every=0)
+        try:
+            trained("group", kept, stop, made())
+        except KeyboardInterrupt:
+            team.told(None)  # the first has written before the second reads
+        state, history, _ = trained("group", kept, mixed=made())
+        results |= {f"{name} resumed/{k}": v for k, v in state.items()}
+        results[f"{name} resumed/history"] = columns(history)
     storage.write_tensors(Path(folder) / f"{team.rank}.safetensors", results)
 
 
@@ -88,12 +113,17 @@ def named(results, what):
     return {k.removeprefix(f"{what}/"): v for k, v in results.items() if k.startswith(f"{what}/")}
 
 
-def test_two_processes_take_the_steps_of_one(both):
-    """Without batch statistics there is nothing else that could differ: weights, averages and loss curve."""
-    state, history, _ = trained("group")
+@pytest.mark.parametrize("what", ["group", "learned"])
+def test_two_processes_take_the_steps_of_one(both, what):
+    """Without batch statistics there is nothing else that could differ: weights, averages and loss curve, and
+    what an augmentation learns.
+    """
+    state, history, _ = trained("group", mixed=tinted() if what == "learned" else None)
     expected = {**state, "history": columns(history)}
     for results in both:
-        for name, value in named(results, "group").items():
+        found = named(results, what)
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
             assert_close(value, expected[name], rtol=1e-8, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -111,12 +141,19 @@ def test_without_synchronised_batches_two_processes_are_near_one_and_agree_with_
             assert torch.equal(first[name], second[name]), name
 
 
-def test_two_processes_resume_to_the_same_bits(both):
+@pytest.mark.parametrize("what", ["group", "learned"])
+def test_two_processes_resume_to_the_same_bits(both, what):
     for results in both:
-        resumed = named(results, "resumed")
-        assert resumed and all(
-            torch.equal(value, named(results, "group")[name]) for name, value in resumed.items()
-        )
+        whole, resumed = named(results, what), named(results, f"{what} resumed")
+        assert whole.keys() == resumed.keys() != set()
+        for name, value in resumed.items():
+            assert torch.equal(value, whole[name]), name
+
+
+def test_what_an_augmentation_learns_is_the_same_in_both_processes(both):
+    first, second = (named(results, "learned/augment") for results in both)
+    assert first["gain"] != 0.8 and first["seen"] > 0
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_torchrun_trains_an_experiment_once_and_one_process_speaks(tmp_path):
