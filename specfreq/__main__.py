@@ -1,4 +1,6 @@
-"""The command `specfreq`, and `python -m specfreq`: until the command line is loaded, Ctrl-C ends it without a traceback."""
+"""The command `specfreq`, and `python -m specfreq`: until the command line is loaded, Ctrl-C ends it without
+a traceback.
+"""
 
 import os
 import signal

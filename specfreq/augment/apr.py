@@ -132,19 +132,17 @@ class APRSingle(EightBit):
         return chain(count, self.severity, self.p, generator)
 
     def before(self, images: Tensor, rows: Rows) -> Tensor:
-        first = operations.apply(to_bytes(images), rows["operation"][:, 0], rows["level"][:, 0])
+        first, second = operations.steps(images, rows["operation"], rows["level"])
 
-        def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor) -> Tensor:
-            y = operations.apply(x, operation[:, 1], level[:, 1])
+        def mixed(x: Tensor, branch: Tensor, *second: Tensor) -> Tensor:
+            y = operations.apply(x, *second)
             amplitude_of, phase_of = parted(x, y, branch, self.overflow)
             return from_levels(
                 fourier.recombine(amplitude_of, phase_of, channels=self.channels), self.overflow
             )
 
-        branch = rows["branch"]
-        return dispatch(
-            first, branch.clamp_max(1), {0: to_floats, 1: mixed}, rows["operation"], rows["level"], branch
-        )
+        once, branch = operations.apply(to_bytes(images), *first), rows["branch"]
+        return dispatch(once, branch.clamp_max(1), {0: to_floats, 1: mixed}, branch, *second)
 
 
 class APRBoth(APRPair):
@@ -212,9 +210,8 @@ def parted(x: Tensor, y: Tensor, branch: Tensor, overflow: Overflow) -> tuple[Te
     """Amplitude and phase donor, floats in 0 .. 255, of two sets of bytes: (x, y) in branch 1, (y, x) in
     branch 2.
     """
-    dtype, own = torch.float64 if overflow == "wrap" else torch.float32, torch.arange(len(x), device=x.device)
-    both, other = torch.cat([x, y]), len(x) * (branch == 2)
-    return both.index_select(0, own + other).to(dtype), both.index_select(0, own + len(x) - other).to(dtype)
+    dtype, turned = torch.float64 if overflow == "wrap" else torch.float32, (branch == 2)[:, None, None, None]
+    return torch.where(turned, y, x).to(dtype), torch.where(turned, x, y).to(dtype)
 
 
 def from_levels(levels: Tensor, overflow: Overflow) -> Tensor:

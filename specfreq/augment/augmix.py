@@ -103,8 +103,8 @@ class AugMix(EightBit):
         )
         bytes_ = to_bytes(images).contiguous()
         copies = bytes_[:, None].expand(-1, chains[1:].numel(), -1, -1, -1).flatten(0, 1)
-        for step in range(operation.shape[1]):
-            copies = operations.apply(copies, operation[:, step], level[:, step])
+        for step in operations.steps(copies, operation, level):
+            copies = operations.apply(copies, *step)
         copies = copies.view(*chains, *images.shape[1:]).to(images.dtype) / 255
         weights, share = (rows[k].to(images.dtype) for k in ("weights", "share"))
         mixed = torch.einsum("bmw,bmwchy->bmchy", weights, copies)

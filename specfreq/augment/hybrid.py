@@ -69,20 +69,19 @@ class HybridSingle(EightBit):
         return rows | {f"low_{name}": row for name, row in inner.items()}
 
     def before(self, images: Tensor, rows: Rows) -> Tensor:
-        first = operations.apply(to_bytes(images), rows["operation"][:, 0], rows["level"][:, 0])
-        inner = [name for name in rows if name.startswith("low_")]
+        first, second = operations.steps(images, rows["operation"], rows["level"])
+        inner = {name.removeprefix("low_"): row for name, row in rows.items() if name.startswith("low_")}
 
-        def mixed(x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, *rest: Tensor) -> Tensor:
-            y = operations.apply(x, operation[:, 1], level[:, 1])
-            base, detail = parted(x, y, branch, self.overflow)
-            blurred, fine = low(base), detail - low(detail)
+        def mixed(x: Tensor, branch: Tensor, *rest: Tensor) -> Tensor:
+            again, second = dict(zip(inner, rest, strict=False)), rest[len(inner) :]
+            base, detail = parted(x, operations.apply(x, *second), branch, self.overflow)
+            blurred, smooth = low(torch.cat([base, detail])).chunk(2)
             if self.apr:  # which works on bytes, here as in the original
-                again = {name.removeprefix("low_"): row for name, row in zip(inner, rest, strict=True)}
-                blurred = 255 * self.apr.before(self._bytes(blurred), again).to(fine.dtype)
-            return from_levels(blurred + fine, self.overflow)
+                blurred = 255 * self.apr.before(self._bytes(blurred), again).to(detail.dtype)
+            return from_levels(blurred + (detail - smooth), self.overflow)
 
-        branch, names = rows["branch"], ("operation", "level", "branch", *inner)
-        return dispatch(first, branch.clamp_max(1), {0: to_floats, 1: mixed}, *(rows[name] for name in names))
+        once, branch = operations.apply(to_bytes(images), *first), rows["branch"]
+        return dispatch(once, branch.clamp_max(1), {0: to_floats, 1: mixed}, branch, *inner.values(), *second)
 
     def _bytes(self, levels: Tensor) -> Tensor:
         """Low frequencies in 0 .. 255 as bytes for APR-S: rounded, or with ``wrap`` cut off as in the

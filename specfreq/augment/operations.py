@@ -29,6 +29,8 @@ NAMES = (
 )
 AUTOCONTRAST, EQUALIZE, POSTERIZE, ROTATE, SOLARIZE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y = range(9)
 LEAST = 0.1  # level
+# of no dimension, so that they meet tensors of any device, and make float64 of bytes in one pass
+WHITE, ABOVE = (torch.tensor(value, dtype=torch.float64, device="cpu") for value in (255, 1e-6))
 
 
 def check(severity: float) -> None:
@@ -45,21 +47,38 @@ def draw(shape: tuple[int, ...], severity: float, generator: Generator | None) -
     return operation, torch.where(torch.rand(shape, generator=generator) < 0.5, level, -level)
 
 
-def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
+def steps(images: Tensor, operation: Tensor, level: Tensor) -> list[tuple[Tensor, ...]]:
+    """What `apply` takes beside images (B, C, H, W) in each of K steps, from operations and levels (B, K).
+
+    On a GPU all that does not hang on the images' values comes along, worked out for all steps at once: there
+    each of many small computations costs a launch.
+    """
+    rows = [operation, level]
+    if not base._asking_is_free(images.device):
+        each = operation.flatten(), level.flatten()
+        ready = (_tables(*each), *_places(*each, *images.shape[-2:]))
+        rows += [row.unflatten(0, operation.shape) for row in ready]
+    return list(zip(*(row.unbind(1) for row in rows), strict=True))
+
+
+def apply(images: Tensor, operation: Tensor, level: Tensor, *ready: Tensor) -> Tensor:
     """Apply to each picture its operation.
 
-    =================
-    ========================================================================================= autocontrast
-    stretch each channel to 0 .. 255 equalize           flatten the histogram of each channel posterize
-    keep the upper 4 - ⌊0.4 l⌋ bits solarize           invert from 256 - ⌊25.6 l⌋ on rotate             by ±⌊3
-    l⌋ degrees about the centre shear_x, shear_y   x + 0.03 (±l) y, y + 0.03 (±l) x, from each pixel to where
-    its value is taken translate_x, _y    by ±⌊l S / 30⌋ pixels, of a side of S =================
-    =========================================================================================
+    =================  ====================================================================================
+    autocontrast       stretch each channel to 0 .. 255
+    equalize           flatten the histogram of each channel
+    posterize          keep the upper 4 - ⌊0.4 l⌋ bits
+    solarize           invert from 256 - ⌊25.6 l⌋ on
+    rotate             by ±⌊3 l⌋ degrees about the centre
+    shear_x, shear_y   x + 0.03 (±l) y, y + 0.03 (±l) x, from each pixel to where its value is taken
+    translate_x, _y    by ±⌊l S / 30⌋ pixels, of a side of S
+    =================  ====================================================================================
 
     Args:
         images: bytes (B, C, H, W).
         operation: int64 (B,), places in `NAMES`; -1 leaves the picture as it is.
         level: ±l, float64 (B,); the sign matters to the last five.
+        ready: the rest of what `steps` makes of the two.
 
     Returns:
         Bytes (B, C, H, W). Rotation and shear interpolate between the four nearest pixels and cut off the
@@ -68,8 +87,10 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
     Source: Hendrycks et al., ICLR 2020, augmentations.py, which calls Pillow picture by picture.
     """
     if not base._asking_is_free(images.device):
-        values = lookup(images, _tables(images, operation, level))
-        return affine(values, _matrix(operation, level, *images.shape[-2:]))
+        if not ready:
+            ((_, _, *ready),) = steps(images, operation[:, None], level[:, None])
+        tables, *places = ready
+        return affine(_valued(images, operation, tables), *places)
     turned = (operation == ROTATE) | (operation == SHEAR_X) | (operation == SHEAR_Y)
     moved = operation >= TRANSLATE_X
     works = {
@@ -77,7 +98,7 @@ def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
         EQUALIZE: lambda x, *_: equalize(x),
         POSTERIZE: lambda x, _, v: posterize(x, 4 - _whole(v.abs(), 4)),
         SOLARIZE: lambda x, _, v: solarize(x, 256 - _whole(v.abs(), 256)),
-        ROTATE: lambda x, o, v: affine(x, _matrix(o, v, *x.shape[-2:])),
+        ROTATE: lambda x, o, v: affine(x, *_places(o, v, *x.shape[-2:])),
         TRANSLATE_X: lambda x, o, v: translate(
             x,
             _whole(v, x.shape[-1] / 3) * (o == TRANSLATE_X),
@@ -92,15 +113,15 @@ def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel so that its darkest value is 0 and its brightest 255, fractions cut off; one of
     one value stays.
     """
-    return _stretched(images, *images.flatten(2).aminmax(dim=2))
+    low, high = images.flatten(2).aminmax(dim=2)
+    low, high = low[..., None, None], high[..., None, None]
+    return torch.where(high > low, _stretched(images, low, high), images)
 
 
 def _stretched(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Values (B, C, ...) so that what was low and high in their channel, (B, C), is 0 and 255."""
-    low, high = (v[..., None, None].double() for v in (low, high))
-    flat, one = high <= low, torch.ones_like(low)
-    scale = torch.where(flat, one, 255 * one / (high - low))  # 255 / x would multiply by 1 / x
-    return (values.double() * scale - (low * scale).masked_fill(flat, 0)).clamp(0, 255).to(torch.uint8)
+    """Values so that low becomes 0 and high 255, bytes; of any use only where low < high. All to broadcast."""
+    scale = torch.div(WHITE, high - low)  # 255 / x would multiply by 1 / x
+    return (values * scale - low * scale).clamp(0, 255).to(torch.uint8)
 
 
 def equalize(images: Tensor) -> Tensor:
@@ -109,46 +130,44 @@ def equalize(images: Tensor) -> Tensor:
 
     The pixels of the highest value do not count in s; a channel for which it is 0 stays as it is.
     """
-    values = images.flatten(2)
-    return lookup(images, _equalising(values.long(), values.amax(2)))
+    values = images.flatten(2).long()
+    step, table = _equalising(values, values.amax(2, keepdim=True))
+    return torch.where(step[..., None] > 0, table.gather(2, values).view_as(images), images)
 
 
-def _equalising(values: Tensor, high: Tensor) -> Tensor:
-    """The table (B, C, 256) of `equalize` for values, int64 (B, C, N), whose highest is `high` (B, C)."""
-    one = torch.ones((), dtype=torch.int32, device=values.device)
-    histogram = torch.zeros((*values.shape[:2], 256), dtype=torch.int32, device=values.device)
-    histogram.scatter_add_(
-        2, values, one.expand_as(values)
-    )  # of integers, so the order of the sums does not matter
-    cumulative = histogram.cumsum(2)
-    highest = histogram.gather(2, high[..., None].long())
-    step = (values.shape[2] - highest) // 255
-    table = (step // 2 + cumulative - histogram) // step.clamp_min(1)
-    table = torch.where(step > 0, table, torch.arange(256, device=values.device))
-    return table.clamp_max(255).to(torch.uint8)
-
-
-def lookup(images: Tensor, tables: Tensor) -> Tensor:
-    """Each value replaced by what the table (B, C, 256) of its channel has for it."""
-    return tables.gather(2, images.flatten(2).long()).view_as(images)
-
-
-def _tables(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
-    """What becomes of the 256 levels in each channel, bytes (B, C, 256): all that those operations do that
-    move no pixel.
+def _equalising(values: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Step s (B, C, 1) and table (B, C, 256) of `equalize`: int64 values (B, C, N), the highest of them (B,
+    C, 1).
     """
-    values = images.flatten(2)
-    low, high = values.aminmax(dim=2)
-    levels = torch.arange(256, device=images.device, dtype=torch.uint8).expand(*images.shape[:2], 1, 256)
-    size, found = level.abs(), levels
-    for name, made in (
-        (AUTOCONTRAST, _stretched(levels, low, high)),
-        (EQUALIZE, _equalising(values.long(), high)[:, :, None]),
-        (POSTERIZE, posterize(levels, 4 - _whole(size, 4))),
-        (SOLARIZE, solarize(levels, 256 - _whole(size, 256))),
-    ):
-        found = torch.where((operation == name)[:, None, None, None], made, found)
-    return found[:, :, 0]
+    one = torch.ones((), dtype=torch.int32, device=values.device)
+    below = torch.zeros((*values.shape[:2], 257), dtype=torch.int32, device=values.device)
+    # of integers, so the order of the sums does not matter
+    below[..., 1:].scatter_add_(2, values, one.expand_as(values))
+    below = below.cumsum(2)[..., :256]
+    step = below.gather(2, high) // 255
+    table = (step // 2 + below) // step.clamp_min(1)
+    return step, table.clamp_max(255).to(torch.uint8)
+
+
+def _tables(operation: Tensor, level: Tensor) -> Tensor:
+    """What posterize and solarize make of the 256 levels, bytes (B, 1, 256); all else leaves them."""
+    levels = torch.arange(256, device=level.device, dtype=torch.uint8).expand(len(level), 1, 1, 256)
+    size = level.abs()
+    bits = (4 - _whole(size, 4)).masked_fill(operation != POSTERIZE, 8)
+    threshold = (256 - _whole(size, 256)).masked_fill(operation != SOLARIZE, 256)
+    return solarize(posterize(levels, bits), threshold)[:, 0]
+
+
+def _valued(images: Tensor, operation: Tensor, tables: Tensor) -> Tensor:
+    """Bytes (B, C, H, W) after those operations that move no pixel, given the `_tables` of two of them."""
+    values = images.flatten(2).long()
+    low, high = values.aminmax(dim=2, keepdim=True)
+    levels = torch.arange(256, device=images.device)
+    step, equalised = _equalising(values, high)
+    operation = operation[:, None, None]
+    stretches, equalises = (operation == AUTOCONTRAST) & (high > low), (operation == EQUALIZE) & (step > 0)
+    tables = torch.where(stretches, _stretched(levels, low, high), torch.where(equalises, equalised, tables))
+    return tables.gather(2, values).view_as(images)
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
@@ -175,22 +194,17 @@ def translate(images: Tensor, right: Tensor, below: Tensor) -> Tensor:
     return pixels.gather(2, place[:, None].expand(-1, images.shape[1], -1)).view_as(images)
 
 
-def affine(images: Tensor, matrix: Tensor) -> Tensor:
-    """Take each pixel from where a matrix (B, 2, 3), float64, maps it to, in pixels (x, y, 1) from the upper
-    left corner.
+def affine(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Take each pixel from the place (x, y) that its column and its row add up to, (B, 2, 1, W) and (B, 2, H,
+    1), float64.
 
-    Bilinear between pixel centres, fractions cut off; black if taken from outside.
+    In places -1 and 1 are the borders. Bilinear between pixel centres, fractions cut off; black if taken from
+    outside.
     """
-    height, width = images.shape[-2:]
-    x, y = (torch.arange(n, device=images.device, dtype=torch.float64) + 0.5 for n in (width, height))
-    # what sampling calls -1 and 1 are the borders
-    matrix = torch.stack(
-        [row * (2 / n) for row, n in zip(matrix.unbind(1), (width, height), strict=True)], dim=1
-    )
-    place = matrix[:, :, :1, None] * x + (matrix[:, :, 1:2, None] * y[:, None] + matrix[:, :, 2:, None] - 1)
-    inside = (place.abs().amax(1) < 1).to(torch.uint8)
+    place = across + down
+    inside = torch.linalg.vector_norm(place, torch.inf, dim=1) < 1
     # rounding must not push a whole number below itself before the fraction is cut off
-    values = images.double() + 1e-6
+    values = images + ABOVE
     taken = F.grid_sample(values, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     return taken.to(torch.uint8) * inside[:, None]
 
@@ -200,8 +214,18 @@ def _whole(level: Tensor, most: float) -> Tensor:
     return (level * most / 10).long()
 
 
+def _places(operation: Tensor, level: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where pixels are taken from, as `affine` expects it: rotated, sheared, translated, else where they are."""
+    x, y = (torch.arange(0.5, n, device=level.device, dtype=torch.float64) for n in (width, height))
+    first, second = _matrix(operation, level, height, width).unbind(1)
+    matrix = torch.stack([first * (2 / width), second * (2 / height)], dim=1)[..., None]
+    return matrix[:, :, :1] * x, matrix[:, :, 1:2] * y[:, None] + matrix[:, :, 2:] - 1
+
+
 def _matrix(operation: Tensor, level: Tensor, height: int, width: int) -> Tensor:
-    """The matrices (B, 2, 3) of rotations, shears and translations; of all else that of standing still."""
+    """The matrices (B, 2, 3) that map (x, y, 1), in pixels from the upper left corner, to where a value is
+    taken.
+    """
     shear, angle = level * 0.3 / 10, _whole(level, 30).double() * (math.pi / 180)
     angle = angle.masked_fill(operation != ROTATE, 0)
     cos, sin = angle.cos(), angle.sin()

@@ -62,18 +62,17 @@ class VIPSingle(EightBit):
         start = dispatch(
             to_bytes(images), rows["fractal"].clamp_max(0), {0: self._fractal_phase}, rows["fractal"]
         )
-        first = operations.apply(start, rows["operation"][:, 0], rows["level"][:, 0])
+        first, second = operations.steps(images, rows["operation"], rows["level"])
 
-        def mixed(
-            x: Tensor, operation: Tensor, level: Tensor, branch: Tensor, noisy: Tensor, seed: Tensor
-        ) -> Tensor:
-            y = operations.apply(x, operation[:, 1], level[:, 1])
+        def mixed(x: Tensor, branch: Tensor, noisy: Tensor, seed: Tensor, *second: Tensor) -> Tensor:
+            y = operations.apply(x, *second)
             amplitude_of, phase_of = parted(x, y, branch, self.overflow)
             works = {0: self._own_phase, 1: self._noisy_phase}
             return from_levels(dispatch(amplitude_of, noisy.long(), works, phase_of, seed), self.overflow)
 
-        works, names = {0: to_floats, 1: mixed}, ("operation", "level", "branch", "noisy", "seed")
-        return dispatch(first, rows["branch"].clamp_max(1), works, *(rows[name] for name in names))
+        once, works = operations.apply(start, *first), {0: to_floats, 1: mixed}
+        branch, noisy, seed = (rows[name] for name in ("branch", "noisy", "seed"))
+        return dispatch(once, branch.clamp_max(1), works, branch, noisy, seed, *second)
 
     def _fractal_phase(self, images: Tensor, which: Tensor) -> Tensor:
         """Bytes with the phase of a fractal wherever it is not vital, and their own amplitude: bytes."""

@@ -134,7 +134,9 @@ class Published(Kind):
 
 @contextlib.contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """How long a connection opened meanwhile may go without a byte: torchvision and MedMNIST set no limit and take none."""
+    """How long a connection opened meanwhile may go without a byte: torchvision and MedMNIST set no limit and
+    take none.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -30,8 +30,8 @@ def refuse_other(answer: Any, count: int, images: Images, who: str = "the classi
     """Refuse an answer to `count` images that is not their logits (count, classes), whatever it is instead.
 
     Raises:
-        UserError: says what it is: no tensor, such as the tuple or the dict of a network with several outputs; no
-            floating-point numbers; another shape; more or fewer logits than the set has classes.
+        UserError: says what it is: no tensor, such as the tuple or the dict of a network with several
+            outputs; no floating-point numbers; another shape; more or fewer logits than the set has classes.
     """
     wanted = f"logits, a floating-point tensor (N, {len(images.classes)})"
     if not isinstance(answer, Tensor):
@@ -55,7 +55,9 @@ def _cure(answer: Any) -> str:
 
 
 def ask(model: nn.Module, images: Images, who: str = "the classifier") -> None:
-    """Refuse a network that answers two of the images with something else than their logits, see `refuse_other`."""
+    """Refuse a network that answers two of the images with something else than their logits, see
+    `refuse_other`.
+    """
 
     def show(x: Tensor) -> Tensor:
         refuse_other(model(x), len(x), images, who)

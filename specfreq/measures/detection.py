@@ -226,7 +226,8 @@ def _moved(model: nn.Module, eps: float, temperature: float) -> Callable[[Tensor
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone()
             return model(x), model(
-                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)  # pyright: ignore
+                # pyright: ignore
+                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)
             )
 
     return seen

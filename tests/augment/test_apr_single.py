@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from specfreq import augment, data
 from specfreq.augment import base, operations
@@ -132,6 +133,38 @@ def test_what_a_gpu_does_equals_what_a_processor_does(images, spec, monkeypatch)
     expected = single.before(images, rows)
     monkeypatch.setattr(base, "_asking_is_free", lambda device: False)
     assert_close(single.before(images, rows), expected, rtol=0, atol=2e-6)
+
+
+class Launches(TorchDispatchMode):
+    """Counts what is computed; views compute nothing."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("spec", "most"), [("apr-s", 200), ("augmix", 220), ("vipaug", 340), ("hybrid-augment", 420)]
+)
+def test_a_batch_takes_few_launches_on_a_gpu(images, spec, most, monkeypatch):
+    """A launch costs more than what so small a computation takes, and hundreds cost as much as a training
+    step.
+    """
+    monkeypatch.setattr(base, "_asking_is_free", lambda device: False)
+    augmentation = augment.build(spec)
+    rows = augmentation.draw(len(images), generator())
+
+    def shown():
+        early = augmentation.before(images, rows) / 1
+        donors = early[rows["donor"].flatten()] if augmentation.donors else None
+        return augmentation.views(early, rows, donors)
+
+    shown()  # makes what is kept, such as fractals
+    with Launches() as launches:
+        shown()
+    assert most / 2 < launches.count <= most
 
 
 def test_both_are_one_after_the_other(images):

@@ -99,7 +99,21 @@ def test_what_a_gpu_does_equals_what_a_processor_does(pictures, monkeypatch):
     assert torch.equal(operations.apply(pictures[1], *drawn), expected)
 
 
-def test_no_pictures_are_no_trouble():
+@pytest.mark.parametrize("free", [True, False])
+def test_steps_worked_out_together_are_those_worked_out_one_by_one(pictures, monkeypatch, free):
+    monkeypatch.setattr(base, "_asking_is_free", lambda device: free)
+    operation, level = operations.draw((30, 4), 9, generator())
+    operation[::7, 1] = -1
+    together = alone = pictures[1]
+    for k, step in enumerate(operations.steps(together, operation, level)):
+        together = operations.apply(together, *step)
+        alone = operations.apply(alone, operation[:, k], level[:, k])
+        assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_no_pictures_are_no_trouble(monkeypatch, free):
+    monkeypatch.setattr(base, "_asking_is_free", lambda device: free)
     none = torch.zeros(0, 3, 8, 8, dtype=torch.uint8)
     assert operations.apply(none, *operations.draw((0,), 3, generator())).shape == none.shape
 

@@ -186,7 +186,9 @@ def test_impossible_parameters_are_refused(parameters, message):
 
 
 def test_what_memory_cannot_hold_is_refused_by_arithmetic(monkeypatch):
-    """The machine's memory decides, so what is asked for in part can be had from a set that is too large as a whole."""
+    """The machine's memory decides, so what is asked for in part can be had from a set that is too large as a
+    whole.
+    """
     name, drawn = "planted:count=20000,side=64", data.load("planted:count=20000,side=64", "test", 8)
     monkeypatch.setattr(memory, "memory", lambda: 2 * 20000 * 64**2 - 1)
     monkeypatch.setattr(planted._Noise, "draw", None)

@@ -115,7 +115,9 @@ def test_the_kernels_compile_for_a_gpu_without_fused_or_approximate_arithmetic(t
 
 
 def test_kernels_are_launched_on_the_gpu_that_holds_the_images(monkeypatch):
-    """Triton launches on the current GPU, which is cuda:0 while the tensors may lie on cuda:1: pointers to nothing."""
+    """Triton launches on the current GPU, which is cuda:0 while the tensors may lie on cuda:1: pointers to
+    nothing.
+    """
     import torch
 
     from specfreq.tv import chip

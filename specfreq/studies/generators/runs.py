@@ -33,8 +33,8 @@ GRID = 64  # images of a sample sheet
 
 
 def key_of(recipe: Recipe) -> str:
-    """The name of the run's directory: a hash of the settings that differ from the defaults, of the images, and of the
-    trainer's version.
+    """The name of the run's directory: a hash of the settings that differ from the defaults, of the images,
+    and of the trainer's version.
     """
     text = json.dumps([training.version(recipe), recipe.effective(), digest(recipe)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
