@@ -49,7 +49,7 @@ class HybridSingle(EightBit):
     One of the nine operations makes x_1 of x, and with probability 1/2 that is all. Else another makes x_2 of
     x_1, and the image becomes, by a fair coin,
 
-    .. math:: g(\mathrm{LF}(x_1)) + \mathrm{HF}(x_2) \quad\text{or}\quad g(\mathrm{LF}(x_2)) + \mathrm{HF}(x_1),
+    .. math:: g(\mathrm{LF}(x_1)) + \mathrm{HF}(x_2) \;\text{or}\; g(\mathrm{LF}(x_2)) + \mathrm{HF}(x_1),
         \qquad \mathrm{HF} = x - \mathrm{LF}(x)
 
     with g = APR-S if ``plus``, HybridAugment++, else nothing. APR-S works on bytes, so that the low

@@ -119,7 +119,7 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def _stretched(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Values so that low becomes 0 and high 255, bytes; of any use only where low < high. All to broadcast."""
+    """Values so that low becomes 0 and high 255, bytes; of use only where low < high. All to broadcast."""
     scale = torch.div(WHITE, high - low)  # 255 / x would multiply by 1 / x
     return (values * scale - low * scale).clamp(0, 255).to(torch.uint8)
 
@@ -215,7 +215,7 @@ def _whole(level: Tensor, most: float) -> Tensor:
 
 
 def _places(operation: Tensor, level: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where pixels are taken from, as `affine` expects it: rotated, sheared, translated, else where they are."""
+    """Where pixels are taken from, as `affine` expects it: rotated, sheared, translated, or left."""
     x, y = (torch.arange(0.5, n, device=level.device, dtype=torch.float64) for n in (width, height))
     first, second = _matrix(operation, level, height, width).unbind(1)
     matrix = torch.stack([first * (2 / width), second * (2 / height)], dim=1)[..., None]

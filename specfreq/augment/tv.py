@@ -41,7 +41,7 @@ class TVBands(Augmentation):
     r"""Amplify bands of the spectral total variation transform, by default the two finest: stronger texture,
     same shapes.
 
-    .. math:: w = f + \sum_{j \in \text{bands}} (g_j - 1) \, \phi_j, \quad g_j \sim U[\text{low}, \text{high}];
+    .. math:: w = f + \sum_{j \in \text{bands}} (g_j - 1) \, \phi_j, \; g_j \sim U[\text{low}, \text{high}];
         \qquad L = \tfrac12 \ell(f, y) + \tfrac12 \ell(w, y)
 
     with φ of `tv.transform`, of scale j dt, dt = 1/14. With gains of 1 the second view is the image again:

@@ -130,7 +130,7 @@ def _environment(folder: Path, root: Path, threads: int | None, progress: bool |
 
 
 def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Parameter]) -> NotebookNode:
-    """The notebook to run, with a cell that sets what differs from its defaults, as papermill would add it."""
+    """The notebook to run, with a cell that sets what differs from its defaults, as papermill adds it."""
     notebook = _read(path)
     changed = {k: v for k, v in values.items() if v != declared[k].default}
     notebook.cells = [cell for cell in notebook.cells if not _tagged(cell, "injected-parameters")]

@@ -121,7 +121,7 @@ def resolve(
 
 
 def check(study: str, profile: str, grid: Mapping[str, Iterable[Any]], root: Path | None = None) -> None:
-    """Refuse, before anything heavy is loaded, what `resolve` would refuse for one of the points of a grid."""
+    """Refuse, before anything heavy is loaded, what `resolve` would refuse for a point of a grid."""
     declared = parameters(study, root)
     name = Path(study).stem
     resolve(study, profile, {}, root)

@@ -1,4 +1,4 @@
-"""Typed parameters: what a notebook's parameters cell declares, and whether a value is of the declared type."""
+"""Typed parameters: what a notebook's parameters cell declares, and whether a value is of its type."""
 
 import ast
 import functools

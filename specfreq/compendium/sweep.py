@@ -114,7 +114,8 @@ def sweep(
         workers = min(workers or joblib.cpu_count(), max(1, len(todo)))
         where = f"on {dask}" if dask else f"{workers} at a time"
         say(
-            f"{source.stem}: {len(todo)} of {len(cells)} cells to run{f', {where}' if todo else ''}; results in {folder}"
+            f"{source.stem}: {len(todo)} of {len(cells)} cells to run{f', {where}' if todo else ''}; results "
+            f"in {folder}"
         )
         try:
             if todo:
@@ -130,7 +131,8 @@ def sweep(
                     except KeyboardInterrupt:
                         finished = sum(row["state"] != "failed" for row in rows.values())
                         say(
-                            f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the others"
+                            f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the "
+                            "others"
                         )
                         if dask:  # workers on this machine are killed, and their kernels end with them
                             client.run(_end_kernels, folder, on_error="ignore")
@@ -211,7 +213,8 @@ def _cells(
         read[name] = [(v, declared[name].read(v, source.stem)) for v in given]
     if not read:
         raise UserError(
-            f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p seed=0,1,2"
+            f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p "
+            "seed=0,1,2"
         )
     varying = [name for name, each in read.items() if len(each) > 1]
     kept = {

@@ -28,5 +28,6 @@ def check_memory(needed: int, what: str, cure: str) -> None:
     """
     if 2 * needed > (total := memory()):
         raise UserError(
-            f"{what} would take {needed / 1e9:.1f} GB, more than half of the memory here ({total / 1e9:.1f} GB); {cure}"
+            f"{what} would take {needed / 1e9:.1f} GB, more than half of the memory here ({total / 1e9:.1f} "
+            f"GB); {cure}"
         )

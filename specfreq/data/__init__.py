@@ -1,4 +1,4 @@
-"""Named image sets: what they hold, where they lie, how they are fetched; none is used before it is checked."""
+"""Named image sets: what they hold, where they lie, how they are fetched; none is used unchecked."""
 
 import importlib
 import logging

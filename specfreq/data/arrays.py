@@ -185,7 +185,8 @@ def _labels(member: Member) -> np.ndarray:
     if labels.dtype.kind == "f":
         if not np.all(np.isfinite(labels) & (labels == np.rint(labels)) & (abs(labels) < 2**53)):
             raise UserError(
-                f"{where} holds {member.dtype} with fractions, NaN or numbers too large; labels are whole numbers or text"
+                f"{where} holds {member.dtype} with fractions, NaN or numbers too large; labels are whole "
+                "numbers or text"
             )
         return labels.astype(np.int64)
     if labels.dtype.kind == "S":
@@ -200,7 +201,8 @@ def _check_pictures(member: Member) -> None:
     of_colours = len(shape) == 4 and (shape[3] in (1, 3) or shape[1] in (1, 3))
     if member.dtype != np.uint8 or 0 in shape or not (len(shape) == 3 or of_colours):
         raise UserError(
-            f"{member.file}: {member.name} must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, "
+            f"{member.file}: {member.name} must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 "
+            "channels, "
             f"not {member.dtype} {shape}"
         )
 

@@ -63,7 +63,8 @@ def read(
     if findings and not first:
         seen = few(dict.fromkeys(findings))
         notes.append(
-            f"none of {len(findings)} boxes of {TABLE} counts: findings are {seen}, classes {few(listing.names)}"
+            f"none of {len(findings)} boxes of {TABLE} counts: findings are {seen}, classes "
+            f"{few(listing.names)}"
         )
     return boxes, "; ".join(notes)
 

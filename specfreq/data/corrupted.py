@@ -41,7 +41,8 @@ def name_of(images: ImageSet | Stream) -> str:
     if all(re.fullmatch(r"n\d{8}", name) for name in images.classes):
         return "ImageNet-C"
     raise UserError(
-        f"no corrupted set was published for {images.name}; known: cifar10, cifar100, folders with ImageNet's classes"
+        f"no corrupted set was published for {images.name}; known: cifar10, cifar100, folders with "
+        "ImageNet's classes"
     )
 
 
@@ -71,7 +72,8 @@ def _cifar(folder: Path, classes: tuple[str, ...], corruption: str, severity: in
     labels = labels[start : start + PER_SEVERITY].astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(classes):
         raise UserError(
-            f"{folder / 'labels.npy'} is damaged (labels outside 0 .. {len(classes) - 1}); get it again from {SITE}"
+            f"{folder / 'labels.npy'} is damaged (labels outside 0 .. {len(classes) - 1}); get it again from "
+            f"{SITE}"
         )
     return Source(
         labels, classes, lambda kept: np.ascontiguousarray(pixels[start + kept].transpose(0, 3, 1, 2))
@@ -91,7 +93,8 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise UserError(f"{path} is damaged ({error}); get it again from {SITE}") from error
     if array.shape != shape or array.dtype.kind not in "ui" or (len(shape) > 1 and array.dtype != np.uint8):
         raise UserError(
-            f"{path} is damaged (it holds {array.dtype} {array.shape}, not bytes {shape}); get it again from {SITE}"
+            f"{path} is damaged (it holds {array.dtype} {array.shape}, not bytes {shape}); get it again from "
+            f"{SITE}"
         )
     return array
 
@@ -122,7 +125,8 @@ def _imagenet(images: ImageSet | Stream, corruption: str, severity: int) -> Sour
         pixels = decode(files[index], "RGB")
         if pixels.shape != images.shape:
             raise UserError(
-                f"{files[index]} is {pixels.shape[2]}x{pixels.shape[1]}; {images.name} has {images.shape[2]}x{images.shape[1]}"
+                f"{files[index]} is {pixels.shape[2]}x{pixels.shape[1]}; {images.name} has "
+                f"{images.shape[2]}x{images.shape[1]}"
             )
         return pixels
 

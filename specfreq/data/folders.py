@@ -62,7 +62,8 @@ def place(text: str, root: Path) -> Place:
     size, stream = given.get("size"), given.get("stream", "0")
     if size is not None and not (size.isdecimal() and 1 <= int(size[:9]) <= LARGEST):
         raise UserError(
-            f"folder:{path}: size={size} must be a whole number of pixels from 1 to {LARGEST}, such as size=64"
+            f"folder:{path}: size={size} must be a whole number of pixels from 1 to {LARGEST}, such as "
+            "size=64"
         )
     if stream not in ("0", "1"):
         raise UserError(
@@ -242,7 +243,7 @@ class _Reader:
         return False
 
     def classes(self, below: str) -> tuple[dict[str, list[str]], bool]:
-        """The pictures of each class; and whether there are no class folders, so that all are of one class."""
+        """The pictures of each class; and whether there are no class folders, so all are of one."""
         beside, folders = self.beside(below), self.folders(below)
         place = self.base / below
         found = {name: list(self.pictures(f"{below}{name}/", folders=folders)) for name in folders}
@@ -255,7 +256,8 @@ class _Reader:
         if found and empty:
             why = f" ({note})" if (note := self.note()) else ""
             raise UserError(
-                f"{place / empty[0]} holds no pictures, and a class must not be empty; move the folder away if it is no class{why}"
+                f"{place / empty[0]} holds no pictures, and a class must not be empty; move the folder away "
+                f"if it is no class{why}"
             )
         for name in empty:
             self.leave("a folder without pictures", f"{below}{name}/")

@@ -1,4 +1,4 @@
-"""Synthetic images whose class evidence lies in one band of frequencies, in amplitude, in phase or in both."""
+"""Synthetic images whose class evidence lies in one band of frequencies, in amplitude, phase or both."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,12 +29,14 @@ class Planted:
     The spectrum of a channel is Gaussian noise under an envelope that falls as :math:`|f|^{-\alpha}`: with
     :math:`a` a Rayleigh variable and :math:`\varphi` uniform, both independent of everything else,
 
-    .. math:: Z(f) = \max(|f|, 1)^{-\alpha}\, a(f)\, e^{i\varphi(f)}, \qquad \mathbb{E}\,a^2 = 1,\; f \text{ in cycles per image.}
+    .. math:: Z(f) = \max(|f|, 1)^{-\alpha}\, a(f)\, e^{i\varphi(f)}, \qquad
+        \mathbb{E}\,a^2 = 1,\; f \text{ in cycles per image.}
 
     Within the band alone (never at zero frequency), class :math:`c` changes it, Hermitian symmetry kept:
 
     .. math::
-        \text{amplitude:}\quad & \log a \;\leftarrow\; \log a + s\,m_c(f) - \tfrac12\log\tfrac1K\textstyle\sum_k e^{2 s m_k(f)}
+        \text{amplitude:}\quad & \log a \;\leftarrow\; \log a + s\,m_c(f)
+        - \tfrac12\log\tfrac1K\textstyle\sum_k e^{2 s m_k(f)}
         \\
         \text{phase:}\quad & \varphi \;\leftarrow\; \theta(f) + 2\pi\,t_c(f)/K + \varepsilon(f)
 
@@ -83,7 +85,8 @@ class Planted:
         )
         if values > 2**34 or patterns > 2**25:
             raise UserError(
-                f"planted: {values:,} values of images and {patterns:,} of patterns are more than memory should hold, "
+                f"planted: {values:,} values of images and {patterns:,} of patterns are more than memory "
+                "should hold, "
                 f"{2**34:,} and {2**25:,}; take a smaller count, side, or number of classes or channels"
             )
         side = self.side // 2 if self.boxes else self.side

@@ -1,4 +1,4 @@
-"""Published data sets: their files, fetched by torchvision or MedMNIST and read only after they are checked."""
+"""Published data sets: their files, fetched by torchvision or MedMNIST, read once they are checked."""
 
 import contextlib
 import hashlib
@@ -79,7 +79,7 @@ class Published(Kind):
             UserError: names the file that is missing or damaged, and the command that gets it.
         """
         if problem := self.problem(root, split):
-            hint = f"`specfreq data get {self.name}` downloads it, or set SPECFREQ_DATA to the folder that holds it"
+            hint = f"`specfreq data get {self.name}` downloads it, or set SPECFREQ_DATA to its folder"
             raise UserError(f"{self.name} ({split}): {problem}; {hint}")
         return self.reader(root, split)
 
@@ -123,7 +123,8 @@ class Published(Kind):
                 files = ", ".join(dict.fromkeys(file for split in SPLITS for file, _ in self.files(split)))
                 reason = " ".join(str(error).split())
                 raise ConnectionError(
-                    f"could not download {self.name} ({reason}); to do it by hand, see {self.site} and put {files} below {root}"
+                    f"could not download {self.name} ({reason}); to do it by hand, see {self.site} and put "
+                    f"{files} below {root}"
                 ) from error
             for file in sorted(Path(place).rglob("*")):
                 if file.is_file() and file.suffix not in ARCHIVES:
@@ -205,7 +206,8 @@ def _imagenette(root: Path, split: str) -> Source:
     )
     if len(data) != IMAGENETTE[split]:
         raise UserError(
-            f"imagenette ({split}): {root / 'imagenette2-320'} holds {len(data)} pictures, not {IMAGENETTE[split]}; "
+            f"imagenette ({split}): {root / 'imagenette2-320'} holds {len(data)} pictures, not "
+            f"{IMAGENETTE[split]}; "
             f"`specfreq data get imagenette` fetches it again"
         )
     files, labels = zip(*data, strict=True)

@@ -54,7 +54,8 @@ def weights(path: Path) -> Path:
         raise UserError(
             f"{path} is a pickle, which could execute anything; write its tensors as safetensors, once:\n"
             f"  import torch; from safetensors.torch import save_file\n"
-            f"  save_file(torch.load({path.name!r}, weights_only=True), {path.with_suffix('.safetensors').name!r})"
+            f"  save_file(torch.load({path.name!r}, weights_only=True), "
+            f"{path.with_suffix('.safetensors').name!r})"
         )
     return path
 
@@ -164,12 +165,14 @@ def _made(model: str, **known: int) -> "nn.Module":
                 and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
             ):
                 raise UserError(
-                    f"{model} needs {p.name}, and is called with classes and channels alone; give it a default"
+                    f"{model} needs {p.name}, and is called with classes and channels alone; give it a "
+                    "default"
                 )
         net = _guarded(f"{model} fails", function, **given)
     if not isinstance(net, nn.Module):
         raise UserError(
-            f"{model} returns {type(net).__name__}; it must return a torch.nn.Module, ready to be called with images"
+            f"{model} returns {type(net).__name__}; it must return a torch.nn.Module, ready to be called "
+            "with images"
         )
     return net
 

@@ -205,7 +205,8 @@ class Run:
         if images.digest != self.provenance["data"][split]:
             name = self.experiment.data
             raise UserError(
-                f"the {split} images of {name} have changed since run {self.key}; train again, or restore them"
+                f"the {split} images of {name} have changed since run {self.key}; train again, or restore "
+                "them"
             )
         return images
 
@@ -424,7 +425,8 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
     loop.check(experiment, training if streamed else training.images, processes)
     if streamed and augment.build(experiment.augment).accompanied:
         raise UserError(
-            f"{experiment.augment} keeps something of every training image; leave stream=1 out of {experiment.data}"
+            f"{experiment.augment} keeps something of every training image; leave stream=1 out of "
+            f"{experiment.data}"
         )
     path = runs_dir() / experiment.key
     if finished(path):

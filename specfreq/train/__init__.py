@@ -1,4 +1,4 @@
-"""Training: recipes, the loop, what it is fed, its state and checkpoints, several processes. See `train.fit`."""
+"""Training: recipes, the loop, what it is fed, its state, checkpoints, processes. See `train.fit`."""
 
 import lazy_loader
 

@@ -108,7 +108,8 @@ def fit(
         state.restore(*found, checkpoints)
     if team.told(state.position()) != state.position():
         raise UserError(
-            "the first process goes on from a checkpoint that this one does not see; let all machines share the runs"
+            "the first process goes on from a checkpoint that this one does not see; let all machines share "
+            "the runs"
         )
     eager, optimizer = team.setup(model, state.optimizer, augmentation)
     forward = eager
@@ -120,7 +121,9 @@ def fit(
     labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
     window = round(1 / (1 - recipe.ema))
     if recipe.ema and 10 * window > recipe.epochs * steps:
-        told = "specfreq: ema=%g averages over about %d of %d steps, early weights among them; take a smaller one"
+        told = (
+            "specfreq: ema=%g averages over about %d of %d steps, early ones among them; take a smaller one"
+        )
         log.warning(told, recipe.ema, window, recipe.epochs * steps)
     show = progress if team.rank == 0 else False
     seen = len(state.history) * count + sum(state.sizes)
@@ -306,7 +309,8 @@ def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:
     smallest = len(images) // math.ceil(len(images) / recipe.batch)
     if smallest < 2 * processes:
         raise UserError(
-            f"batches of {smallest} images are too small for {processes} process(es); take a larger batch or set"
+            f"batches of {smallest} images are too small for {processes} process(es); take a larger batch or "
+            "set"
         )
     if recipe.compile and next(filter(shutil.which, ("c++", "g++", "clang++")), None) is None:
         raise UserError(

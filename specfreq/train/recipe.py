@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     alpha: Levels = Field(10.0, description="fgsm: length of the step, in 255ths")
     attack_mode: Literal["eval", "train"] = Field(
         "eval",
-        description="fgsm: the network's mode while it is attacked; train: by batch statistics, and the running ones move",
+        description="fgsm: the network's mode while it is attacked; train: by batch statistics, and running ones move",
     )
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
     precision: Literal["float32", "bfloat16"] = Field(
@@ -73,7 +73,7 @@ class Recipe(BaseModel):
         return sorted(map(float, value.split(",")) if isinstance(value, str) else value)
 
     def effective(self) -> dict[str, Any]:
-        """What is not as by default, of all that has an effect: trainings with equal ones are one training."""
+        """The settings with an effect that differ from the defaults: equal ones are one training."""
         idle = (
             {"momentum", "nesterov"}
             if self.optimizer == "adam"
