@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     alpha: Levels = Field(10.0, description="fgsm: length of the step, in 255ths")
     attack_mode: Literal["eval", "train"] = Field(
         "eval",
-        description="fgsm: the network's mode while it is attacked; train: by batch statistics, and running ones move",
+        description="fgsm: the network's mode while it is attacked; train: by batch statistics, which move",
     )
     normalise: bool = Field(True, description="subtract the mean and divide by the deviation of each channel")
     precision: Literal["float32", "bfloat16"] = Field(
