@@ -125,7 +125,10 @@ def apgd(
     return search.found
 
 
-def _towards(target: Tensor) -> Loss:
+def _towards(target: Tensor | None) -> Loss:
+    if target is None:
+        raise ValueError("without a loss, an ascent needs a target class of each image")
+
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         gain = logits.gather(1, target[:, None])[:, 0] - logits.gather(1, labels[:, None])[:, 0]
         if logits.shape[1] < 4:

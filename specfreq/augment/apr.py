@@ -53,7 +53,8 @@ class APRPair(Augmentation):
         loss: Literal["sum", "mean"] = "sum",
     ):
         super().__init__()
-        self.p, self.per, self.in_batch, self.channels = probability(p), per, donor == "batch", channels
+        self.p, self.in_batch, self.channels = probability(p), donor == "batch", channels
+        self.per: Literal["image", "batch"] = per
         self.clip, self.normalised, self.halved = clip, normalised, loss == "mean"
         self.donors, self.bounded, self.within = donor == "set", clip, CUT_OFF if clip else ""
         self.register_buffer("mean", None)
@@ -76,10 +77,8 @@ class APRPair(Augmentation):
                 raise UserError(
                     "normalised=1 needs the mean and deviation of the training images; call fit(images) first"
                 )
-            mean, std = (
-                self.mean.to(images.device),
-                self.std.to(images.device),
-            )  # a state may have been loaded elsewhere
+            # a state may have been loaded elsewhere
+            mean, std = self.mean.to(images.device), self.std.to(images.device)
             mixed = fourier.recombine(*((x - mean) / std for x in (donors, images)), channels=self.channels)
             mixed = mixed * std + mean
         else:
@@ -125,7 +124,8 @@ class APRSingle(EightBit):
     ):
         super().__init__()
         operations.check(severity)
-        self.p, self.severity, self.channels, self.overflow = probability(p), severity, channels, overflow
+        self.p, self.severity, self.channels = probability(p), severity, channels
+        self.overflow: Overflow = overflow
         self.bounded = overflow != "none"
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:

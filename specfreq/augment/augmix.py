@@ -67,13 +67,13 @@ class AugMix(EightBit):
         chains = (*mixtures, self.width)
         deepest = self.depth or DEEPEST
         operation, level = operations.draw((*chains, deepest), self.severity, generator)
-        depth = (
-            torch.full(chains, self.depth)
-            if self.depth
-            else torch.randint(1, DEEPEST + 1, chains, generator=generator)
-        )
-        weights = torch._sample_dirichlet(torch.full(chains, self.alpha), generator)
-        share = torch._sample_dirichlet(torch.full((*mixtures, 2), self.alpha), generator)[..., 0]
+        if self.depth:
+            depth = torch.full(chains, self.depth)
+        else:
+            depth = torch.randint(1, DEEPEST + 1, chains, generator=generator)
+        dirichlet = torch._sample_dirichlet  # pyright: ignore[reportPrivateImportUsage]
+        weights = dirichlet(torch.full(chains, self.alpha), generator)
+        share = dirichlet(torch.full((*mixtures, 2), self.alpha), generator)[..., 0]
         operation = operation.masked_fill(torch.arange(deepest) >= depth[..., None], -1)
         return {"operation": operation, "level": level, "weights": weights, "share": share}
 

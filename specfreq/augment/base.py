@@ -106,7 +106,8 @@ class Augmentation(Transform):
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, criterion: Criterion) -> Tensor:
         """The loss over the logits (B, classes) of all views: the sum of theirs."""
-        return sum(criterion(each, labels) for each in logits)
+        first, *others = (criterion(each, labels) for each in logits)
+        return sum(others, first)
 
     def forward(self, *inputs: Any, generator: Generator | None = None) -> Any:
         """Transform the images of a sample, in [0, 1], by draws of its own; after `eval` pass the sample

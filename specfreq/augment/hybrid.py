@@ -60,7 +60,8 @@ class HybridSingle(EightBit):
 
     def __init__(self, plus: bool, severity: float, channels: bool, overflow: Overflow):
         super().__init__()
-        self.severity, self.overflow = severity, overflow
+        self.severity = severity
+        self.overflow: Overflow = overflow
         self.apr = APRSingle(1.0, severity, channels, overflow) if plus else None
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
@@ -137,7 +138,8 @@ class HybridAugment(Augmentation):
     ):
         super().__init__()
         operations.check(severity)
-        self.plus, self.p, self.per, self.channels, self.clip = plus, probability(p), per, channels, clip
+        self.plus, self.p, self.channels, self.clip = plus, probability(p), channels, clip
+        self.per: Literal["image", "batch"] = per
         self.pairs, self.early = "p" in mode, "s" in mode
         self.donors = self.pairs and donor == "set"
         self.bounded = (clip or not self.pairs) and overflow != "none"

@@ -88,9 +88,9 @@ def apply(images: Tensor, operation: Tensor, level: Tensor, *ready: Tensor) -> T
     """
     if not base._asking_is_free(images.device):
         if not ready:
-            ((_, _, *ready),) = steps(images, operation[:, None], level[:, None])
-        tables, *places = ready
-        return affine(_valued(images, operation, tables), *places)
+            ready = steps(images, operation[:, None], level[:, None])[0][2:]
+        tables, across, down = ready
+        return affine(_valued(images, operation, tables), across, down)
     turned = (operation == ROTATE) | (operation == SHEAR_X) | (operation == SHEAR_Y)
     moved = operation >= TRANSLATE_X
     works = {

@@ -31,9 +31,8 @@ def _in_order(bands: str) -> str:
     """Numbers of bands in ascending order, each once: 1+2."""
     numbers = [part.strip() for part in bands.split("+")]
     if not all(n.isdecimal() and 1 <= int(n) <= LAST for n in numbers):
-        raise PydanticCustomError(
-            "bands", f"write numbers from 1 to {LAST} with + between them, as in bands=1+2"
-        )
+        told = "write numbers from 1 to {last} with + between them, as in bands=1+2"
+        raise PydanticCustomError("bands", told, {"last": LAST})
     return "+".join(map(str, sorted({int(n) for n in numbers})))
 
 
@@ -165,5 +164,5 @@ class TVBands(Augmentation):
         how = f"{VERSION} {self.bands} {self.joint} {STEP} {TOL} {images.dtype} {tuple(images.shape)}"
         digest = hashlib.sha256(how.encode())
         for part in images.split(1000):
-            digest.update(part.cpu().contiguous().numpy())
+            digest.update(part.cpu().contiguous().numpy().data)
         return places.runs_dir() / "bands" / digest.hexdigest()[:16]

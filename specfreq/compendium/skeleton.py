@@ -64,8 +64,7 @@ note = tables.foot(runs, profile)"""
 MEASURE = """\
 study = "{name}"
 rows = comparison.rows(runs, {{"accuracy": ("accuracy", "accuracy")}})
-given = {{"augmentations": augmentations, **training, "seeds": seeds}}
-records.save(study, records.of_study(study, profile, given, runs, arms=rows))"""
+records.save(study, records.of_study(study, globals(), runs, arms=rows))"""
 
 CHECKED = 'print(f"{len(rows)} arms, {len(runs)} networks")'
 

@@ -41,7 +41,7 @@ def place_of(variable: str) -> Path | None:
     return expanded(given) if given else None
 
 
-def hidden(path: Path) -> bool:
+def hidden(path: "Path | os.DirEntry[str]") -> bool:
     """Whether a file or folder is none of ours by its name: hidden, or left by an operating system or an
     editor.
     """

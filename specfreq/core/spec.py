@@ -144,7 +144,7 @@ def _split(text: str, at: str, opening: str) -> list[str]:
     return [part.strip() for part in found]
 
 
-def resolve(kind: str, registry: Mapping[str, type], spec: str) -> tuple[str, dict[str, Any]]:
+def resolve(kind: str, registry: Mapping[str, Callable[..., Any]], spec: str) -> tuple[str, dict[str, Any]]:
     """Look ``name:key=value,...`` up in a registry of classes and type its values by the constructor's
     annotations.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
+from yaml.composer import Composer
 
 from specfreq.core.errors import UserError
 
@@ -188,15 +189,15 @@ def digest(text: str) -> str:
 
 if yaml.__with_libyaml__:
 
-    class _Loader(yaml.composer.Composer, yaml.CSafeLoader):
+    class _Loader(Composer, yaml.CSafeLoader):
         """Parsed in C, ten times faster; composed in Python, which ends at a depth where C would crash."""
 
         def __init__(self, text: str):
             yaml.CSafeLoader.__init__(self, text)
-            yaml.composer.Composer.__init__(self)
+            Composer.__init__(self)
 
 else:
-    _Loader = yaml.SafeLoader
+    _Loader = yaml.SafeLoader  # pyright: ignore[reportAssignmentType]
 
 
 class _Strict(_Loader):

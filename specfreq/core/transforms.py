@@ -90,8 +90,7 @@ class Transform(nn.Module):
         kept = isinstance(image, tv_tensors.TVTensor)
         return tv_tensors.wrap(done, like=image) if kept else done  # pyright: ignore[reportCallIssue]
 
-    # pyright: ignore[reportIncompatibleMethodOverride]
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:  # pyright: ignore
         """What `fit` has made has the shape that it has where it was saved."""
         for name, own in self._buffers.items():
             saved = state_dict.get(prefix + name)

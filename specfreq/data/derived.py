@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -74,8 +75,8 @@ class _Kind(Kind):
         unused = "; ".join(filter(None, (base.left_out, left_out)))
         return Source(labels, base.classes, lambda kept: images[kept], boxes, unused)
 
-    def get(self, name: str, root: Path) -> str:
-        return data.get(_read(name)[1])
+    def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
+        return data.get(_read(name)[1], say)
 
     def status(self, name: str, root: Path) -> Row:
         needed = [p.name for p in _parameters(name) if p.default is inspect.Parameter.empty]

@@ -5,6 +5,7 @@ wheels.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,13 +80,13 @@ def photos(split: str) -> Source:
     crops = []
     for name in PHOTOS:
         picture = photograph(name)
-        corners = tiles(*picture.shape[:2], split)
+        height, width = picture.shape[:2]
+        corners = tiles(height, width, split)
         for index in range(PER_CLASS[split]):
             y, x = corners[index % len(corners)] + random.randint(0, TILE - CROP + 1, 2)
             crops.append(picture[y : y + CROP, x : x + CROP])
-    return from_array(
-        np.stack(crops).transpose(0, 3, 1, 2), np.repeat(np.arange(len(PHOTOS)), PER_CLASS[split]), PHOTOS
-    )
+    labels = np.repeat(np.arange(len(PHOTOS)), PER_CLASS[split])
+    return from_array(np.stack(crops).transpose(0, 3, 1, 2), labels, PHOTOS)
 
 
 def digits(split: str) -> Source:
@@ -94,7 +95,7 @@ def digits(split: str) -> Source:
     """
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     test = choose(bunch.target, len(bunch.target) // 5, seed=0, what="digits")
     kept = test if split == "test" else np.setdiff1d(np.arange(len(bunch.target)), test)
     images = (bunch.images[kept].astype(np.int64) * 255 + 8) // 16  # rounded, in whole numbers

@@ -36,7 +36,8 @@ def _header(file: Path) -> tuple[str, tuple[int, int]]:
     with _opened(file) as image:
         if image.format == "TIFF":  # which Pillow sets upright itself when it loads one
             image.load()
-        return image.mode, image.size[::-1] if _orientation(image) >= 5 else image.size
+        width, height = image.size
+        return image.mode, (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def _decoded(files: list[Path], mode: str, shape: tuple[int, int], side: int | None) -> np.ndarray:

@@ -143,11 +143,12 @@ def source(spec: str, split: str) -> Source:
         images = np.empty((len(kept), what.channels, what.side, what.side), np.uint8)
         for image, index in zip(images, kept, strict=True):
             random, (x, y) = _start(what, split, index)
-            image[:] = _grey(
-                background.draw(random, None) if what.boxes else evidence.draw(random, labels[index])
-            )
-            if what.boxes:
-                image[:, y : y + inner, x : x + inner] = _grey(evidence.draw(random, labels[index]))
+            label = int(labels[index])
+            if not what.boxes:
+                image[:] = _grey(evidence.draw(random, label))
+                continue
+            image[:] = _grey(background.draw(random, None))
+            image[:, y : y + inner, x : x + inner] = _grey(evidence.draw(random, label))
         return images
 
     boxes = None

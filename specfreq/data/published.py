@@ -184,7 +184,7 @@ def _fashion_mnist(root: Path, split: str) -> Source:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     # not through the class: it would prefer an unchecked processed/training.pt left by old versions
-    images, labels = (root / "FashionMNIST" / "raw" / file for file in FASHION_MNIST[split])
+    images, labels = (str(root / "FashionMNIST" / "raw" / file) for file in FASHION_MNIST[split])
     classes = _torchvision("FashionMNIST").classes
     return from_array(read_image_file(images).numpy()[:, None], read_label_file(labels).numpy(), classes)
 
@@ -197,7 +197,7 @@ def _svhn(root: Path, split: str) -> Source:
 def _flowers102(root: Path, split: str) -> Source:
     data = _torchvision("Flowers102")(root, split, loader=Path)  # paths now, pixels when wanted
     files, labels = zip(*data, strict=True)
-    return from_files(files, labels, data.classes, side=64)
+    return from_files(list(files), labels, data.classes, side=64)
 
 
 def _imagenette(root: Path, split: str) -> Source:
@@ -207,11 +207,10 @@ def _imagenette(root: Path, split: str) -> Source:
     if len(data) != IMAGENETTE[split]:
         raise UserError(
             f"imagenette ({split}): {root / 'imagenette2-320'} holds {len(data)} pictures, not "
-            f"{IMAGENETTE[split]}; "
-            f"`specfreq data get imagenette` fetches it again"
+            f"{IMAGENETTE[split]}; `specfreq data get imagenette` fetches it again"
         )
     files, labels = zip(*data, strict=True)
-    return from_files(files, labels, (names[0] for names in data.classes), side=128)
+    return from_files(list(files), labels, (names[0] for names in data.classes), side=128)
 
 
 def _celeba_files(split: str) -> list[tuple[str, str | None]]:

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -168,7 +167,7 @@ class Stream:
         finally:
             if end := getattr(chunks, "_shutdown_workers", None):
                 end()
-                for worker in chunks._workers:
+                for worker in getattr(chunks, "_workers", ()):
                     worker.kill()
                     worker.join()
 
@@ -188,17 +187,17 @@ class _Pictures(Dataset):
         images = np.empty((len(indices), self.side, self.side, 3), np.uint8)
         try:
             for image, index in zip(images, indices, strict=True):
-                image[:] = self._cropped(index)
+                image[:] = np.asarray(self._cropped(index))
         except UserError as error:
             return error  # raised here, it would reach the user as this process's traceback
         return torch.from_numpy(images)
 
-    def _cropped(self, index: int) -> Image.Image:
+    def _cropped(self, index: int) -> Any:
         # Pillow scales in whole numbers, so every machine gets the same bits; torch's kernels differ between
         # processors
         from torchvision.transforms.v2 import functional
 
-        picture = upright(self.base / os.fsdecode(self.files[index]), "RGB")
+        picture: Any = upright(self.base / os.fsdecode(self.files[index]), "RGB")
         if self.crop == "centre":
             if max(picture.size) > (longest := LONGEST * min(picture.size)):
                 picture = functional.center_crop(
@@ -211,13 +210,13 @@ class _Pictures(Dataset):
         return functional.resized_crop(picture, *box, [self.side, self.side])
 
 
-def _box(picture: Image.Image, generator: torch.Generator) -> tuple[int, int, int, int]:
+def _box(picture: Any, generator: torch.Generator) -> tuple[int, int, int, int]:
     """A random-resized crop: top, left, height, width."""
     from torchvision.transforms import RandomResizedCrop
 
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global stream
         torch.set_rng_state(generator.get_state())
-        return RandomResizedCrop.get_params(picture, SCALE, RATIO)
+        return RandomResizedCrop.get_params(picture, list(SCALE), list(RATIO))
 
 
 def workers() -> int:
@@ -245,6 +244,8 @@ def folder(place: Place, split: str, name: str) -> Stream:
     Raises:
         UserError: as in `folders.listing`.
     """
+    if place.side is None:
+        raise ValueError("a streamed folder needs a size")
     found = listing(place.base.absolute(), split)
     left_out = found.left_out
     if os.path.lexists(place.base / TABLE):

@@ -140,8 +140,8 @@ class Whitening(Filter):
 
     def fit(self, images: Tensor) -> Self:
         window = "hamming" if self.as_published else None
-        total = sum(fourier.power_spectrum(part.double(), window).sum(0) for part in images.split(1000))
-        self.mean_power = total / len(images)
+        first, *others = (fourier.power_spectrum(part.double(), window).sum(0) for part in images.split(1000))
+        self.mean_power = sum(others, first) / len(images)
         return self
 
     def transform(self, images: Tensor) -> Tensor:

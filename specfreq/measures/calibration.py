@@ -142,7 +142,7 @@ def _corrupted(
 class _Bins(NamedTuple):
     """Number of images, accuracy and mean confidence of each bin, float64 (bins,); NaN for an empty one."""
 
-    count: Tensor
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     accuracy: Tensor
     confidence: Tensor
 

@@ -3,6 +3,7 @@ sets.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -217,18 +218,14 @@ def _moved(model: nn.Module, eps: float, temperature: float) -> Callable[[Tensor
     """Logits of images, and of the images moved towards more confidence."""
     from pytorch_ood.detector import odin_preprocessing
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits, labels, reduction="sum"
-        )  # a mean would scale gradients with the batch, and round them
+    # a mean would scale gradients with the batch, and round them
+    criterion: Any = functools.partial(F.cross_entropy, reduction="sum")
 
     def seen(x: Tensor) -> tuple[Tensor, ...]:
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone()
-            return model(x), model(
-                # pyright: ignore
-                odin_preprocessing(model, x, criterion=loss, eps=eps, temperature=temperature)
-            )
+            moved = odin_preprocessing(model, x, criterion=criterion, eps=eps, temperature=temperature)
+            return model(x), model(moved)
 
     return seen
 

@@ -198,12 +198,14 @@ def rows(
         "total-variation": found.psnr.amax(0),
         "total-variation:by-discrepancy": chosen,
     }
-    out = [of_images(images.name, arm, "PSNR", values) for arm, values in best.items()]
-    out += [of_images(images.name, arm, "iterations", n) for arm, n in solvers(clean, weight).items()]
+    out = [of_images(images.name, arm, "PSNR", values.tolist()) for arm, values in best.items()]
+    out += [
+        of_images(images.name, arm, "iterations", n.tolist()) for arm, n in solvers(clean, weight).items()
+    ]
     for solver, quantities in faithfulness(clean, weight).items():
         series = {"ours": CORRECTED, PROGRAM: PUBLISHED}.get(solver, solver)
         out += [
-            of_images(images.name, solver, quantity, values, stands_for="ours", series=series)
+            of_images(images.name, solver, quantity, values.tolist(), stands_for="ours", series=series)
             for quantity, values in quantities.items()
         ]
     return out

@@ -198,11 +198,15 @@ def content(
             "discs", "disc", "departure of the peak", [100 * abs(p.time / p.theory - 1) for p in found]
         ),
         of_images("discs", "disc", "outside the peak", [100 * (1 - p.share) for p in found]),
-        of_images(images.name, "bands and residual", "departure of the bands", 100 * rest),
+        of_images(images.name, "bands and residual", "departure of the bands", (100 * rest).tolist()),
     ]
     for change in changes:
-        rows.append(of_images(images.name, change.name, "departure of the flow", 100 * change.flow))
-        rows.append(of_images(images.name, change.name, "departure of the bands", 100 * change.bands))
+        rows.append(
+            of_images(images.name, change.name, "departure of the flow", (100 * change.flow).tolist())
+        )
+        rows.append(
+            of_images(images.name, change.name, "departure of the bands", (100 * change.bands).tolist())
+        )
     return {
         "arms": rows,
         "times": summary.times.tolist(),

@@ -127,7 +127,8 @@ def solve(
     options = {"channels": channels, "algorithm": algorithm, "start": start, "engine": engine}
     # as a decorator, `disable` would import the compiler, which takes seconds
     if torch.compiler.is_dynamo_compiling():
-        return torch.compiler.disable(solve)(f, weight, tol, **options, as_published=as_published)
+        plain: Any = torch.compiler.disable(solve)
+        return plain(f, weight, tol, **options, as_published=as_published)
     images, weight, start = prepared(f, weight, tol, **options)
     if as_published is not False:
         return _published(
@@ -260,7 +261,7 @@ class _Minimiser(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstreams: Any) -> Any:
+    def backward(ctx: Any, *upstreams: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, image, dual, weight = ctx.saved_tensors
         f, weights = _groups(images, weight, ctx.joint)
         upstream, image = (t.reshape(f.shape) for t in (upstreams[0], image))
