@@ -31,6 +31,8 @@ OPENING = """\
 and what is done here."""
 
 BARE_MACHINE = """\
+from __future__ import annotations  # parameters stay known as such
+
 # a bare machine, such as Colab's, fetches the compendium first
 import importlib.util
 import os
