@@ -7,29 +7,24 @@ import copy
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
-from specfreq import attacks
-from specfreq.attacks.base import climbed, start
 from specfreq.augment import Augmentation
-from specfreq.core.devices import autocast, exact
+from specfreq.core.devices import exact
 from specfreq.core.errors import UserError
 from specfreq.core.images import checked
 from specfreq.core.progress import progress_bar
-from specfreq.core.randomness import keyed, seed_of, uniform
 from specfreq.data.streams import Stream
 from specfreq.train.checkpoints import Checkpoints
-from specfreq.train.feed import Feed
-from specfreq.train.recipe import Recipe, learning_rate
-from specfreq.train.state import Diverged, Row, State
-from specfreq.train.team import Team, synchronised
+from specfreq.train.recipe import Recipe
+from specfreq.train.state import Row
+from specfreq.train.step import Step
+from specfreq.train.team import Team
 
 log = logging.getLogger(__name__)
-SETTLING = 100  # batches, at most, that the statistics of averaged weights are means over
 
 
 def fit(
@@ -99,193 +94,46 @@ def fit(
     device = next(model.parameters()).device
     team, augmentation = team or Team(device), augmentation or Augmentation()
     check(recipe, images, team.size)
-    drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
-    feed = Feed(images, augmentation, device, labels=labels, **drawn)
-    augmentation = synchronised(augmentation, team).train()
-    model = synchronised(model, team).train().to(memory_format=torch.channels_last)
-    state = State(model, recipe, augmentation)
-    if checkpoints is not None and (found := checkpoints.load()):
-        state.restore(*found, checkpoints)
-    if team.told(state.position()) != state.position():
-        raise UserError(
-            "the first process goes on from a checkpoint that this one does not see; let all machines share "
-            "the runs"
-        )
-    eager, optimizer = team.setup(model, state.optimizer, augmentation)
-    forward = eager
-    if recipe.compile:
-        torch.compiler.reset()  # all networks share one forward, and torch gives up on it after 8 of them
-        forward = torch.compile(
-            eager, dynamic=False
-        )  # else the kernels depend on which size of batch came first
-    labels, count, steps = labels.to(device), len(images), math.ceil(len(images) / recipe.batch)
-    window = round(1 / (1 - recipe.ema))
-    if recipe.ema and 10 * window > recipe.epochs * steps:
-        told = (
-            "specfreq: ema=%g averages over about %d of %d steps, early ones among them; take a smaller one"
-        )
-        log.warning(told, recipe.ema, window, recipe.epochs * steps)
-    show = progress if team.rank == 0 else False
-    seen = len(state.history) * count + sum(state.sizes)
-    bar = progress_bar("train", recipe.epochs * count, "img", show, line=1, initial=seen, unit_scale=True)
-
-    def rate(epoch: int, step: int) -> float:
-        return learning_rate(recipe, (epoch + (step + 0.5) / steps) / recipe.epochs)
-
-    def share(batches: Sequence[Tensor]) -> list[Tensor]:
-        """What this process has of each batch."""
-        return [batch.tensor_split(team.size)[team.rank] for batch in batches]
-
-    def adversary_seeds(epoch: int) -> Tensor:
-        return torch.randint(2**63 - 1, (count,), generator=keyed(recipe.seed, epoch, "adversary")).to(device)
-
-    def answer(
-        views: Sequence[Tensor], y: Tensor, network: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss of the views of a batch, and the logits (B, classes) of each."""
-        with autocast(device, recipe.precision):
-            out = (network or forward)(torch.cat(views) if len(views) > 1 else views[0])
-            logits = out.to(torch.promote_types(out.dtype, torch.float32)).split(len(y))
-            return augmentation.loss(logits, y, state.criterion), logits
-
-    def robust(epoch: int, index: Tensor) -> float | None:
-        """Accuracy in % of what the first process had of a batch, under an attack that takes its time."""
-        if team.rank:
-            return None
-        index = index.tensor_split(team.size)[0]
-        (clean,) = feed.plain(epoch, [index])
-        model.eval()
-        with autocast(device, recipe.precision):
-            fell = (
-                attacks.pgd(model, clean, labels[index], recipe.eps / 255, seeds[index], steps=10).step >= 0
-            )
-        model.train()
-        return 100 - 100 * float(fell.double().mean())
-
-    def untaught() -> Iterator[Tensor]:
-        """The views (V B, C, H, W) of the batches of one more epoch, attacked where those of the training
-        were.
-        """
-        epoch, frozen = recipe.epochs, copy.deepcopy(model).eval()
-        mine = share(feed.order(epoch).tensor_split(steps)[:SETTLING])
-        seeds = adversary_seeds(epoch) if recipe.adversary == "fgsm" else None
-        for index, views in zip(mine, feed.views(epoch, mine), strict=True):
-            if seeds is not None:
-                with torch.enable_grad():
-                    views = _attacked(
-                        views, seeds[index], recipe, lambda x, y=labels[index]: answer(x, y, frozen)[0]
-                    )
-            yield torch.cat(views)
-
-    def finite(epoch: int) -> Tensor:
-        """The losses of this epoch so far, once the device has computed them."""
-        losses = torch.stack(state.losses).cpu()
-        if not losses.isfinite().all():
-            step = int((~losses.isfinite()).nonzero()[0])
-            where = f"epoch {epoch + 1}, step {step + 1} of {steps}, at lr {rate(epoch, step):.3g}"
-            raise Diverged(f"the loss is {losses[step]} in {where}; lower lr")
-        return losses
-
-    streams = (
-        range(torch.cuda.device_count()) if device.type == "cuda" else []
-    )  # a seed sets those of all GPUs
+    step = Step(model, images, labels, recipe, augmentation, team, checkpoints)
+    _warn_of_early(recipe, step.steps)
+    total, show = recipe.epochs * step.count, progress if team.rank == 0 else False
+    bar = progress_bar("train", total, "img", show, line=1, initial=step.seen, unit_scale=True)
+    # a seed sets the streams of all GPUs
+    streams = range(torch.cuda.device_count()) if device.type == "cuda" else []
     with bar, exact(device), torch.random.fork_rng(devices=streams):
-        for epoch in range(len(state.history), recipe.epochs):
-            batches = feed.order(epoch).tensor_split(steps)  # near-equal parts: no tiny last batch
-            first = len(state.losses)
-            mine = share(batches[first:])
-            if recipe.adversary == "fgsm":
-                seeds = adversary_seeds(epoch)
-            streams_of = [seed_of(recipe.seed, epoch, step, team.rank) for step in range(first, steps)]
-            views_of = _seeded(feed.views(epoch, mine), streams_of)
-            shown = zip(mine, batches[first:], views_of, strict=True)
-            for step, (index, batch, views) in enumerate(shown, first):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate(epoch, step)
-                y = labels[index]
-                if recipe.adversary == "fgsm":
-                    model.train(recipe.attack_mode == "train")
-                    views = _attacked(views, seeds[index], recipe, lambda found, y=y: answer(found, y)[0])
-                    model.train()
-                loss, logits = answer(views, y)
-                optimizer.zero_grad(set_to_none=True)
-                part = len(index) / len(batch)
-                team.backward(loss, part)
-                optimizer.step()
-                # these stay on the device: reading them here would stall its queue
-                state.losses.append(team.total(loss.detach() * part))
-                state.correct = state.correct + team.total((logits[0].detach().argmax(1) == y).sum())
-                state.sizes.append(len(batch))
-                state.average()
-                bar.update(len(batch))
+        for epoch in range(step.epoch, recipe.epochs):
+            for size in step.take():
+                bar.update(size)
                 if checkpoints is not None and team.rank == 0 and checkpoints.due():
-                    finite(epoch)
-                    checkpoints.save(*state.tensors())
+                    step.losses()
+                    checkpoints.save(*step.state.tensors())
                 if after_step is not None:
-                    after_step(epoch, step + 1)
-            losses = finite(epoch)
-            mean = float((losses.double() * torch.tensor(state.sizes)).sum() / count)
-            more = {"robust": team.told(robust(epoch, batches[-1]))} if recipe.adversary == "fgsm" else {}
-            state.end_epoch(mean, 100 * int(state.correct) / count, rate(epoch, steps - 1), more)
+                    after_step(*step.state.position())
+            row = step.end_epoch()
             if after_epoch is not None and team.rank == 0:
                 with exact(device), torch.random.fork_rng(devices=streams), torch.enable_grad():
-                    after_epoch(epoch + 1, _copied(model))
-            bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{mean:.3f}", refresh=False)
-        if state.end():
-            torch.manual_seed(seed_of(recipe.seed, recipe.epochs, 0, team.rank))
-            with autocast(device, recipe.precision):
-                update_bn(untaught(), _Trained(eager, augmentation))
-    model.eval()
-    if not state.finite():
-        last = rate(recipe.epochs - 1, steps - 1)
-        raise Diverged(f"the weights are no longer finite after the last step, at lr {last:.3g}; lower lr")
-    return state.history
+                    after_epoch(epoch + 1, _copied(step.model))
+            bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{row['loss']:.3f}", refresh=False)
+        step.end()
+    return step.state.history
+
+
+def _warn_of_early(recipe: Recipe, steps: int) -> None:
+    """Warn where the average lags behind the weights, with so many steps in an epoch."""
+    window = round(1 / (1 - recipe.ema))
+    if recipe.ema and 10 * window > recipe.epochs * steps:
+        log.warning(
+            "specfreq: ema=%g averages over about %d of %d steps, early ones among them; take a smaller one",
+            recipe.ema,
+            window,
+            recipe.epochs * steps,
+        )
 
 
 def _copied(model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model).eval()
     copied.zero_grad(set_to_none=True)
     return copied
-
-
-def _seeded(views: Iterator[tuple[Tensor, ...]], seeds: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
-    """Views, of which each batch is made and learned from with a global stream of its own: dropout draws from
-    there, in the network and in what makes the views.
-    """
-    for seed in seeds:
-        torch.manual_seed(seed)
-        yield next(views)
-
-
-class _Trained(nn.Module):
-    """Network and augmentation, called as the network is: the statistics of both are those of averaged
-    weights.
-    """
-
-    def __init__(self, network: nn.Module, augmentation: Augmentation):
-        super().__init__()
-        self.network, self.augmentation = network, augmentation
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
-
-
-def _attacked(
-    views: Sequence[Tensor], seeds: Tensor, recipe: Recipe, loss: Callable[[Sequence[Tensor]], Tensor]
-) -> tuple[Tensor, ...]:
-    """Views (B, C, H, W) with the changes that raise their loss: a random start in each one's ball by the
-    image's seed, a step. Gradients go to what made the views as if the changes were constants.
-    """
-    plain = [view.detach() for view in views]
-    noise = uniform(seeds, len(views), *views[0].shape[1:]).unbind(1)
-    starts = [start(x, n, recipe.eps / 255).requires_grad_() for x, n in zip(plain, noise, strict=True)]
-    slopes = torch.autograd.grad(loss(starts), starts)
-    found = [
-        climbed(x.detach(), slope, clean, recipe.alpha / 255, recipe.eps / 255)
-        for x, slope, clean in zip(starts, slopes, plain, strict=True)
-    ]
-    each = zip(views, plain, found, strict=True)
-    return tuple(view + (x - clean) if view.requires_grad else x for view, clean, x in each)
 
 
 def check(recipe: Recipe, images: Tensor | Stream, processes: int = 1) -> None:

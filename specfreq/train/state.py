@@ -1,5 +1,6 @@
 """The state of a training between two steps, and what a checkpoint holds of it."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,25 @@ Row = dict[str, float]
 
 class Diverged(RuntimeError):
     """The loss is no longer finite. The message names epoch, step and learning rate."""
+
+
+def finite_losses(losses: Sequence[Tensor], epoch: int, steps: int, rate: Callable[[int], float]) -> Tensor:
+    """The losses of the first steps of an epoch, each () or (K,), on the CPU, once the device has computed
+    them.
+
+    Args:
+        steps: how many the epoch has.
+        rate: the learning rate of each.
+
+    Raises:
+        Diverged: one is not finite; names epoch, step and learning rate.
+    """
+    found = torch.stack(tuple(losses)).cpu()
+    if not found.isfinite().all():
+        first = tuple((~found.isfinite()).nonzero()[0].tolist())
+        where = f"epoch {epoch + 1}, step {first[0] + 1} of {steps}, at lr {rate(first[0]):.3g}"
+        raise Diverged(f"the loss is {found[first]} in {where}; lower lr")
+    return found
 
 
 def version(recipe: Recipe) -> int:
@@ -68,14 +88,14 @@ class State:
     def average(self) -> None:
         """average <- decay average + (1 - decay) weights; the first are the weights themselves."""
         if self.recipe.ema and self.averages:
-            torch._foreach_lerp_(self.averages, self.averaged, 1 - self.recipe.ema)
+            torch._foreach_lerp_(self.averages, self.averaged, 1 - self.recipe.ema)  # pyright: ignore
         elif self.recipe.ema:
             self.averages = [t.clone() for t in self.averaged]
 
     def end(self) -> bool:
         """The network takes the averages; whether there are any."""
         if self.averages:
-            torch._foreach_copy_(self.averaged, self.averages)
+            torch._foreach_copy_(self.averaged, self.averages)  # pyright: ignore
         return bool(self.averages)
 
     def finite(self) -> bool:
@@ -87,11 +107,18 @@ class State:
         """Finished epochs, and finished steps of the current one."""
         return [len(self.history), len(self.losses)]
 
-    def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> None:
-        self.history.append(
-            {"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more}
-        )
+    def end_step(self, loss: Tensor, correct: Tensor, size: int) -> None:
+        """A batch of that size has been learned: its mean loss (), and how many answers were right ()."""
+        self.losses.append(loss)
+        self.correct = self.correct + correct
+        self.sizes.append(size)
+        self.average()
+
+    def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> Row:
+        row = {"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more}
+        self.history.append(row)
         self._begin_epoch()
+        return row
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
