@@ -12,9 +12,10 @@ help: ## show this
 book: .venv/installed ## run the studies that changed, build the book, print the page to open
 	@$(BIN)/specfreq book
 
-test: .venv/installed ## check the code's style, the package and the notebooks
+test: .venv/installed ## check the code's style and types, the package and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
 

@@ -1,6 +1,4 @@
-"""The book: run what has changed, stage sources and executed notebooks, build the pages, check that all are
-there.
-"""
+"""The book: run what has changed, stage sources and executed notebooks, build the pages and check them."""
 
 import contextlib
 import functools
@@ -27,12 +25,8 @@ from specfreq.compendium.execution import QUICK, StudyFailed
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
 
-SOURCES = (
-    "_config.yml",
-    "_toc.yml",
-    "book",
-    "notebooks/profiles.yaml",
-)  # what the pages are made of, besides the studies
+# what the pages are made of, besides the studies
+SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
 
 
@@ -47,10 +41,10 @@ def build(
     timeout: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Build the book in `_build/html`, running only the studies whose code, parameters, data or environment
-    changed.
+    """Build the book in `_build/html`, running only the studies that changed.
 
-    Nothing outside `_build` and the folder of runs is written. A failing study does not stop the others.
+    A study has changed if its code, parameters, data or environment did. Nothing outside `_build` and the
+    folder of runs is written. A failing study does not stop the others.
 
     Args:
         profile: the parameters of every study.
@@ -74,7 +68,8 @@ def build(
         executed = _run_studies(profile, root, timeout, say)
         files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
         key = digest(environment(), {name: _hash(path) for name, path in files.items()})
-        html, made_of = root / "_build" / "html", root / "_build" / "html.key"
+        html = root / "_build" / "html"
+        made_of = root / "_build" / "html.key"
         started = time.perf_counter()
         if made_of.exists() and made_of.read_text() == key and not _missing(root, html):
             say(_line("pages", "unchanged"))
@@ -110,7 +105,8 @@ def cached(profile: str, root: Path, say: Callable[[str], None] = print) -> dict
 
     A notebook that cannot be read is told of and left out, unless the table of contents names it.
     """
-    outputs, key = {}, keys(root)
+    outputs = {}
+    key = keys(root)
     pages = set(_pages(root))
     for name, path in execution.studies(root).items():
         try:
@@ -130,7 +126,8 @@ def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
     Besides those two: packages and code as they are now, the published records, the data that parameters
     name, and ``more``.
     """
-    around = [environment(), {k: _hash(v) for k, v in _sources(root).items() if k.startswith(RECORDS)}, *more]
+    records = {name: _hash(path) for name, path in _sources(root).items() if name.startswith(RECORDS)}
+    around = [environment(), records, *more]
     return lambda path, values: digest(around, _hash(path), values, _data_digests(values))[:16]
 
 
@@ -161,7 +158,8 @@ def _run_studies(
         tell(name, "started")
         return _run_study(name, outputs[name], profile, root, threads, timeout)
 
-    with ThreadPoolExecutor(workers) as pool:  # each thread waits for a kernel, which is a process of its own
+    # each thread waits for a kernel, which is a process of its own
+    with ThreadPoolExecutor(workers) as pool:
         jobs = {pool.submit(run, name): name for name in stale}
         try:
             for job in as_completed(jobs):
@@ -169,16 +167,14 @@ def _run_studies(
         except BaseException:
             for job in jobs:
                 job.cancel()
-            while not all(
-                job.done() for job in jobs
-            ):  # again and again: a kernel may have been about to start
+            # again and again: a kernel may have been about to start
+            while not all(job.done() for job in jobs):
                 processes.end_started()
                 time.sleep(0.1)
             raise
     if failures:
-        raise BookFailed(
-            "\n".join([f"{len(failures)} of {len(outputs)} studies failed; the others are kept", *failures])
-        )
+        first = f"{len(failures)} of {len(outputs)} studies failed; the others are kept"
+        raise BookFailed("\n".join([first, *failures]))
     return outputs
 
 
@@ -229,11 +225,9 @@ def _sources(root: Path) -> dict[str, Path]:
 
 def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
     """Stage and build from nothing: a warning in a page that an earlier build had kept would stay unseen."""
-    staged, work, log = (
-        root / "_build" / "book",
-        root / "_build" / "work",
-        root / "_build" / "reports" / "jupyter-book.log",
-    )
+    staged = root / "_build" / "book"
+    work = root / "_build" / "work"
+    log = root / "_build" / "reports" / "jupyter-book.log"
     for folder in (staged, work):
         shutil.rmtree(folder, ignore_errors=True)
     for name, path in files.items():

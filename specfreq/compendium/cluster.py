@@ -1,6 +1,4 @@
-"""Independent jobs on a Dask cluster: one on this machine, or the workers of a scheduler. Lost workers' jobs
-are begun again.
-"""
+"""Independent jobs on a Dask cluster, of this machine or a scheduler. Jobs of lost workers are restarted."""
 
 import collections
 import contextlib
@@ -9,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -22,9 +20,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Job = TypeVar("Job")
-SENT = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)
-)  # by a terminal, to all
+# the signals that a terminal sends to all of its processes
+SENT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
 PATIENCE = 10  # seconds for a scheduler to answer, and for its first worker to be there
 
 
@@ -38,8 +35,7 @@ class WorkerLost(RuntimeError):
 
 @contextlib.contextmanager
 def connect(address: str | None, workers: int) -> Iterator["Client"]:
-    """A client of the scheduler at an address or, without one, of a cluster on this machine that only this
-    machine can reach.
+    """A client of the scheduler at an address or, without one, of a cluster that is private to this machine.
 
     Args:
         workers: processes of the cluster on this machine, one job each at a time.
@@ -51,12 +47,10 @@ def connect(address: str | None, workers: int) -> Iterator["Client"]:
         from distributed.utils import silence_logging_cmgr
     except ImportError:
         raise UserError("sweeps need Dask; pip install 'specfreq[scale]'") from None
-    # what goes wrong is said by us
-    with (
-        silence_logging_cmgr(logging.CRITICAL),
-        _local(workers) if address is None else _remote(address) as client,
-    ):
-        yield client
+    with silence_logging_cmgr(logging.CRITICAL):  # what goes wrong is said by us
+        connection = _local(workers) if address is None else _remote(address)
+        with connection as client:
+            yield client
 
 
 def _remote(address: str) -> "Client":
@@ -64,9 +58,7 @@ def _remote(address: str) -> "Client":
 
     try:
         client = Client(address, timeout=PATIENCE)
-    except (
-        Exception
-    ) as error:  # another program that answers there is taken for a scheduler that wants exabytes, for one
+    except Exception as error:  # of any kind: another program may answer there
         hint = "start one with `dask scheduler`, or leave the address out for a cluster on this machine"
         raise UserError(f"no Dask scheduler answers at {address!r} ({error}); {hint}") from None
     try:
@@ -81,7 +73,7 @@ def _remote(address: str) -> "Client":
 
 @contextlib.contextmanager
 def _local(workers: int) -> Iterator["Client"]:
-    import dask
+    import dask.config
     from distributed import Client, LocalCluster
 
     settings = {
@@ -95,8 +87,6 @@ def _local(workers: int) -> Iterator["Client"]:
         "dashboard_address": "127.0.0.1:0",
         "memory_limit": 0,
         "preload": __name__,
-    }
-    options |= {
         "n_workers": workers,
         "threads_per_worker": 1,
         "processes": True,
@@ -117,9 +107,7 @@ def _local(workers: int) -> Iterator["Client"]:
 
 
 def _kill(cluster: Any) -> None:
-    """Kill the workers of a cluster on this machine, so that none has to be asked and waited for. Their
-    kernels follow.
-    """
+    """Kill the workers of a cluster on this machine, not waiting for them. Their kernels end with them."""
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
         with contextlib.suppress(OSError):
@@ -129,8 +117,7 @@ def _kill(cluster: Any) -> None:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Start threads, and by them processes, that a terminal's Ctrl-C or end does not reach: the client is to
-    end them.
+    """Start threads and processes that a terminal's Ctrl-C or end does not reach: the client ends them.
 
     Both inherit which signals are blocked. This process hears them by its other threads.
     """
@@ -151,9 +138,8 @@ def dask_setup(worker: Any) -> None:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)  # or kernels would never be interrupted
-    tqdm.set_lock(
-        threading.RLock()
-    )  # its own lock is between processes too, and a worker that is killed leaks it
+    # its own lock is between processes too, and a worker that is killed leaks it
+    tqdm.set_lock(threading.RLock())
 
 
 def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], *args: Any) -> None:
@@ -162,22 +148,18 @@ def refuse_others(client: "Client", identity: Callable[..., Mapping[str, str]], 
     Raises:
         UserError: it says something else there; worker, item and both values are named.
     """
-    here, others = identity(*args), []
-    for worker, there in client.run(identity, *args, on_error="return").items():
+    here = identity(*args)
+    others = []
+    for worker, there in cast(dict[str, Any], client.run(identity, *args, on_error="return")).items():
         if isinstance(there, BaseException):
             others.append(f"{worker} cannot run specfreq ({type(there).__name__}: {there})")
-        else:
-            others += [
-                f"{worker} has {k} {there.get(k)}, here it is {v}"
-                for k, v in here.items()
-                if there.get(k) != v
-            ]
+            continue
+        for item, value in here.items():
+            if there.get(item) != value:
+                others.append(f"{worker} has {item} {there.get(item)}, here it is {value}")
     if others:
-        raise UserError(
-            "\n  ".join(
-                ["workers must be like this process, or results would depend on who computes them:", *others]
-            )
-        )
+        first = "workers must match this process, or results would depend on where they are computed:"
+        raise UserError("\n  ".join([first, *others]))
 
 
 def run(
@@ -187,9 +169,8 @@ def run(
     retries: int,
     tick: Callable[[int], None],
     begin: Callable[[Job], None],
-) -> Iterator[tuple[Job, Any]]:
-    """Call a function with the arguments of each job; yield jobs with their results as they finish, errors as
-    results.
+) -> Generator[tuple[Job, Any], None, None]:
+    """Call a function with the arguments of each job; yield jobs with results or errors, as they finish.
 
     Args:
         retries: how often a job is begun again when the scheduler has given it up because workers were lost.
@@ -201,10 +182,12 @@ def run(
     """
     from distributed import KilledWorker
 
-    waiting, owners, begun = list(jobs)[::-1], {}, collections.Counter()
+    waiting = list(jobs)[::-1]
+    owners: dict[Any, Job] = {}  # by future
+    begun = collections.Counter()
     try:
         while waiting or owners:
-            threads = sum(client.nthreads().values())
+            threads = sum(cast(dict[str, int], client.nthreads()).values())
             for _ in range(min(len(waiting), threads - len(owners))):  # no more than can start at once
                 job = waiting.pop()
                 begun[job] += 1
@@ -215,19 +198,18 @@ def run(
             for future in [f for f in owners if f.status != "pending"]:
                 if future.cancelled():
                     raise OSError("its scheduler has gone")
-                job, error = owners.pop(future), future.exception()
+                job = owners.pop(future)
+                error = future.exception()
                 if isinstance(error, KilledWorker):
-                    error = WorkerLost(
-                        f"{error.allowed_failures + begun[job]} workers were lost, perhaps for want of memory"
-                    )
+                    lost = error.allowed_failures + begun[job]
+                    error = WorkerLost(f"{lost} workers were lost, perhaps for lack of memory")
                     if begun[job] <= retries:
                         waiting.append(job)
                         continue
                 yield job, error or future.result()
     except OSError:
-        raise ClusterLost(
-            "the scheduler was lost; finished cells are kept, the same command runs the others"
-        ) from None
+        kept = "finished cells are kept, the same command runs the others"
+        raise ClusterLost(f"the scheduler was lost; {kept}") from None
     finally:
         if owners and client.status == "running":
             client.cancel(list(owners), force=True)

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import papermill
@@ -39,11 +39,8 @@ __all__ = [
 ]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
-WAITED = re.compile(
-    r"specfreq: another process trains run \w+; waiting for it\n"
-)  # studies side by side that share runs
-
-
+# what studies side by side say that share runs
+WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")
 PATIENCE = 300  # seconds for a kernel to start; one that died is noticed at once
 
 
@@ -70,10 +67,10 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
 
 
 class _Kernel(AsyncKernelManager):
-    """The interpreter that runs this program, whatever kernels this machine has; files and sockets in a
-    folder of its own.
+    """The interpreter that runs this program, with files and sockets in a folder of its own.
 
-    It ends with this process, whatever ends that.
+    The kernels that are installed on this machine do not matter. It ends with this process, whatever ends
+    that.
     """
 
     folder: Path
@@ -97,8 +94,9 @@ class _Kernel(AsyncKernelManager):
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
         with open(self.folder / "stderr", "wb") as stderr:  # what a kernel says that does not start
             await super()._async_launch_kernel(kernel_cmd, **{**options, "stderr": stderr})
-        type(self).leader = self.provisioner.pid
-        processes.started(self.leader)
+        leader: int = cast(Any, self.provisioner).pid  # of a local kernel, which has a process
+        type(self).leader = leader
+        processes.started(leader)
 
     async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
         await super()._async_shutdown_kernel(now or processes.ending(), restart)
@@ -107,9 +105,7 @@ class _Kernel(AsyncKernelManager):
 
 
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
-    """What a study's kernel is told, so that the machine, the user's habits and the working directory do not
-    matter.
-    """
+    """What a study's kernel is told, so that machine, user and working directory do not matter."""
     told = {
         "SPECFREQ_RUNS": str((places.place_of("SPECFREQ_RUNS") or root / "runs").absolute()),
         "PYTHONHASHSEED": "0",
@@ -136,18 +132,15 @@ def _prepared(path: Path, values: Mapping[str, Any], declared: Mapping[str, Para
     notebook.cells = [cell for cell in notebook.cells if not _tagged(cell, "injected-parameters")]
     if changed:  # our own cell: papermill's has a random id and turns tuples into text
         source = "\n".join(["# Parameters", *(f"{k} = {v!r}" for k, v in changed.items())])
-        cell = nbformat.v4.new_code_cell(
-            source, id="injected-parameters", metadata={"tags": ["injected-parameters"]}
-        )
+        tags = {"tags": ["injected-parameters"]}
+        cell = nbformat.v4.new_code_cell(source, id="injected-parameters", metadata=tags)
         at = next(i for i, c in enumerate(notebook.cells) if _tagged(c, "parameters"))
         notebook.cells.insert(at + 1, cell)
     return notebook
 
 
 def _scrubbed(notebook: NotebookNode) -> NotebookNode:
-    """Without what differs from run to run: papermill's paths and times, who waited for whom, ``<Styler at
-    0x7ff9deabc910>``.
-    """
+    """Without what differs from run to run: paths, times, who waited, ``<Styler at 0x7ff9deabc910>``."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
@@ -170,14 +163,13 @@ def _checked_output(output: Path, root: Path | None) -> Path:
     if output.resolve() in {p.resolve() for p in studies(root).values()}:
         raise UserError(f"cannot write {output}: it is the source of a study; choose another place")
     if output.is_dir() or not output.parent.is_dir():
-        what = "it is a folder" if output.is_dir() else f"{output.parent} is no folder"
+        what = "it is a folder" if output.is_dir() else f"{output.parent} is not a folder"
         raise UserError(f"cannot write {output}: {what}; choose a place that can be written")
     try:
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
-        raise UserError(
-            f"cannot write {output}: {error.strerror}; choose a place that can be written"
-        ) from None
+        reason = error.strerror
+        raise UserError(f"cannot write {output}: {reason}; choose a place that can be written") from None
     return output
 
 
@@ -218,7 +210,8 @@ def execute(
             where the notebook up to there is.
     """
     root = root or places.root()
-    path, values = find(study, root), resolve(study, profile, overrides, root)
+    path = find(study, root)
+    values = resolve(study, profile, overrides, root)
     if output is None:
         output = root / "_build" / "studies" / f"{path.stem}.{profile}.ipynb"
         with storage.writing(output):
@@ -240,17 +233,15 @@ def execute(
         told = {**_environment(own, root, threads, progress), **(environment or {})}
         kernel = type("Kernel", (_Kernel,), {"folder": own, "environment": told})
         ready = threading.Event()
+        hidden = None if progress is None else not progress
+        cells_bar = {"desc": path.stem, "disable": hidden, "leave": False}
         try:
             executed = papermill.execute_notebook(
                 own / "source.ipynb",
                 own / "executed.ipynb",
                 kernel_name="python3",
                 language="python",
-                progress_bar={
-                    "desc": path.stem,
-                    "disable": None if progress is None else not progress,
-                    "leave": False,
-                },
+                progress_bar=cells_bar,  # pyright: ignore[reportArgumentType]
                 kernel_manager_class=kernel,
                 record_timing=False,
                 coalesce_streams=True,  # how output is cut into pieces depends on the machine's speed
@@ -278,13 +269,10 @@ def execute(
 
 
 def _numbers(notebook: NotebookNode) -> dict[int, int]:
-    """The numbers of the cells as counted in the study itself, by their place in the notebook to run or that
-    ran.
-    """
+    """Cell numbers as counted in the study itself, by place in the notebook that is to run or that ran."""
     added = {"injected-parameters", ERROR_MARKER_TAG}
-    own = [
-        place for place, cell in enumerate(notebook.cells) if not added & set(cell.metadata.get("tags", []))
-    ]
+    tags = [set(cell.metadata.get("tags", [])) for cell in notebook.cells]
+    own = [place for place, tagged in enumerate(tags) if not added & tagged]
     return {place: number for number, place in enumerate(own, 1)}
 
 
@@ -302,14 +290,13 @@ def _what_failed(error: Exception, partial: NotebookNode, timeout: int | None) -
         return f"{where} (In [{error.exec_count}]): {error.ename}: {message}"
     if isinstance(error, CellTimeoutError):
         return f"{where} ({_first_line(partial.cells[place])}): it took longer than {timeout} seconds"
-    return f"{where}: its kernel died, perhaps for want of memory"
+    return f"{where}: its kernel died, perhaps for lack of memory"
 
 
 def _said(folder: Path) -> str:
     """The last line that a kernel wrote, past its notebook, in brackets."""
-    lines = (
-        (folder / "stderr").read_text(errors="replace").split("\n") if (folder / "stderr").exists() else []
-    )
+    stderr = folder / "stderr"
+    lines = stderr.read_text(errors="replace").split("\n") if stderr.exists() else []
     return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
 
 

@@ -1,6 +1,4 @@
-"""The notebooks of the compendium, read without running them: their names, parameters and profiles. Loads
-nothing of Jupyter.
-"""
+"""The notebooks of the compendium, read without Jupyter: their names, parameters and profiles."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +14,7 @@ from specfreq.experiment.profiles import QUICK
 
 
 class Unreadable(UserError):
-    """A file in the place of a notebook is none. The message names it."""
+    """A file in the place of a notebook is not one. The message names it."""
 
 
 def studies(root: Path | None = None) -> dict[str, Path]:
@@ -39,14 +37,10 @@ def _cells(path: Path) -> list[tuple[str, list[str]]]:
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         sheets = [notebook] if "cells" in notebook else notebook["worksheets"]
-        return [
-            (
-                "".join(cell.get("source", cell.get("input", ""))),
-                list(cell.get("metadata", {}).get("tags", [])),
-            )
-            for sheet in sheets
-            for cell in sheet["cells"]
-        ]
+        cells = [cell for sheet in sheets for cell in sheet["cells"]]
+        sources = ["".join(cell.get("source", cell.get("input", ""))) for cell in cells]
+        tags = [list(cell.get("metadata", {}).get("tags", [])) for cell in cells]
+        return list(zip(sources, tags, strict=True))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise Unreadable(f"{path} cannot be read as a notebook: {reason}") from None
@@ -57,21 +51,20 @@ def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
     path = find(study, root)
     cells = [source for source, tags in _cells(path) if "parameters" in tags]
     if len(cells) > 1:
-        raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; one is meant to be")
+        raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; keep one of them")
     return declared_in(cells[0], path.name) if cells else {}
 
 
 def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """The profiles, by name: what each sets in each study. Every study, parameter and value in the file is
-    checked.
+    """The profiles, by name: what each sets in each study. Everything in the file is checked.
 
     Raises:
         UserError: the file has another shape, or names what no study has.
     """
-    sets, known = profiles.read(root), studies(root)
-    declared: dict[
-        str, dict[str, Parameter]
-    ] = {}  # each notebook is read once, however many profiles name it
+    sets = profiles.read(root)
+    known = studies(root)
+    # each notebook is read once, however many profiles name it
+    declared: dict[str, dict[str, Parameter]] = {}
     for profile, of in sets.items():
         for study in of.keys() - {profiles.TRAIN}:
             if study not in known:
@@ -85,17 +78,15 @@ def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, An
 
 def _declared(declared: Mapping[str, Parameter], name: str, study: str, hint: str = "") -> Parameter:
     if name not in declared:
-        raise unknown(
-            "parameter", name, declared, where=study, hint=hint or f"specfreq run {study} --help lists all"
-        )
+        hint = hint or f"specfreq run {study} --help lists all"
+        raise unknown("parameter", name, declared, where=study, hint=hint)
     return declared[name]
 
 
 def resolve(
     study: str, profile: str = QUICK, overrides: Mapping[str, Any] | None = None, root: Path | None = None
 ) -> dict[str, Any]:
-    """Every parameter of a study with its value: its default, unless the profile, unless an override says
-    otherwise.
+    """Every parameter of a study with its value: the override, else that of the profile, else the default.
 
     Args:
         overrides: text is read as on the command line, other values must be of the parameter's type.
@@ -104,7 +95,8 @@ def resolve(
         UserError: unknown study, profile or parameter (the nearest is suggested), or a value of the wrong
             type.
     """
-    declared, sets = parameters(study, root), known_profiles(root)
+    declared = parameters(study, root)
+    sets = known_profiles(root)
     if profile not in sets:
         raise unknown("profile", profile, sets)
     name = Path(study).stem

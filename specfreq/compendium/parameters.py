@@ -34,9 +34,7 @@ class Parameter:
     help: str
 
     def read(self, value: Any, where: str) -> Any:
-        """A value as it was typed on the command line: ``3``, ``true``, ``None``; lists as ``2,4,12`` or
-        ``[2, 4, 12]``.
-        """
+        """A value as typed on the command line: ``3``, ``None``; lists as ``2,4,12`` or ``[2, 4, 12]``."""
         if not isinstance(value, str):
             return self.check(value, where)
         if value == "None" and type(None) in self.options:
@@ -67,10 +65,9 @@ class Parameter:
 
 
 def values(text: str) -> list[str]:
-    """Values as they are typed: ``0,1``, lists ``[2,4],[12]``, and as JSON what has commas:
-    ``"radius:low=2,high=4","none"``.
-    """
-    parts, depth = [""], 0
+    """Values as typed: ``0,1``, lists ``[2,4],[12]``, text with commas ``"radius:low=2,high=4","none"``."""
+    parts = [""]
+    depth = 0
     for token in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
         depth += {"[": 1, "]": -1}.get(token, 0)
         if token == "," and depth == 0:
@@ -80,9 +77,8 @@ def values(text: str) -> list[str]:
     try:
         return [json.loads(p) if p.startswith('"') else p for p in map(str.strip, parts) if p]
     except ValueError as error:
-        raise UserError(
-            f'cannot read {text!r} ({error}); write text with commas as JSON: "one","two"'
-        ) from None
+        hint = 'write text with commas as JSON: "one","two"'
+        raise UserError(f"cannot read {text!r} ({error}); {hint}") from None
 
 
 def _annotation(node: ast.expr) -> Any:
@@ -100,7 +96,7 @@ def _annotation(node: ast.expr) -> Any:
             return operator.or_(_annotation(left), _annotation(right))
         case ast.Subscript(head, inside):
             return _annotation(head)[_annotation(inside)]
-    raise TypeError(f"{ast.unparse(node)} is no type")
+    raise TypeError(f"{ast.unparse(node)} is not a type")
 
 
 @functools.cache
@@ -112,14 +108,14 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
     """The parameters that a cell declares, by name, in its order.
 
     Raises:
-        UserError: a line is no ``name: type = literal``, a name is declared twice, a default is not of its
+        UserError: a line is not ``name: type = literal``, a name is declared twice, a default is not of its
             type.
     """
     try:
         tree = ast.parse(cell)
         tokens = list(tokenize.generate_tokens(io.StringIO(cell).readline))
     except (SyntaxError, tokenize.TokenError) as error:
-        raise UserError(f"the parameters cell of {where} is not Python: {error}") from None
+        raise UserError(f"the parameters cell of {where} is not valid Python: {error}") from None
     comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     found: dict[str, Parameter] = {}
 
@@ -127,9 +123,7 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
         return f"the parameters cell of {where} has {ast.get_source_segment(cell, node)!r}"
 
     for node in tree.body:
-        if not (
-            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
-        ):
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
             raise UserError(f"{has(node)}; write name: type = value  # what it is")
         if node.target.id in found:
             raise UserError(f"the parameters cell of {where} declares {node.target.id!r} twice")
@@ -142,10 +136,10 @@ def declared_in(cell: str, where: str) -> dict[str, Parameter]:
             adapter = _adapter(kind)
         except (TypeError, ValueError, PydanticUserError):
             raise UserError(f"{has(node)}; write a type made of {', '.join(TYPES)} and |") from None
-        help = comments.get(node.end_lineno) or comments.get(node.lineno, "")
-        parameter = Parameter(
-            node.target.id, ast.unparse(node.annotation), adapter, (kind, *get_args(kind)), value, help
-        )
+        help = comments.get(node.end_lineno or node.lineno) or comments.get(node.lineno, "")
+        annotation = ast.unparse(node.annotation)
+        options = (kind, *get_args(kind))
+        parameter = Parameter(node.target.id, annotation, adapter, options, value, help)
         parameter.check(value, f"{where} by default")
         found[parameter.name] = parameter
     return found

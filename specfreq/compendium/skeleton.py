@@ -1,10 +1,8 @@
-"""The skeleton of a new study: a notebook that runs at once, and its entries in the three files that know of
-all studies.
-"""
+"""The skeleton of a new study: a notebook that runs at once, and entries in the files that list studies."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +108,10 @@ def create(name: str, root: Path | None = None) -> list[str]:
             entry can be put; a place that cannot be written.
     """
     root = (root or places.root()).resolve()
-    notebook, profiles = root / "notebooks" / f"{name}.ipynb", root / "notebooks" / "profiles.yaml"
-    contents, claims = root / "_toc.yml", root / "book" / "claims.yaml"
+    notebook = root / "notebooks" / f"{name}.ipynb"
+    profiles = root / "notebooks" / "profiles.yaml"
+    claims = root / "book" / "claims.yaml"
+    contents = root / "_toc.yml"
     if not contents.exists():
         raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
     _check_name(name, root)
@@ -132,7 +132,8 @@ def _check_name(name: str, root: Path) -> None:
             f"between, {LONGEST} letters at most, such as band-limited-training"
         )
     if name in notebooks.studies(root):
-        raise UserError(f"there is a study {name!r}: {root / 'notebooks' / name}.ipynb; choose another name")
+        there = root / "notebooks" / f"{name}.ipynb"
+        raise UserError(f"study {name!r} exists already: {there}; choose another name")
 
 
 # -- the notebook --------------------------------------------------------------------------------------------
@@ -189,7 +190,8 @@ def _code(
 
 def _in_profiles(path: Path, name: str) -> str:
     """The profiles with the study in each of those that every study is in: its own defaults at first."""
-    lines, entry = _lines(path), f"  {name}: {{}} # {OPEN}: its parameters on real data\n"
+    lines = _lines(path)
+    entry = f"  {name}: {{}} # {OPEN}: its parameters on real data\n"
     for profile in PROFILES:
         heads = [n for n, line in enumerate(lines) if re.match(rf"{profile}:\s*(#.*)?$", line)]
         if not heads:
@@ -213,26 +215,28 @@ def _added_to_profiles(before: Any, after: Any, name: str) -> bool:
 
 def _with_claims(path: Path, name: str) -> str:
     """The claims with one more, of the study."""
-    lines, entry = _lines(path), CLAIM.format(name=name, open=OPEN)
-    return _checked(
-        path,
-        [*lines, entry],
-        entry,
-        lambda before, after: after == {**(before or {}), name: after[name]},
-    )
+    entry = CLAIM.format(name=name, open=OPEN)
+
+    def added(before: Any, after: Any) -> bool:
+        return after == {**(before or {}), name: after[name]}
+
+    return _checked(path, [*_lines(path), entry], entry, added)
 
 
 def _in_contents(path: Path, name: str) -> str:
     """The table of contents with the study at the end of the part that is called Studies."""
-    lines, page = _lines(path), f"notebooks/{name}"
+    lines = _lines(path)
+    page = f"notebooks/{name}"
     heads = [n for n, line in enumerate(lines) if re.match(r"\s*- caption: Studies\s*$", line)]
-    end = None
+    end = 0
+    indent = ""
     for n in range(heads[0] + 1 if heads else len(lines), len(lines)):
         if "caption:" in lines[n]:
             break
         if found := re.match(r"(\s*)- file: ", lines[n]):
-            end, indent = n + 1, found[1]
-    if end is None:
+            end = n + 1
+            indent = found[1]
+    if not end:
         raise _refusal(path, "a part `- caption: Studies` with a list of files", f"- file: {page}")
     lines.insert(end, f"{indent}- file: {page}\n")
     return _checked(path, lines, page, lambda before, after: _pages(after) - _pages(before) == {page})
@@ -248,9 +252,10 @@ def _lines(path: Path) -> list[str]:
     return (text if text.endswith("\n") or not text else text + "\n").splitlines(keepends=True)
 
 
-def _checked(path: Path, lines: list[str], entry: str, added: Any) -> str:
+def _checked(path: Path, lines: list[str], entry: str, added: Callable[[Any, Any], bool]) -> str:
     """The lines as text, if what they say is what the file said with the entry and nothing else."""
-    before, text = storage.read_yaml(path), "".join(lines)
+    before = storage.read_yaml(path)
+    text = "".join(lines)
     try:
         fits = added(before, storage.parsed_yaml(text, path.name))
     except (UserError, TypeError, AttributeError, KeyError):
@@ -262,7 +267,7 @@ def _checked(path: Path, lines: list[str], entry: str, added: Any) -> str:
 
 def _refusal(path: Path, wanted: str, entry: str) -> UserError:
     return UserError(
-        f"no entry can be put into {path}: it should have {wanted}; mend it (nothing was written), "
+        f"cannot add an entry to {path}: it should have {wanted}; correct it (nothing was written), "
         f"or add the study by hand as CONTRIBUTING.md says: {' '.join(entry.split())}"
     )
 
@@ -276,10 +281,11 @@ def _write_all(files: Mapping[Path, str]) -> None:
             written.append(storage.write(path, text))
     except BaseException:
         for path in written:
-            if before[path] is None:
+            content = before[path]
+            if content is None:
                 path.unlink()
             else:
-                storage.write(path, before[path])
+                storage.write(path, content)
         raise
 
 

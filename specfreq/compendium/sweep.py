@@ -1,6 +1,4 @@
-"""Sweeps: a study at every point of a grid of parameters, each run once, on the cores of this machine or on a
-Dask cluster.
-"""
+"""Sweeps: a study at every point of a grid of parameters, on this machine or on a Dask cluster."""
 
 import ast
 import contextlib
@@ -37,9 +35,7 @@ MOST = 10_000  # cells
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One point of a grid: the values as given, the values as the study takes them, and the notebook to be
-    written.
-    """
+    """One point of a grid: its values as given and as the study takes them, and the notebook to write."""
 
     given: dict[str, Any]
     parameters: dict[str, Any]
@@ -64,11 +60,10 @@ def sweep(
     progress: bool | None = None,
     timeout: int | None = None,
 ) -> list[Row]:
-    """Run a study at every point of a grid. What an earlier sweep finished, by the same code and on the same
-    data, is kept.
+    """Run a study at every point of a grid, but those that an earlier sweep finished.
 
-    Each study computes with one thread unless $OMP_NUM_THREADS says otherwise: the same bits for any number
-    of workers.
+    These are kept if code and data are still the same. Each study computes with one thread unless
+    $OMP_NUM_THREADS says otherwise: the same bits for any number of workers.
 
     Args:
         study: its name, or the path of a notebook.
@@ -100,7 +95,8 @@ def sweep(
     if dask is None:
         _refuse_unguarded()
     root = (root or places.root()).resolve()
-    source, threads = execution.find(study, root).resolve(), os.environ.get("OMP_NUM_THREADS") or "1"
+    source = execution.find(study, root).resolve()
+    threads = os.environ.get("OMP_NUM_THREADS") or "1"
     folder = Path(output or root / "_build" / "sweeps" / f"{source.stem}.{profile}").absolute()
     cells = _cells(source, grid, profile, overrides or {}, folder, root, book.keys(root, threads))
     with _alone(folder):
@@ -112,28 +108,23 @@ def sweep(
         }
         todo = [cell for cell in cells if cell not in rows]
         workers = min(workers or joblib.cpu_count(), max(1, len(todo)))
-        where = f"on {dask}" if dask else f"{workers} at a time"
-        say(
-            f"{source.stem}: {len(todo)} of {len(cells)} cells to run{f', {where}' if todo else ''}; results "
-            f"in {folder}"
-        )
+        how = f"on {dask}" if dask else f"{workers} at a time"
+        to_run = f"{len(todo)} of {len(cells)} cells to run{f', {how}' if todo else ''}"
+        say(f"{source.stem}: {to_run}; results in {folder}")
         try:
             if todo:
-                told, identity = _environment(threads), _identity(source, folder)
-                jobs = {
-                    c: (str(source), profile, c.given, c.path, root, Path.cwd(), told, identity, timeout)
-                    for c in todo
-                }
+                told = _environment(threads)
+                identity = _identity(source, folder)
+                same = (root, Path.cwd(), told, identity, timeout)
+                jobs = {cell: (str(source), profile, cell.given, cell.path, *same) for cell in todo}
                 with cluster.connect(dask, workers) as client:
                     cluster.refuse_others(client, _identity, source, folder)
                     try:
                         _run(client, jobs, rows, 0 if dask else retries, len(cells), say, progress)
                     except KeyboardInterrupt:
                         finished = sum(row["state"] != "failed" for row in rows.values())
-                        say(
-                            f"stopping; {finished} of {len(cells)} cells are kept, the same command runs the "
-                            "others"
-                        )
+                        kept = f"{finished} of {len(cells)} cells are kept"
+                        say(f"stopping; {kept}, the same command runs the others")
                         if dask:  # workers on this machine are killed, and their kernels end with them
                             client.run(_end_kernels, folder, on_error="ignore")
                         raise
@@ -152,28 +143,27 @@ def _write(folder: Path, rows: list[Row]) -> None:
 
 
 def _refuse_unguarded() -> None:
-    """Refuse a script that calls without a main guard: each worker process begins by running it, up to that
-    call.
+    """Refuse a script that calls without a main guard: each worker begins by running it, up to that call.
 
     Raises:
         UserError: it names the line, and says what to write there.
     """
     frame = sys._getframe()
-    while frame and not (
-        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"
-    ):
+    main = ("<module>", "__main__")
+    while frame and (frame.f_code.co_name, frame.f_globals.get("__name__")) != main:
         frame = frame.f_back
-    if (
-        frame is None or not Path(frame.f_globals.get("__file__") or "").is_file()
-    ):  # nothing that a worker could run again
+    # nothing that a worker could run again
+    if frame is None or not Path(frame.f_globals.get("__file__") or "").is_file():
         return
-    script, line = Path(frame.f_globals["__file__"]), frame.f_lineno
+    script = Path(frame.f_globals["__file__"])
+    line = frame.f_lineno
     try:
         statements = ast.parse(script.read_bytes()).body
     except (SyntaxError, ValueError, OSError):  # not a text of Python
         return
     for statement in statements:
-        if statement.lineno <= line <= statement.end_lineno and not _guards(statement):
+        last = statement.end_lineno or statement.lineno
+        if statement.lineno <= line <= last and not _guards(statement):
             cure = "write `if __name__ == '__main__':` before it, and indent it"
             raise UserError(f"{script}, line {line}: workers would run this script again up to here; {cure}")
 
@@ -196,33 +186,30 @@ def _cells(
     """The points of the grid, each once, with the places of their notebooks. All values are checked."""
     count = math.prod(map(len, grid.values()))
     if count > MOST:
-        raise UserError(
-            f"that is {count:,} cells; a sweep has at most {MOST:,}: leave values out, or make several of it"
-        )
+        hint = "leave values out, or split it into several"
+        raise UserError(f"that is {count:,} cells; a sweep has at most {MOST:,}: {hint}")
     study = str(source)
-    fixed, declared = execution.resolve(study, profile, overrides, root), execution.parameters(study, root)
+    fixed = execution.resolve(study, profile, overrides, root)
+    declared = execution.parameters(study, root)
     read: dict[str, list[tuple[Any, Any]]] = {}
     for name, given in grid.items():
         if name in overrides:
             raise UserError(f"parameter {name!r} is both fixed and in the grid; leave one out")
         if not given:
             raise UserError(f"parameter {name!r} has no values; write -p {name}=VALUE,VALUE")
-        execution.resolve(
-            study, profile, {name: given[0]}, root
-        )  # which reads every study: once, not for each value
+        # reads every study: once, not for each value
+        execution.resolve(study, profile, {name: given[0]}, root)
         read[name] = [(v, declared[name].read(v, source.stem)) for v in given]
     if not read:
-        raise UserError(
-            f"there is nothing to sweep; name a parameter of {source.stem} with its values, such as -p "
-            "seed=0,1,2"
-        )
+        hint = f"name a parameter of {source.stem} with its values, such as -p seed=0,1,2"
+        raise UserError(f"there is nothing to sweep; {hint}")
     varying = [name for name, each in read.items() if len(each) > 1]
-    kept = {
-        path.stem[-16:]: path for path in places.visible(folder.glob("*.ipynb"))
-    }  # another grid may have called a cell by another name
+    # another grid may have called a cell by another name
+    kept = {path.stem[-16:]: path for path in places.visible(folder.glob("*.ipynb"))}
     cells: dict[str, Cell] = {}
     for point in itertools.product(*read.values()):
-        given, parameters = ({name: pair[i] for name, pair in zip(read, point, strict=True)} for i in (0, 1))
+        given = {name: typed for name, (typed, _) in zip(read, point, strict=True)}
+        parameters = {name: value for name, (_, value) in zip(read, point, strict=True)}
         made_of = key(source, fixed | parameters)
         name = ",".join(f"{k}={sweep_tables.written(parameters[k])}" for k in varying or parameters)
         name = re.sub(r"[^\w.,=+-]+", "-", name, flags=re.ASCII)
@@ -239,13 +226,11 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
-            f"another sweep is at work in {folder}; wait for it, or choose another folder"
-        ) from None
+        hint = "wait for it, or choose another folder"
+        raise UserError(f"another sweep is at work in {folder}; {hint}") from None
     except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror}; choose a place that can be written"
-        ) from None
+        reason = error.strerror
+        raise UserError(f"cannot write {folder}: {reason}; choose a place that can be written") from None
     try:
         yield
     finally:
@@ -253,27 +238,23 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _environment(threads: str) -> dict[str, str]:
-    """What all kernels are told, on whatever machine: how many threads, and the places as this process sees
-    them.
-    """
-    told = {
-        name: os.environ.get(name) or threads
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
+    """What all kernels are told, on any machine: the number of threads, and the places as of this process."""
+    limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    told = {name: os.environ.get(name) or threads for name in limits}
     return {**told, "SPECFREQ_RUNS": str(places.runs_dir().absolute()), "SPECFREQ_DATA": str(data.root())}
 
 
 def _identity(source: Path, folder: Path) -> dict[str, str]:
     """What must be the same in all processes, for a cell to be what its name says."""
-    origin, installed = provenance(torch.device("cpu")), book.environment()
+    origin = provenance(torch.device("cpu"))
+    installed = book.environment()
+    notebook = f"{source} ({book.digest(source.read_text())[:8]})" if source.exists() else f"no {source}"
     return {
         "Python": installed["python"][0],
         "torch": origin["torch"],
         "specfreq": f"{origin['specfreq']} ({origin['commit']})",
         "code of specfreq": book.digest(installed["code"])[:8],
-        "notebook": f"{source} ({book.digest(source.read_text())[:8]})"
-        if source.exists()
-        else f"no {source}",
+        "notebook": notebook,
         "folder": str(folder) if folder.exists() else f"no {folder}",
     }
 
@@ -290,10 +271,7 @@ def _run(
     """Run the cells that are left and add their rows, showing how far it is."""
     failed = 0
     told: set[Cell] = set()
-    with (
-        loop.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar,
-        contextlib.ExitStack() as stack,
-    ):
+    with loop.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar:
 
         def tick(running: int) -> None:
             bar.set_postfix_str(f"{running} running, {failed} failed")
@@ -303,25 +281,26 @@ def _run(
                 say(f"{cell}: started")
                 told.add(cell)
 
-        results = stack.enter_context(
-            contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick, begun))
-        )
-        for cell, result in results:
-            if isinstance(result, BaseException):
-                result = (
-                    None,
-                    str(result)
-                    if isinstance(result, cluster.WorkerLost)
-                    else f"{type(result).__name__}: {result}",
-                )
-            seconds, error = result
-            notebook, state = (_partial(cell.path), "failed") if error else (cell.path, "done")
-            rows[cell] = sweep_tables.row(cell.parameters, notebook, state, seconds, error)
-            failed += bool(error)
-            bar.update()
-            if error or bar.disable:
-                with bar.external_write_mode(file=sys.stderr):
-                    say(f"{cell}: failed: {error}" if error else f"{cell}: done in {seconds:.0f} s")
+        with contextlib.closing(cluster.run(client, run_cell, jobs, retries, tick, begun)) as results:
+            for cell, result in results:
+                seconds, error = _outcome(result)
+                notebook = _partial(cell.path) if error else cell.path
+                state = "failed" if error else "done"
+                rows[cell] = sweep_tables.row(cell.parameters, notebook, state, seconds, error)
+                failed += bool(error)
+                bar.update()
+                if error or bar.disable:
+                    with bar.external_write_mode(file=sys.stderr):
+                        say(f"{cell}: failed: {error}" if error else f"{cell}: done in {seconds:.0f} s")
+
+
+def _outcome(result: Any) -> tuple[float | None, str | None]:
+    """Seconds, and None or what failed: of what `run_cell` returned, or of an error in its place."""
+    if isinstance(result, cluster.WorkerLost):
+        return None, str(result)
+    if isinstance(result, BaseException):
+        return None, f"{type(result).__name__}: {result}"
+    return result
 
 
 def _partial(path: Path) -> Path:
@@ -340,13 +319,13 @@ def run_cell(
     timeout: int | None = None,
 ) -> tuple[float, str | None]:
     """Run one cell in a worker: its seconds, and None or what failed."""
-    started, error = time.perf_counter(), None
+    started = time.perf_counter()
+    error = None
     told = {**told, RECORDS: str(output.parent / "records" / output.stem)}
     try:
         if _identity(Path(study), output.parent) != identity:
-            raise UserError(
-                "specfreq or the notebook has changed since the sweep began; the same command begins again"
-            )
+            hint = "the same command begins again"
+            raise UserError(f"specfreq or the notebook has changed since the sweep began; {hint}")
         execution.execute(
             study,
             output,

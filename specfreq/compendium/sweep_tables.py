@@ -1,6 +1,4 @@
-"""Tables of what a sweep gave: a row per cell, with the values that its notebook glued; as text, as CSV, as
-flat records.
-"""
+"""Tables of a sweep's results: a row per cell, with the values that its notebook glued; as text and CSV."""
 
 import ast
 import contextlib
@@ -56,8 +54,7 @@ def table(rows: Sequence[Row], timed: bool = True) -> list[dict[str, Any]]:
     """Rows made flat, for a data frame or `tables.page_table`: parameters, seconds, state, what was glued.
 
     Args:
-        timed: with the seconds and the state; without, the same table each time, whether cells are run or
-            kept.
+        timed: with seconds and state. Without, the table is the same whether cells are run or kept.
     """
     flat = []
     for row in rows:
@@ -91,54 +88,52 @@ def seconds(path: Path) -> dict[str, float]:
 
 
 def as_text(rows: Sequence[Row], width: int | None = None) -> str:
-    """Rows as lines of at most ``width`` characters: what varies in columns, in several blocks if need be;
-    then what does not.
-    """
-    flat = [
-        line | {"seconds": None if line["seconds"] is None else f"{line['seconds']:.1f}"}
-        for line in table(rows)
-    ]
+    """Rows as lines of at most ``width`` characters: what varies in columns, then what does not."""
+    flat = table(rows)
+    for line in flat:
+        if line["seconds"] is not None:
+            line["seconds"] = f"{line['seconds']:.1f}"
     parameters = list(flat[0])[: len(rows[0]["parameters"])]
-    columns = {
-        name: [(written if name in parameters else _short)(line[name]) for line in flat] for name in flat[0]
-    }
+    columns = {}
+    for name in flat[0]:
+        shown = written if name in parameters else _short
+        columns[name] = [shown(line[name]) for line in flat]
     same = {}
+    finished = [row["state"] != "failed" for row in rows]
     for name, cells in columns.items():
-        counted = [
-            cell
-            for cell, row in zip(cells, rows, strict=True)
-            if name in parameters or row["state"] != "failed"
-        ]
+        counted = cells if name in parameters else list(itertools.compress(cells, finished))
         if name not in ("seconds", "state") and len(counted) > 1 and len(set(counted)) == 1:
             same[name] = counted[0]
-    printed = {
-        name: [f"  {cell:>{max(map(len, [name, *cells]))}}" for cell in [name, *cells]]
-        for name, cells in columns.items()
-    }
     lead = [name for name in parameters if name not in same]
+    others = [name for name in columns if name not in same and name not in lead]
+    printed = {name: _aligned(name, cells) for name, cells in columns.items()}
     blocks = [[*lead]]
-    for name in columns:
-        if name in same or name in lead:
-            continue
-        if (
-            width
-            and len(blocks[-1]) > len(lead)
-            and sum(len(printed[n][0]) for n in [*blocks[-1], name]) > width
-        ):
+    for name in others:
+        wide = sum(len(printed[n][0]) for n in [*blocks[-1], name])
+        if width and wide > width and len(blocks[-1]) > len(lead):
             blocks.append([*lead])
         blocks[-1].append(name)
-    parts = [
-        "\n".join(map("".join, zip(*(printed[name] for name in block), strict=True))) for block in blocks
-    ]
+    parts = []
+    for block in blocks:
+        lines = zip(*(printed[name] for name in block), strict=True)
+        parts.append("\n".join(map("".join, lines)))
     if same:
         text = "in every cell: " + ", ".join(f"{name} {value}" for name, value in same.items())
-        whole = {"break_on_hyphens": False, "break_long_words": False}
-        parts.append(
-            textwrap.fill(
-                text, width or len(text) + 2, initial_indent="  ", subsequent_indent="    ", **whole
-            )
+        wrapper = textwrap.TextWrapper(
+            width or len(text) + 2,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+            break_long_words=False,
         )
+        parts.append(wrapper.fill(text))
     return "\n\n".join(parts)
+
+
+def _aligned(name: str, cells: Sequence[str]) -> list[str]:
+    """A column, its name first, all of one width."""
+    width = max(map(len, [name, *cells]))
+    return [f"  {cell:>{width}}" for cell in [name, *cells]]
 
 
 def written(value: Any) -> str:
@@ -148,4 +143,6 @@ def written(value: Any) -> str:
 
 def _short(value: Any) -> str:
     """A result as text: six digits, and – for what is not there."""
-    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

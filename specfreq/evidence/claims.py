@@ -37,11 +37,9 @@ class Measured(_Strict):
 
 
 class Claim(BaseModel):
-    """A statement about some filters or arms, or quantities of one, and the rule that judges it, with its
-    options; or why nothing here can.
-    """
+    """A statement about filters, arms or quantities of one, and the rule that judges it; or why none can."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # the options
+    model_config = ConfigDict(frozen=True, extra="allow")  # the options of the rule
 
     statement: str
     source: str = ""  # where the original says so
@@ -63,7 +61,7 @@ class Claim(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         """Those of the rule, defaults filled in."""
-        return RULES[self.judge].options(**self.model_extra).model_dump()
+        return RULES[self.judge].options(**(self.model_extra or {})).model_dump()
 
     @model_validator(mode="after")
     def _fits_its_rule(self) -> "Claim":
@@ -76,9 +74,9 @@ class Claim(BaseModel):
             raise unknown("rule", self.judge, [*RULES, UNTESTABLE])
         least = RULES[self.judge].least
         if len(self.compared) < least:
-            raise ValueError(f"{self.judge} compares at least {least}: name so many filters or arms")
+            raise ValueError(f"{self.judge} compares at least {least}: name as many filters or arms")
         try:
-            RULES[self.judge].options(**self.model_extra)
+            RULES[self.judge].options(**(self.model_extra or {}))
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{self.judge}, {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -15,9 +15,7 @@ from specfreq.experiment.runs import Run
 
 
 def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in their seed alone, under the name of their augmentation, and of what else is not as
-    in the first run.
-    """
+    """Runs that differ in their seed alone, by arm: augmentation and what else differs from the first."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(label(run.experiment, runs[0].experiment), []).append(run)
@@ -25,9 +23,7 @@ def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def label(experiment: Experiment, reference: Experiment) -> str:
-    """The augmentation of an experiment, and each other field but the seed in which it differs from the
-    reference.
-    """
+    """The augmentation of an experiment, and its other fields but the seed that differ from the reference."""
     others = {k: v for k, v in experiment if k not in ("augment", "seed") and v != getattr(reference, k)}
     return ", ".join([experiment.augment, *(f"{k}={v}" for k, v in others.items())])
 
@@ -46,20 +42,22 @@ def rows(
         Rows that name the runs' keys and, as ``spec``, the augmentation. A quantity that is null for a seed
         has no row.
     """
-    out, needed = [], list(dict.fromkeys(measure for measure, _ in quantities.values()))
+    needed = list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
         for run, measure in itertools.product(runs, needed):
-            bar.set_postfix_str(
-                f"{run.experiment.augment}, seed {run.experiment.seed}: {measure.partition(':')[0]}"
-            )
+            name = measure.partition(":")[0]
+            bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {name}")
             run.measure(measure)
             bar.update()
+    out = []
     for arm, group in arms(runs).items():
-        first, reference = group[0].experiment, runs[0].experiment
+        first = group[0].experiment
         corrected = first.model_copy(update={"augment": augment.corrected(first.augment)})
+        stands_for = label(corrected, runs[0].experiment)
         for quantity, (measure, key) in quantities.items():
-            values = {run.experiment.seed: number(run.measure(measure), key) for run in group}
-            if None in values.values():
+            found = {run.experiment.seed: number(run.measure(measure), key) for run in group}
+            values = {seed: value for seed, value in found.items() if value is not None}
+            if len(values) < len(found):
                 continue
             row = row_of(
                 first.data,
@@ -67,7 +65,7 @@ def rows(
                 quantity,
                 values,
                 spec=first.augment,
-                stands_for=label(corrected, reference),
+                stands_for=stands_for,
                 series=augment.series(first.augment),
                 chance=100 / len(group[0].image_set("test").classes),
                 keys=[run.key for run in group],
@@ -79,37 +77,31 @@ def rows(
 def entries(
     runs: Sequence[Run], measure: str, values: str, named: str, *, progress: bool | None = None
 ) -> list[Row]:
-    """`rows` for the entries of a list in a measure's result, a quantity each, called by the entries of
-    another list of it.
-    """
+    """`rows` for the entries of a list in a measure's result, each a quantity; ``named`` has their names."""
     names = runs[0].measure(measure)[named]
-    return rows(
-        runs, {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}, progress=progress
-    )
+    quantities = {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}
+    return rows(runs, quantities, progress=progress)
 
 
 def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Arm -> name -> all that a measure found of the first seed's network: for figures of curves and
-    histograms.
-    """
+    """Arm -> name -> result of a measure for the first seed's network, for curves and histograms."""
     return {
-        arm: {
-            name: {k: v for k, v in group[0].measure(m).items() if k != "provenance"}
-            for name, m in measures.items()
-        }
+        arm: {name: _found(group[0].measure(measure)) for name, measure in measures.items()}
         for arm, group in arms(runs).items()
     }
 
 
+def _found(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in result.items() if k != "provenance"}
+
+
 def average(runs: Sequence[Run], measure: str, *keys: str) -> dict[str, dict[str, Any]]:
-    """Arm -> what a measure found of the first seed's network, but under these keys the mean over seeds of
-    each number.
-    """
+    """Arm -> result of a measure for the first seed's network, with means over seeds under these keys."""
     found = {}
     for arm, group in arms(runs).items():
         each = [run.measure(measure) for run in group]
         means = {key: np.mean([result[key] for result in each], axis=0).tolist() for key in keys}
-        found[arm] = {k: v for k, v in each[0].items() if k != "provenance"} | means
+        found[arm] = _found(each[0]) | means
     return found
 
 
@@ -139,9 +131,8 @@ def number(result: Mapping[str, Any], key: str) -> float | None:
 
 def select(found: Iterable[Row], **fields: Any) -> list[Row]:
     """The rows whose fields have these values, or one of them where a list is given."""
-    return [
-        r for r in found if all(r[k] in v if isinstance(v, list) else r[k] == v for k, v in fields.items())
-    ]
+    wanted = {k: v if isinstance(v, list) else [v] for k, v in fields.items()}
+    return [row for row in found if all(row[k] in values for k, values in wanted.items())]
 
 
 def by_name(found: Iterable[Row], series: str) -> dict[tuple[str, str], Row]:
@@ -150,8 +141,7 @@ def by_name(found: Iterable[Row], series: str) -> dict[tuple[str, str], Row]:
 
 
 def differences(found: Sequence[Row], baseline: str) -> list[Row]:
-    """Each row minus that of the baseline arm for the same data and quantity: paired by seed, with a 95 %
-    interval.
+    """Each row minus the baseline's for the same data and quantity: paired by seed, with a 95 % interval.
 
     Raises:
         UserError: there is no such arm.
@@ -172,9 +162,7 @@ def differences(found: Sequence[Row], baseline: str) -> list[Row]:
 
 
 def departures(found: Sequence[Row]) -> list[Row]:
-    """Each arm that does in some respect as an original program does, minus the arm that does not, as
-    `differences` has it.
-    """
+    """Each arm with defects of the original program minus the arm without them, as `differences` has it."""
     bases = dict.fromkeys(r["stands_for"] for r in found if r["arm"] != r["stands_for"])
     return [row for base in bases for row in differences(select(found, stands_for=base), base)]
 
@@ -183,9 +171,7 @@ def departures(found: Sequence[Row]) -> list[Row]:
 
 
 def filter_arms(runs: Sequence[Run]) -> list[Row]:
-    """Test accuracy (%) of trained arms: runs that differ in their seed alone become one row, with a 95 %
-    interval over seeds.
-    """
+    """Test accuracy (%) of trained arms: a row per data set and filter, with a 95 % interval over seeds."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.experiment.data, run.experiment.filter), []).append(run)
@@ -198,10 +184,10 @@ def filter_arms(runs: Sequence[Run]) -> list[Row]:
 
 
 def transfer(runs: Sequence[Run]) -> list[Row]:
-    """Test accuracy (%) of the networks trained on unfiltered images, shown the test images of every variant
-    in ``runs``.
+    """Test accuracy (%) of networks trained on unfiltered images, shown the test images of every variant.
 
-    A data set on which no network was trained without a filter has no rows.
+    The variants are the filters of ``runs``. A data set on which no network was trained without a filter has
+    no rows.
     """
     variants: dict[str, list[str]] = {}
     for run in runs:
@@ -219,11 +205,12 @@ def transfer(runs: Sequence[Run]) -> list[Row]:
 
 def _filter_row(data: str, filter: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> Row:
     name, program = filters.label(filter)
+    values = {run.experiment.seed: found["accuracy"] for run, found in zip(runs, results, strict=True)}
     return row_of(
         data,
         name,
         "accuracy",
-        {run.experiment.seed: found["accuracy"] for run, found in zip(runs, results, strict=True)},
+        values,
         spec=filter,
         stands_for=filters.corrected(filter),
         series=PUBLISHED if program else CORRECTED,

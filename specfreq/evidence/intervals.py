@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:
-    r"""Mean and Student-t interval over seeds, :math:`\bar v \pm t_{n-1} s / \sqrt n`; without bounds for a
-    single value.
-    """
-    n, mean = len(values), math.fsum(values) / len(values)
+    r"""Mean and Student-t interval, :math:`\bar v \pm t_{n-1} s / \sqrt n`; without bounds for one value."""
+    n = len(values)
+    mean = math.fsum(values) / n
     if n == 1:
         return mean, None, None
     from scipy import stats

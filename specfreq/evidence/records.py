@@ -25,15 +25,14 @@ def of_study(
     sets: Iterable[ImageSet] = (),
     **content: Any,
 ) -> dict[str, Any]:
-    """The record of a study: all parameters of its notebook, its content, and where its runs were computed;
-    without runs, where it was itself.
+    """The record of a study: all parameters of its notebook, its content, and where it was computed.
 
     Args:
         study: its name.
         notebook: the ``globals()`` of the notebook that runs, see `parameters_of`.
-        runs: whose numbers it has.
+        runs: whose numbers it has, and which say where; without runs, that is here.
         sets: images that it was computed from besides.
-        content: what it found.
+        content: its results.
 
     Raises:
         UserError: the notebook has no parameters, or no profile among them.
@@ -76,7 +75,8 @@ def _record(
 ) -> dict[str, Any]:
     origins = [r.provenance for r in runs] or [_here()]
     images = {i.name: {i.digest} for i in sets}
-    for run in runs:  # of one set, subsets of several sizes
+    for run in runs:
+        # runs can have subsets of one set, of several sizes
         for split, digest in run.provenance["data"].items():
             images.setdefault(f"{run.experiment.data} ({split})", set()).add(digest)
     computed = {
@@ -107,8 +107,7 @@ def _here() -> dict[str, Any]:
 
 
 def _file(name: str, profile: str) -> str:
-    """The file of a record, without its folder. Names are brought to what files can have: data sets can be
-    called by a path.
+    """The file of a record, without its folder. A name can be the path of a data set: it becomes one word.
 
     Raises:
         UserError: nothing is left of the name; the profile cannot be part of a file's name.
@@ -120,16 +119,12 @@ def _file(name: str, profile: str) -> str:
 
 
 def records_dir() -> Path:
-    """Where studies keep their records: $SPECFREQ_RECORDS (each cell of a sweep has its own), else beside the
-    runs.
-    """
+    """The folder of records: $SPECFREQ_RECORDS (each cell of a sweep has its own), or beside the runs."""
     return places.place_of("SPECFREQ_RECORDS") or runs_dir() / "records"
 
 
 def save(name: str, record: Mapping[str, Any]) -> None:
-    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish NAME` moves it into the
-    book.
-    """
+    """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish` copies it into the book."""
     storage.write_json(records_dir() / _file(name, record["profile"]), record)
 
 
@@ -137,8 +132,8 @@ def publish(name: str, profile: str) -> str:
     """Copy a kept record into the book's results, where tables and verdicts find it. Returns the file's name.
 
     Raises:
-        UserError: no such record has been kept, and the nearest is suggested; it is damaged; no file can be
-            called so.
+        UserError: no such record has been kept, and the nearest is suggested; it is damaged; its name cannot
+            be that of a file.
     """
     file = _file(name, profile)
     kept = {path.name: path for path in places.visible(records_dir().glob("*.json"))}
@@ -164,7 +159,8 @@ def origin(name: str, profile: str = "laptop") -> str:
     if record is None:
         return f"no published record {name}.{profile}"
     origin = record["provenance"]
-    device, version = ", ".join(origin["device"]), ", ".join(origin["torch"])
+    device = ", ".join(origin["device"])
+    version = ", ".join(origin["torch"])
     runs = f" · {origin['runs']} run{'s' * (origin['runs'] > 1)}" if origin["runs"] else ""
     return f"record {name}.{profile}{runs} · {device} · torch {version}"
 
@@ -175,7 +171,5 @@ def content(name: str, key: str, profile: str = "laptop") -> Any:
 
 
 def published_rows(name: str, key: str, profile: str = "laptop") -> dict[str, Any]:
-    """Rows of a published record, as arguments for `figures.accuracies`; no rows if it has not been
-    published.
-    """
+    """Rows of a published record, as arguments for `figures.accuracies`; no rows if there is none."""
     return {"rows": content(name, key, profile) or [], "note": origin(name, profile)}

@@ -1,7 +1,7 @@
 """Rows: one arm and quantity of a data set, a number for each sample, their mean and its interval."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, TypeGuard
+from typing import Any, NotRequired, TypedDict, TypeGuard, cast
 
 from specfreq import filters
 from specfreq.evidence.intervals import interval
@@ -9,7 +9,17 @@ from specfreq.evidence.intervals import interval
 CORRECTED, PUBLISHED = "corrected", "as published"  # the series that verdicts are about
 
 
-class Row(TypedDict):
+class Summary(TypedDict):
+    """The samples of a row, and what follows from them."""
+
+    seeds: list[int]  # of the trainings; or the numbers of the images
+    values: list[float]  # one for each of the seeds
+    mean: float
+    low: float | None  # of the 95 % Student-t interval; None for a single value
+    high: float | None
+
+
+class Row(Summary):
     """What records, tables, figures and rules have in common. Differences of rows are rows."""
 
     data: str
@@ -18,11 +28,6 @@ class Row(TypedDict):
     stands_for: str  # what claims call it: the arm, or the filter, without the original's defects
     series: str  # CORRECTED, PUBLISHED, or which of the defects it has
     quantity: str
-    seeds: list[int]  # of the trainings; or the numbers of the images
-    values: list[float]  # one for each of the seeds
-    mean: float
-    low: float | None  # of the 95 % Student-t interval; None for a single value
-    high: float | None
     chance: float | None  # accuracy of guessing, %; None where nobody classifies
     keys: list[str]  # of the runs
     answers: NotRequired[list[int]]  # how many classes each network ever answered
@@ -54,7 +59,7 @@ def row_of(
     }
 
 
-def summary(values: Mapping[int, float]) -> dict[str, Any]:
+def summary(values: Mapping[int, float]) -> Summary:
     """The fields of a row that follow from its values by seed."""
     mean, low, high = interval(list(values.values()))
     return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
@@ -69,12 +74,9 @@ def of_images(
     stands_for: str | None = None,
     series: str = CORRECTED,
 ) -> Row:
-    """A row whose samples are images, by their number in the set, instead of trained networks. The values
-    are kept to six digits.
-    """
-    row = row_of(
-        data, arm, quantity, dict(enumerate(map(float, values))), stands_for=stands_for, series=series
-    )
+    """A row whose samples are images, by their number in the set. The values are kept to six digits."""
+    numbered = dict(enumerate(map(float, values)))
+    row = row_of(data, arm, quantity, numbered, stands_for=stands_for, series=series)
     return {**row, "values": [float(f"{v:.6g}") for v in row["values"]]}
 
 
@@ -92,8 +94,10 @@ def are_rows(content: Any) -> TypeGuard[list[Mapping[str, Any]]]:
 
 
 def read(kept: Mapping[str, Any]) -> Row:
-    """A row of a record. Version 0.1 had two shapes: rows with ``augment`` and a quantity, and rows with
-    ``filter``, about accuracy without saying so.
+    """A row of a record of any version.
+
+    Version 0.1 had two shapes: rows with ``augment`` and a quantity, and rows with ``filter``, whose quantity
+    is the accuracy.
     """
     row = {"spec": "", "chance": None, "keys": [], **kept}
     if "augment" in row:
@@ -101,4 +105,4 @@ def read(kept: Mapping[str, Any]) -> Row:
     if "filter" in row:
         row["spec"] = row.pop("filter")
         row |= {"stands_for": filters.corrected(row["spec"]), "quantity": "accuracy"}
-    return row
+    return cast(Row, row)

@@ -3,10 +3,11 @@
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, create_model
 
+from specfreq.core.errors import UserError
 from specfreq.evidence.intervals import interval
 from specfreq.evidence.rows import Row, paired
 
@@ -34,7 +35,7 @@ def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Ju
 
     def register(judge: Callable[..., Judgement]) -> Callable[..., Judgement]:
         parameters = inspect.signature(judge, eval_str=True).parameters.values()
-        options = {
+        options: dict[str, Any] = {
             p.name: (p.annotation, ... if p.default is p.empty else p.default)
             for p in parameters
             if p.kind is p.KEYWORD_ONLY
@@ -48,23 +49,22 @@ def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Ju
 
 @rule(least=1)
 def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
-    """Every interval over seeds lies within a margin of the accuracy of guessing. False if one does not hold
-    it.
-    """
+    """Every interval over seeds lies within a margin of the accuracy of guessing. False if one misses it."""
     chance = rows[0]["chance"]
+    if chance is None:
+        raise UserError(f"at_chance judges accuracies alone, and {rows[0]['quantity']} has none by guessing")
     evidence = f"{_means(rows, unit)} against {chance:.2f}{unit} by guessing"
-    if any(r["low"] is None for r in rows):
+    intervals = [(r["low"], r["high"]) for r in rows if r["low"] is not None and r["high"] is not None]
+    if len(intervals) < len(rows):
         return Judgement(None, evidence)
-    near = all(chance - margin <= r["low"] and r["high"] <= chance + margin for r in rows)
-    away = any(not r["low"] <= chance <= r["high"] for r in rows)
+    near = all(chance - margin <= low and high <= chance + margin for low, high in intervals)
+    away = any(not low <= chance <= high for low, high in intervals)
     return Judgement(_decided(near, away), evidence)
 
 
 @rule(least=2)
 def falls(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
-    """Each is below the one before: the interval of the difference, paired by sample, lies above 0; False if
-    one lies below.
-    """
+    """Each is lower than the one before: paired differences have intervals above 0. False if one is below."""
     return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower", unit)
 
 
@@ -76,9 +76,7 @@ def rises(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
 
 @rule(least=2)
 def alike(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
-    """No two differ by more than a margin: all intervals of differences, paired by seed, lie within. False
-    if one lies outside.
-    """
+    """No two differ by more than a margin, by intervals of paired differences. False if one lies outside."""
     descending = sorted(rows, key=lambda r: -r["mean"])
     pairs = [_difference(a, b) for a, b in itertools.combinations(descending, 2)]
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
@@ -113,11 +111,11 @@ def _decided(holds: bool, fails: bool) -> bool | None:
 
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
     """Mean and interval of a - b. A single pair proves no difference: its interval is unbounded."""
-    pairs = paired(a, b)
-    if len(pairs) > 1:
-        return interval(list(pairs.values()))
-    mean = next(iter(pairs.values()), a["mean"] - b["mean"])
-    return mean, float("-inf"), float("inf")
+    pairs = list(paired(a, b).values())
+    mean, low, high = interval(pairs or [a["mean"] - b["mean"]])
+    if low is None or high is None:
+        return mean, float("-inf"), float("inf")
+    return mean, low, high
 
 
 def _means(rows: Sequence[Row], unit: str) -> str:

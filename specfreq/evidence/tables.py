@@ -24,11 +24,14 @@ def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
     """Rows as a table for a page: no index column, and the same bytes each time."""
     import pandas as pd
 
-    cells = [
-        {k: BREAK.sub(r"\1<wbr>", v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
-    ]
-    style = pd.DataFrame(cells).style.hide(axis="index").format(precision=2)
+    cells = [{k: _breakable(v) for k, v in row.items()} for row in rows]
+    style = pd.DataFrame(cells).style.hide(axis="index")
+    style.format(precision=2)
     return style.set_uuid("table").set_table_attributes('class="dataframe"')
+
+
+def _breakable(value: Any) -> Any:
+    return BREAK.sub(r"\1<wbr>", value) if isinstance(value, str) else value
 
 
 def settings(name: str, profile: str = "laptop") -> "Styler":
@@ -39,7 +42,8 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
     settings = {**record["parameters"], "profile": profile}
     rows = [{"setting": name, "value": _in_words(value)} for name, value in settings.items()]
     origin = record["provenance"]
-    runs, hours = origin["runs"], origin["seconds"] / 3600
+    runs = origin["runs"]
+    hours = origin["seconds"] / 3600
     cost = f"{runs} trainings, {hours:.1f} hours on " if runs else ""
     computed = f"{cost}{', '.join(origin['device'])}; {', '.join(origin['date'])}"
     return page_table([*rows, {"setting": "computed", "value": computed}])
@@ -77,7 +81,8 @@ def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
     rows = []
     for data, numbers in load(study).published.items():
         found = select(record.get("arms", []), data=data, quantity="accuracy")
-        ours, theirs = by_name(found, CORRECTED), by_name(found, PUBLISHED)
+        ours = by_name(found, CORRECTED)
+        theirs = by_name(found, PUBLISHED)
         listed = {filters.normal_form(f): number for f, number in numbers.items()}
         for name in dict.fromkeys([*(filter for filter, _ in ours), *listed]):
             number = listed.get(name, Number(note="not in the original"))
@@ -140,7 +145,7 @@ def measured(row: Row | None) -> str:
     """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
     if row is None:
         return "–"
-    half = "" if row["low"] is None else f" ± {row['high'] - row['mean']:.2f}"
+    half = "" if row["high"] is None else f" ± {row['high'] - row['mean']:.2f}"
     return f"{row['mean']:.2f}{half}"
 
 
@@ -153,16 +158,13 @@ def shown(row: Row, signed: bool = False) -> str:
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
-    """Every row in words, by ``arm quantity``: what sentences of a page are made of. (A colon would end a
-    name in MyST.)
-    """
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of."""
+    # a colon would end a name in MyST
     return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
 
 
 def foot(of: ImageSet | Sequence[Run], profile: str) -> str:
-    """Data, profile, keys and device, for the foot of a figure. No times or dates: an executed study stays
-    byte-identical.
-    """
+    """Data, profile, keys and device, for the foot of a figure; no dates, so that the bytes stay the same."""
     if isinstance(of, ImageSet):
         return f"{of.name}, {len(of)} images · profile {profile} · data {of.digest[:8]}"
     runs = list(of)

@@ -27,7 +27,8 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> Verdict:
     if claim.judge == claims.UNTESTABLE:
         return Verdict(UNTESTABLE, claim.why)
     found = select((record or {}).get(claim.rows, []), data=claim.data)
-    corrected, published = by_name(found, CORRECTED), by_name(found, PUBLISHED)
+    corrected = by_name(found, CORRECTED)
+    published = by_name(found, PUBLISHED)
     compared = claim.compared
     if not all(pair in corrected for pair in compared):
         return Verdict(NO_RECORD, "")
@@ -50,7 +51,5 @@ _WHERE_IT_FAILS = {True: ONLY, False: NOT, None: UNDECIDED}  # by what holds as 
 
 
 def _has_defects(arm: str) -> bool:
-    """Whether the original program trains this augmentation otherwise; what is no augmentation has no program
-    of its own.
-    """
+    """Whether the original program trains this arm otherwise; without an augmentation there is none."""
     return arm.partition(":")[0] in augment.names() and augment.as_published(arm) != arm

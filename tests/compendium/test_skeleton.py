@@ -57,7 +57,7 @@ def test_what_the_files_say_otherwise_stays_to_the_letter(root):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("engine", "there is a study"),
+        ("engine", "exists already"),
         ("Engine", "cannot be the name"),
         ("train", "cannot be the name"),  # where a profile has the options of `specfreq train`
         ("", "cannot be the name"),
@@ -66,7 +66,7 @@ def test_what_the_files_say_otherwise_stays_to_the_letter(root):
         ("a b", "cannot be the name"),
         ("1st", "cannot be the name"),
         ("a" * 61, "cannot be the name"),
-        ("spectral-tv", "no entry can be put into"),  # its notebook is gone, its entries are there
+        ("spectral-tv", "cannot add an entry to"),  # its notebook is gone, its entries are there
     ],
 )
 def test_a_name_that_no_study_can_have_is_refused_and_nothing_written(root, name, complaint):

@@ -267,7 +267,7 @@ def test_a_lost_worker_costs_no_cell_and_leaves_no_kernel(tmp_path, add_study):
     )
     rows = sweep.sweep("study", grid, overrides={"folder": str(folder)}, root=tmp_path, **options)
     assert [row["state"] for row in rows] == ["failed", "done", "done"]
-    assert rows[0]["error"] == "2 workers were lost, perhaps for want of memory"
+    assert rows[0]["error"] == "2 workers were lost, perhaps for lack of memory"
     pids = {path.name: [int(line) for line in path.read_text().split()] for path in folder.iterdir()}
     assert {name: len(each) for name, each in pids.items()} == {"always": 2, "once": 2, "never": 1}
     assert all(ended(pid) for each in pids.values() for pid in each)
