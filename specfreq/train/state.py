@@ -1,9 +1,10 @@
 """The state of a training between two steps, and what a checkpoint holds of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +39,46 @@ def finite_losses(losses: Sequence[Tensor], epoch: int, steps: int, rate: Callab
         where = f"epoch {epoch + 1}, step {first[0] + 1} of {steps}, at lr {rate(first[0]):.3g}"
         raise Diverged(f"the loss is {found[first]} in {where}; lower lr")
     return found
+
+
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those of the tensors whose names begin with ``name/``, without that."""
+    return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+
+def refuse_other(recipe: BaseModel, version: int, made_by: Sequence[Any], source: Checkpoints) -> None:
+    """Refuse a checkpoint that another recipe, or another version of the trainer, has made.
+
+    Args:
+        made_by: version and fields, as the checkpoint has them; fields newer than it have their defaults.
+    """
+    number, fields = made_by
+    if number != version or type(recipe)(**fields).model_dump() != recipe.model_dump():
+        raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
+
+
+def moments(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What an optimizer keeps of named parameters, as ``optimizer/KEY/NAME``."""
+    kept = {name: optimizer.state.get(parameter, {}) for name, parameter in parameters.items()}
+    return {
+        f"optimizer/{key}/{name}": value
+        for name, values in kept.items()
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def restore_moments(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Give an optimizer what `moments` found, of those parameters that are named here."""
+    for place, tensor in part(tensors, "optimizer").items():
+        key, _, name = place.partition("/")
+        if name in parameters:
+            parameter = parameters[name]
+            # as the optimizer made it: buffers like the parameter, counts of steps where they were
+            held = tensor if key == "step" else torch.empty_like(parameter).copy_(tensor)
+            optimizer.state[parameter][key] = held
 
 
 def version(recipe: Recipe) -> int:
@@ -123,12 +164,7 @@ class State:
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"augment/{k}": v for k, v in self.augmentation.state_dict().items()}
-        for name, parameter in self.parameters.items():
-            tensors |= {
-                f"optimizer/{key}/{name}": v
-                for key, v in self.optimizer.state[parameter].items()
-                if v is not None
-            }
+        tensors |= moments(self.optimizer, self.parameters)
         tensors |= {f"average/{i}": t for i, t in enumerate(self.averages)}
         tensors |= {"losses": torch.stack(self.losses), "correct": self.correct}
         return tensors, {
@@ -138,32 +174,14 @@ class State:
         }
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
-        made_by, fields = meta["recipe"]
-        # fields newer than the checkpoint have their defaults
-        same = type(self.recipe)(**fields).model_dump() == self.recipe.model_dump()
-        if made_by != version(self.recipe) or not same:
-            raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-
-        self.model.load_state_dict(part("model"))
-        if augment := part(
-            "augment"
-        ):  # older checkpoints have none, and are of augmentations that learn nothing
+        refuse_other(self.recipe, version(self.recipe), meta["recipe"], source)
+        self.model.load_state_dict(part(tensors, "model"))
+        # older checkpoints have none, and are of augmentations that learn nothing
+        if augment := part(tensors, "augment"):
             self.augmentation.load_state_dict(augment)
-        averages = part("average")
+        averages = part(tensors, "average")
         self.averages = [averages[str(i)].to(self.correct.device) for i in range(len(averages))]
-        for place, tensor in part("optimizer").items():
-            key, _, name = place.partition("/")
-            parameter = self.parameters[name]
-            # as the optimizer made it: buffers like the parameter, counts of steps where they were
-            held = (
-                torch.empty_like(parameter).copy_(tensor)
-                if tensor.shape == parameter.shape and key != "step"
-                else tensor
-            )
-            self.optimizer.state[parameter][key] = held
+        restore_moments(self.optimizer, self.parameters, tensors)
         self.history, self.sizes = meta["history"], meta["sizes"]
         self.correct = tensors["correct"].to(self.correct.device)
         self.losses = list(tensors["losses"].to(self.correct.device))

@@ -26,6 +26,7 @@ from specfreq.studies.generators import training
 from specfreq.studies.generators.parts import digest, prepared, restored, sum_up
 from specfreq.studies.generators.training import Recipe
 from specfreq.train.checkpoints import Checkpoints, interval
+from specfreq.train.state import part
 from specfreq.train.team import Team
 
 CHUNK = 100  # images that are generated at a time, always: their bits do not depend on how many are asked for
@@ -85,9 +86,7 @@ class Run:
         generators = torch.nn.ModuleList(
             pair.generator for pair in training.networks(self.experiment, channels, side)
         )
-        generators.load_state_dict(
-            {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
-        )
+        generators.load_state_dict(part(tensors, "average"))
         return generators.to(self.device).eval(), tensors["centre"], tensors["scale"]
 
     def parts(self, latents: Tensor | Sequence[Tensor]) -> Tensor:

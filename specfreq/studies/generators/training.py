@@ -15,20 +15,18 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from specfreq.core.devices import autocast, exact
-from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import keyed
 from specfreq.core.spec import Positive, Refusing
 from specfreq.data import normal_form
 from specfreq.models.dcgan import Discriminator, Generator, draw
 from specfreq.train.checkpoints import Checkpoints
-from specfreq.train.state import Diverged
+from specfreq.train.state import Row, finite_losses, moments, part, refuse_other, restore_moments
 
 # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
 VERSION = 1
 SETTLING = 100  # batches of latents that the statistics of averaged generators are means over
 Parts = Literal["image", "bands", "together", "flow"]
-Row = dict[str, float]
 
 
 class Recipe(Refusing):
@@ -239,22 +237,14 @@ def fit(
     seen = (len(state.history) * steps + len(state.losses)) * count // steps
     bar = progress_bar("train", recipe.epochs * count, "img", progress, line=1, initial=seen, unit_scale=True)
 
-    def finite(epoch: int) -> Tensor:
-        losses = torch.stack(state.losses).cpu()
-        if not losses.isfinite().all():
-            step = int((~losses.isfinite().all(1)).nonzero()[0])
-            raise Diverged(
-                f"a loss is not finite in epoch {epoch + 1}, step {step + 1} of {steps}, at lr "
-                f"{recipe.lr:.3g}; lower lr"
-            )
-        return losses
+    def losses(epoch: int) -> Tensor:
+        return finite_losses(state.losses, epoch, steps, lambda step: recipe.lr)
 
     with bar, exact(device):
         for epoch in range(len(state.history), recipe.epochs):
             order = torch.randperm(count, generator=keyed(recipe.seed, epoch, "order")).to(device)
-            mirrored = (
-                torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip")).bool().to(device)
-            )
+            sides = torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip"))
+            mirrored = sides.bool().to(device)
             batches = order.tensor_split(steps)  # near-equal parts: no tiny last batch
             for step in range(len(state.losses), steps):
                 index = batches[step]
@@ -263,18 +253,14 @@ def fit(
                 state.step(latent, _shown(parts[:, index], mirrored[index] & recipe.flip, len(pairs)))
                 bar.update(len(index))
                 if checkpoints is not None and checkpoints.due():
-                    finite(epoch)
+                    losses(epoch)
                     checkpoints.save(*state.tensors())
                 if after_step is not None:
                     after_step(epoch, step + 1)
-            losses = finite(epoch).double().mean(0) / len(pairs)
-            state.end_epoch(*losses.tolist())
-            bar.set_postfix(
-                epoch=f"{epoch + 1}/{recipe.epochs}",
-                D=f"{losses[0]:.3f}",
-                G=f"{losses[1]:.3f}",
-                refresh=False,
-            )
+            judged, fooled = (losses(epoch).double().mean(0) / len(pairs)).tolist()
+            state.end_epoch(judged, fooled)
+            now = {"epoch": f"{epoch + 1}/{recipe.epochs}", "D": f"{judged:.3f}", "G": f"{fooled:.3f}"}
+            bar.set_postfix(now, refresh=False)
             if after_epoch is not None:
                 after_epoch(epoch + 1)
     settle(average, recipe)
@@ -369,10 +355,7 @@ class _State:
         tensors = {f"pairs/{k}": v for k, v in self.pairs.state_dict().items()}
         tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         for optimizer in self.optimizers.values():
-            for name, parameter in self.named.items():
-                tensors |= {
-                    f"optimizer/{key}/{name}": v for key, v in optimizer.state.get(parameter, {}).items()
-                }
+            tensors |= moments(optimizer, self.named)
         if self.losses:
             tensors["losses"] = torch.stack(self.losses)
         meta = {
@@ -383,24 +366,11 @@ class _State:
         return tensors, meta
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
-        made_by, fields = meta["recipe"]
-        same = (
-            type(self.recipe)(**fields) == self.recipe
-        )  # fields newer than the checkpoint have their defaults
-        if made_by != version(self.recipe) or not same:
-            raise UserError(f"{source.path} belongs to another recipe; delete it or train elsewhere")
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-
-        self.pairs.load_state_dict(part("pairs"))
-        self.average.load_state_dict(part("average"))
-        for place, tensor in part("optimizer").items():
-            key, _, name = place.partition("/")
-            kind = "discriminator" if "discriminator" in name else "generator"
-            parameter = self.named[name]
-            # as the optimizer made it: buffers like the parameter, counts of steps where they were
-            held = tensor if key == "step" else torch.empty_like(parameter).copy_(tensor)
-            self.optimizers[kind].state[parameter][key] = held
+        refuse_other(self.recipe, version(self.recipe), meta["recipe"], source)
+        self.pairs.load_state_dict(part(tensors, "pairs"))
+        self.average.load_state_dict(part(tensors, "average"))
+        for kind, optimizer in self.optimizers.items():
+            own = {name: p for name, p in self.named.items() if kind in name}
+            restore_moments(optimizer, own, tensors)
         self.history, self.taken = meta["history"], meta["taken"]
         self.losses = list(tensors["losses"].to(self.device)) if "losses" in tensors else []
