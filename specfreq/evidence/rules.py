@@ -52,7 +52,7 @@ def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> 
     """Every interval over seeds lies within a margin of the accuracy of guessing. False if one misses it."""
     chance = rows[0]["chance"]
     if chance is None:
-        raise UserError(f"at_chance judges accuracies alone, and {rows[0]['quantity']} has none by guessing")
+        raise UserError(f"{rows[0]['quantity']} has no accuracy of guessing; at_chance judges accuracies")
     evidence = f"{_means(rows, unit)} against {chance:.2f}{unit} by guessing"
     intervals = [(r["low"], r["high"]) for r in rows if r["low"] is not None and r["high"] is not None]
     if len(intervals) < len(rows):

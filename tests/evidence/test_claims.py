@@ -120,6 +120,12 @@ def arm(name, values, quantity="error", series="corrected", stands_for=None):
     return rows.row_of("cifar10", name, quantity, values, series=series, stands_for=stands_for)
 
 
+def test_a_quantity_that_nobody_can_guess_is_not_judged_against_guessing():
+    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge="at_chance", arms=["none"])
+    with pytest.raises(UserError, match="error has no accuracy of guessing"):
+        verdicts.judge(asked, {"arms": [arm("none", [9.0, 10, 11])]})
+
+
 @pytest.mark.parametrize(("judge", "verdict"), [("falls", verdicts.YES), ("rises", verdicts.NOT)])
 def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdict):
     record = {
