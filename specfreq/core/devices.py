@@ -42,7 +42,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def checked_device(name: str | None = None) -> torch.device:
+def checked_device(name: str | torch.device | None = None) -> torch.device:
     """The device of that name, or the default: a GPU if there is one.
 
     Raises:

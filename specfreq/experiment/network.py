@@ -82,4 +82,5 @@ def read(path: Path, key: str, training: "Callable[[], ImageSet | Stream]") -> N
             names = [name for name in tensors if name.startswith(f"{part}/")]
             parts[part] = {name.removeprefix(f"{part}/"): tensors.pop(name) for name in names}
     mean, std = tensors.pop("mean"), tensors.pop("std")
-    return Network(tensors, mean, std, **parts, classes=tuple(classes), shape=tuple(shape))
+    channels, height, width = shape
+    return Network(tensors, mean, std, **parts, classes=tuple(classes), shape=(channels, height, width))

@@ -215,7 +215,9 @@ class Run:
             self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
         )
 
-    def classifier(self, filter: str | None = None, device: str | None = None) -> "models.Classifier":
+    def classifier(
+        self, filter: str | None = None, device: "str | torch.device | None" = None
+    ) -> "models.Classifier":
         """The trained network on [0, 1] images, behind its own input filter or, if given, behind another.
 
         The training images are needed by another filter that learns from them, and by runs that an older
@@ -418,7 +420,7 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
             )
     if len(training.classes) < 2:
         raise UserError(
-            f"{experiment.data} has one class, {training.classes[0]!r}; a classifier needs two or more"
+            f"{experiment.data} has one class, {', '.join(training.classes)!r}; a classifier needs two or more"
         )
     inputs.check(experiment.filter, training)
     streamed = isinstance(training, Stream)
@@ -457,7 +459,7 @@ def _train(
     learning = any(parameter.requires_grad for parameter in filter.parameters())
     inside = filter if streamed or learning else None
     classifier = models.Classifier(net, mean, std, inside).to(team.device)
-    if learning and not streamed:
+    if learning and not isinstance(images, Stream):
         pixels = images.images
     with inputs.drawing(experiment.seed, "augmentation"):
         augmentation = augment.build(experiment.augment)
@@ -470,7 +472,7 @@ def _train(
     team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
         classifier,
-        images if streamed else pixels,
+        images if isinstance(images, Stream) else pixels,
         images.labels,
         experiment,
         augmentation=augmentation.to(team.device),

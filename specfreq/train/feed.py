@@ -118,10 +118,12 @@ class Feed:
             for part in parts:
                 whole = self._begun(self.images[part], rows, part)
                 here = torch.arange(len(part), device=whole.device)
-                yield _shown(shifted(whole, here, *moves[:, part], flips[part], self.border))
+                down, right = moves[:, part]
+                yield _shown(shifted(whole, here, down, right, flips[part], self.border))
         else:
             for part in parts:
-                yield _shown(shifted(self.images, part, *moves[:, part], flips[part], self.border))
+                down, right = moves[:, part]
+                yield _shown(shifted(self.images, part, down, right, flips[part], self.border))
 
     def views(self, epoch: int, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """The views (B, C, H, W) that the augmentation makes of each part, the plain images first."""
@@ -148,7 +150,8 @@ class Feed:
         _, moves, flips, _ = self._table(epoch)
         # beyond the border there is nothing; where an image is mirrored there, so is what belongs to it
         border = "reflect" if self.border == "reflect" else "zero"
-        return shifted(self.companions, index, *moves[:, index], flips[index], border)
+        down, right = moves[:, index]
+        return shifted(self.companions, index, down, right, flips[index], border)
 
     def _begun(self, images: Tensor, rows: dict[str, Tensor], part: Tensor) -> Tensor:
         """Whole images after what the augmentation does before crop and flip."""

@@ -50,10 +50,12 @@ class Team:
     def _learned(self) -> list[Tensor]:
         """The gradients of the augmentation; 0 of what was not used: another process may have used it."""
         learned = [p for p in self._augmentation.parameters() if p.requires_grad]
+        gradients = []
         for parameter in learned:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in learned]
+            gradients.append(parameter.grad)
+        return gradients
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -132,7 +134,7 @@ def _told(name: str, otherwise: int) -> int:
 def _several(kind: str) -> Team:
     try:
         from lightning.fabric import Fabric
-        from lightning.fabric.strategies import DDPStrategy
+        from lightning.fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise UserError("several processes need Lightning; pip install 'specfreq[scale]'") from None
     if not os.environ.get("LOCAL_WORLD_SIZE"):
@@ -143,9 +145,8 @@ def _several(kind: str) -> Team:
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     here = _told("LOCAL_WORLD_SIZE", 1)
     nodes = _told("WORLD_SIZE", 1) // here
-    patient = DDPStrategy(
-        timeout=datetime.timedelta(days=7)
-    )  # the others wait while the first waits for a lock, or measures
+    # the others wait while the first waits for a lock, or measures
+    patient = DDPStrategy(timeout=datetime.timedelta(days=7))
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, strategy=patient)
     fabric.launch()
     atexit.register(torch.distributed.destroy_process_group)
@@ -154,8 +155,7 @@ def _several(kind: str) -> Team:
 
 def synchronised(model: Trained, team: Team) -> Trained:
     """The model with batch statistics over all processes, where torch can do that: on GPUs."""
-    return (
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        if team.size > 1 and team.device.type == "cuda"
-        else model
-    )
+    if team.size == 1 or team.device.type != "cuda":
+        return model
+    converted: Any = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return converted

@@ -83,7 +83,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_says_where():
     images = components.prepared(Recipe(**SMALL)).ranged
-    with pytest.raises(Diverged, match=r"the loss is (nan|-?inf) in epoch 1, step [1-3] of 3, at lr 0.0002; lower lr"):
+    with pytest.raises(
+        Diverged, match=r"the loss is (nan|-?inf) in epoch 1, step [1-3] of 3, at lr 0.0002; lower lr"
+    ):
         trained(images * math.nan, Recipe(**SMALL))
 
 
