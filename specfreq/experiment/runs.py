@@ -420,7 +420,8 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
             )
     if len(training.classes) < 2:
         raise UserError(
-            f"{experiment.data} has one class, {', '.join(training.classes)!r}; a classifier needs two or more"
+            f"{experiment.data} has one class, {', '.join(training.classes)!r}; "
+            "a classifier needs two or more"
         )
     inputs.check(experiment.filter, training)
     streamed = isinstance(training, Stream)
