@@ -1,5 +1,6 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
+import io
 import os
 import signal
 import sys
@@ -38,11 +39,12 @@ for command in (*studies.COMMANDS, *experiments.COMMANDS, data.app):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line. Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal
-    N, 130 is Ctrl-C.
+    """Run a command line.
+
+    Exit code 2: the caller's mistake; 1: a run that failed; 128 + N: ended by signal N, 130 is Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a terminal or a pipe cannot show is escaped
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal or a pipe cannot show is escaped
             stream.reconfigure(errors="backslashreplace")
     with processes.interruptible():
         _main(sys.argv[1:] if args is None else args)

@@ -13,9 +13,7 @@ from specfreq.core.errors import UserError
 
 
 class Command(click.Command):
-    """A command that reads ``-p NAME VALUE``, as papermill has it, like ``-p NAME=VALUE``, and ``-o=FILE``
-    like ``-o FILE``.
-    """
+    """A command that reads ``-p NAME VALUE`` like ``-p NAME=VALUE``, and ``-o=FILE`` like ``-o FILE``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, self._plain(list(args)))

@@ -1,4 +1,4 @@
-"""`specfreq data`: image sets, what is here, and how to get what is not."""
+"""`specfreq data`: image sets, those that are here, and how to get those that are missing."""
 
 import click
 
@@ -8,7 +8,7 @@ from specfreq.cli import base
 @click.group("data", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
 @click.pass_context
 def app(context: click.Context) -> None:
-    """Image sets: what is here, and how to get what is not."""
+    """Image sets: those that are here, and how to get those that are missing."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -23,8 +23,8 @@ def data_list() -> None:
     print(base.table((r.name, r.state, r.what) for r in rows))
     print("\nMissing or damaged; `specfreq data get NAME` gets it:")
     print("\n".join(f"  {row.name}: {row.why}" for row in rows if row.why) or "  nothing")
-    print("\nCorrupted images, for corruption:source=official; ", end="")
-    print(f"unpack them in {data.root()}, from {corrupted.SITE}:")
+    place = f"unpack them in {data.root()}, from {corrupted.SITE}"
+    print(f"\nCorrupted images, for corruption:source=official; {place}:")
     print(base.table((name, "here" if there else "not here") for name, there in corrupted.here().items()))
 
 

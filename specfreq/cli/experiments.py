@@ -1,7 +1,7 @@
 """`specfreq train`, `measure`, `publish` and `list`: experiments without notebooks, and what there is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ class _Train(base.Command):
 
 @click.command("train", cls=_Train)
 @click.option(
-    "--profile", help="values of the options below, which go before it; those that a paper had, say"
+    "--profile",
+    help="named values for the options below, such as those of a paper; options override it",
 )
 @click.option(
     "--measure",
@@ -61,7 +62,8 @@ def train(
     wanted = list(measure) or ["accuracy"]
     for name in wanted:
         measures.check(name)
-    if (os.environ.get("RANK") or "0") == "0":  # of the processes that torchrun starts, the first alone
+    # of the processes that torchrun starts, the first alone
+    if (os.environ.get("RANK") or "0") == "0":
         what = f"{experiment.model} on {experiment.data}, {experiment.epochs} epochs"
         base.say(f"specfreq: training {what}, unless it is trained")
     from specfreq.experiment import run
@@ -74,25 +76,25 @@ def train(
 
 @click.command("measure", cls=base.Command)
 @click.argument("names", metavar="[KEY] MEASURE...", nargs=-1, required=True)
-@click.option("--filter", help="show the network the test images behind this filter instead")
+@click.option("--filter", help="apply this filter to the test images, instead of the run's own")
 @base.device
 @click.option(
     "--model",
     metavar="MODULE:FUNCTION",
-    help="instead of KEY, a network of your own: what a function of a module in this folder returns, from "
-    "images in [0, 1] to logits; it gets classes= and channels= if it takes them",
+    help="instead of KEY, a network of your own, from images in [0, 1] to logits: what a function of a "
+    "module in this folder returns; it gets classes= and channels= if it takes them",
 )
 @click.option(
     "--weights",
     metavar="FILE.safetensors",
     type=base.Place(),
-    help="of --model; without it those that the function gives",
+    help="of --model; by default those that the function returns",
 )
 @click.option(
     "--data",
     metavar="NAME",
-    help="the set whose test images are shown, see `specfreq data list`; of a KEY: instead of its own, with "
-    "the same classes",
+    help="the set of the test images, see `specfreq data list`; of a KEY: instead of its own, with the same "
+    "classes",
 )
 @click.option(
     "-o",
@@ -110,50 +112,66 @@ def measure(
     data: str | None,
     output: Path | None,
 ) -> None:
-    """Measure a trained experiment, or a network of your own. Of an experiment, what was measured once is not
-    computed again.
+    """Measure a trained experiment, or a network of your own.
 
-    KEY is that of a run, see `specfreq list runs`; its first letters do. Measures: see `specfreq list
-    measures`.
+    What was measured once of an experiment is kept, and not computed again. KEY is that of a run, see
+    `specfreq list runs`; its first letters do. Measures: see `specfreq list measures`.
     """
-    from specfreq import filters, measures
     from specfreq.core import storage
-    from specfreq.experiment import own, runs
 
-    if model is not None and data is None:
-        raise UserError("--model needs --data NAME, the set whose test images the network is shown")
-    if model is None and weights is not None:
-        raise UserError("--weights goes with --model; a run has its own: specfreq measure KEY MEASURE...")
-    if model is None and not names[1:]:
-        raise UserError(
-            f"{names[0]!r} is taken for the KEY of a run; name a measure after it, "
-            "or your own network by --model"
-        )
     if output is not None and output.is_dir():
         raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
-    found = runs.find_run(names[0]) if model is None else None
-    wanted = names[1:] if found else names
-    for name in wanted:
-        measures.check(name)
-    if found:
-        filter = filter and filters.normal_form(filter)
-        base.say(f"specfreq: measuring {', '.join(wanted)} of {found.key}")
-        results = {name: found.measure(name, filter, device, data) for name in wanted}
-        record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
+    if model is not None:
         if data is None:
-            _show(found)
-        else:
-            record["data"] = data
-            print(f"{found.key}  {data}")
-            print(base.table(_lines(results)))
+            raise UserError("--model needs --data NAME, the set whose test images the network is shown")
+        record = _measure_own(model, weights, data, names, filter, device)
     else:
-        record = own.measure(
-            model, weights, data, wanted, filter=filter or "none", device=device, say=base.say
-        )
-        print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
-        print(base.table(_lines(record["results"])))
+        if weights is not None:
+            raise UserError("--weights goes with --model; a run has its own: specfreq measure KEY MEASURE...")
+        record = _measure_run(*names, filter=filter, device=device, data=data)
     if output is not None:
         print(storage.write_json(output, record))
+
+
+def _measure_own(
+    model: str, weights: Path | None, data: str, names: Sequence[str], filter: str | None, device: str | None
+) -> dict[str, Any]:
+    """Measure a network of one's own, and print and return what was found."""
+    from specfreq import measures
+    from specfreq.experiment import own
+
+    for name in names:
+        measures.check(name)
+    shown = filter or "none"
+    record = own.measure(model, weights, data, names, filter=shown, device=device, say=base.say)
+    print(f"{model}  {data}{'' if weights else '  (weights as the function gives them)'}")
+    print(base.table(_lines(record["results"])))
+    return record
+
+
+def _measure_run(
+    key: str, *names: str, filter: str | None, device: str | None, data: str | None
+) -> dict[str, Any]:
+    """Measure a run, and print and return what was found."""
+    from specfreq import filters, measures
+    from specfreq.experiment import runs
+
+    if not names:
+        hint = "name a measure after it, or your own network by --model"
+        raise UserError(f"{key!r} is taken for the KEY of a run; {hint}")
+    found = runs.find_run(key)
+    for name in names:
+        measures.check(name)
+    filter = filter and filters.normal_form(filter)
+    base.say(f"specfreq: measuring {', '.join(names)} of {found.key}")
+    results = {name: found.measure(name, filter, device, data) for name in names}
+    record = {"run": found.key, "filter": filter or found.experiment.filter, "results": results}
+    if data is None:
+        _show(found)
+        return record
+    print(f"{found.key}  {data}")
+    print(base.table(_lines(results)))
+    return {**record, "data": data}
 
 
 def _show(run: "Run") -> None:
@@ -198,7 +216,7 @@ def publish(record: str, profile: str, name: str | None) -> None:
     "--where",
     metavar="FIELD=VALUE",
     multiple=True,
-    help="only the runs whose experiment has this; may be repeated",
+    help="only runs whose experiment has this value; may be repeated",
 )
 def list_all(what: str | None, where: tuple[str, ...]) -> None:
     """Show what there is, all of it or one kind.
@@ -213,9 +231,8 @@ def list_all(what: str | None, where: tuple[str, ...]) -> None:
     if where:
         what = what or "runs"
     if where and what != "runs":
-        raise UserError(
-            f"--where chooses among runs, not {what}; write specfreq list runs --where {where[0]}"
-        )
+        hint = f"write specfreq list runs --where {where[0]}"
+        raise UserError(f"--where chooses among runs, not {what}; {hint}")
     wanted = dict(base.split(item, "--where FIELD=VALUE") for item in where)
     kinds = {
         "studies": notebooks.studies,

@@ -72,8 +72,7 @@ def _parameters_of(notebook: str) -> str:
     "-p",
     metavar="NAME=VALUE,...",
     multiple=True,
-    help="values of a parameter; lists as '[2,4],[12]'; text that has commas as '\"a,b\",\"c\"'; "
-    "may be repeated",
+    help="values of a parameter; lists as '[2,4],[12]'; text with commas as '\"a,b\",\"c\"'; may be repeated",
 )
 @base.profile
 @click.option(
@@ -91,7 +90,7 @@ def _parameters_of(notebook: str) -> str:
     "--retries",
     type=click.IntRange(min=0),
     default=2,
-    help="times that a cell is begun again if its worker was lost, on this machine [default: 2]",
+    help="how often a cell is restarted if its worker is lost, on this machine [default: 2]",
 )
 @click.option(
     "-o",
@@ -111,25 +110,33 @@ def sweep_study(
     output: Path | None,
     timeout: int | None,
 ) -> None:
-    """Run a study at every point of a grid of parameters, and print a table. Finished cells are kept, failed
-    ones reported.
+    """Run a study at every point of a grid of parameters, and print a table.
 
-    NOTEBOOK is a study, see `specfreq list studies`, or the path of a notebook.
+    Finished cells are kept, failed ones reported. NOTEBOOK is a study, see `specfreq list studies`, or the
+    path of a notebook.
     """
     from specfreq.compendium import notebooks, parameters
 
     if dask and workers:
-        raise UserError(
-            "--workers is for this machine; a scheduler's workers are started with `dask worker ADDRESS`"
-        )
+        hint = "a scheduler's workers are started with `dask worker ADDRESS`"
+        raise UserError(f"--workers is for this machine; {hint}")
     grid: dict[str, list[str]] = {}
     for name, values in map(base.split, p):
         grid.setdefault(name, []).extend(parameters.values(values))
     notebooks.check(notebook, profile, grid)  # as in `run`
     from specfreq.compendium import execution, sweep, sweep_tables
 
-    where = {"dask": dask, "workers": workers, "retries": retries, "output": output, "timeout": timeout}
-    rows = sweep.sweep(notebook, grid, profile=profile, say=base.say, **where)
+    rows = sweep.sweep(
+        notebook,
+        grid,
+        profile=profile,
+        dask=dask,
+        workers=workers,
+        retries=retries,
+        output=output,
+        say=base.say,
+        timeout=timeout,
+    )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(sweep_tables.as_text(rows, width))
     if failed := sum(row["state"] == "failed" for row in rows):
@@ -147,7 +154,8 @@ def build_book(profile: str, timeout: int | None) -> None:
         raise unknown("profile", profile, known)
     from specfreq.compendium import book
 
-    print(f"open {book.build(profile, timeout=timeout, say=lambda line: print(line, flush=True)).as_uri()}")
+    page = book.build(profile, timeout=timeout, say=lambda line: print(line, flush=True))
+    print(f"open {page.as_uri()}")
 
 
 @click.group("new", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")

@@ -1,6 +1,4 @@
-"""The options of `specfreq train`: one for every field of Experiment, with its description, its choices and
-its default.
-"""
+"""The options of `specfreq train`: one for every field of Experiment, with its description and choices."""
 
 import functools
 from typing import Any, Literal, get_args, get_origin

@@ -22,7 +22,8 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     lines = lines_of(results)
     order = list(dict.fromkeys(name for r in results.values() for name in r["attacks"]))
     for i, (name, result) in enumerate(results.items()):
-        radii, accuracy = [0, *result["curve_eps"]], [result["accuracy"], *result["curve_accuracy"]]
+        radii = [0, *result["curve_eps"]]
+        accuracy = [result["accuracy"], *result["curve_accuracy"]]
         kept = [k for k, radius in enumerate(radii) if k == 0 or radius > 0]
         curve.plot([radii[k] for k in kept], [accuracy[k] for k in kept], **lines[name])
         hollow = {**lines[name], "mfc": "white", "ms": 7, "lw": 0, "zorder": 4 + i}
@@ -55,8 +56,7 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 def attacked_pictures(
     clean: Any, attacked: Mapping[str, Any], captions: Mapping[str, list[str]] | None = None
 ) -> Figure:
-    """Pictures (K, C, H, W) in [0, 1], a row; then for each name what was added, and the attacked picture, in
-    two more rows.
+    """Pictures (K, C, H, W) in [0, 1], a row; then for each name what was added, and the attacked pictures.
 
     What was added is drawn around grey, all on one scale: its largest magnitude, named in the row's label, in
     255ths.
@@ -64,19 +64,20 @@ def attacked_pictures(
     Args:
         captions: name -> what the network answers to each of its pictures; of the clean ones under "".
     """
-    clean, pairs = array(clean), {name: array(images) for name, images in attacked.items()}
+    clean = array(clean)
+    pairs = {name: array(images) for name, images in attacked.items()}
     largest = max([np.abs(images - clean).max() for images in pairs.values()], default=0.0)
     rows = 1 + 2 * len(pairs)
-    figure, axes = plt.subplots(
-        rows, max(len(clean), 1), squeeze=False, figsize=(0.85 * len(clean) + 1.5, 1.0 * rows + 0.2)
-    )
+    size = (0.85 * len(clean) + 1.5, 1.0 * rows + 0.2)
+    figure, axes = plt.subplots(rows, max(len(clean), 1), squeeze=False, figsize=size)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     labels = ["clean", *(f"{name}{part}" for name in pairs for part in (f"\n± {255 * largest:.3g}/255", ""))]
     shown = [clean, *(drawn for images in pairs.values() for drawn in (images - clean, images))]
-    said = [
-        (captions or {}).get(name) for key in ("", *pairs) for name in ([key] if key == "" else [None, key])
-    ]
+    named = captions or {}
+    said = [named.get("")]
+    for name in pairs:
+        said += [None, named.get(name)]
     for line, (label, images, answers) in enumerate(zip(labels, shown, said, strict=True)):
         signed = line > 0 and line % 2 == 1
         for axis, image in zip(axes[line], images, strict=True):

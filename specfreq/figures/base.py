@@ -31,9 +31,7 @@ _STYLE = {
 
 
 def styled(function):
-    """Draw in our style, with ``note`` as a line at the foot; the figure comes back closed, so that a
-    notebook shows it once.
-    """
+    """Draw in our style, with ``note`` at the foot; it comes back closed: a notebook shows it once."""
 
     @functools.wraps(function)
     def draw(*args: Any, note: str = "", **kwargs: Any) -> Figure:
@@ -44,9 +42,8 @@ def styled(function):
                 lines = textwrap.wrap(note, int(22 * figure.get_figwidth()))
                 foot = (0.11 + 0.11 * len(lines)) / figure.get_figheight()
                 figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-                figure.text(
-                    0.005, 0.03 / figure.get_figheight(), "\n".join(lines), fontsize=6.5, color="#555555"
-                )
+                bottom = 0.03 / figure.get_figheight()
+                figure.text(0.005, bottom, "\n".join(lines), fontsize=6.5, color="#555555")
         plt.close(figure)
         return figure
 

@@ -15,24 +15,23 @@ from specfreq.figures.base import array, legend, lines_of, styled
 
 @styled
 def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Histograms of the scores, a panel for each name, of `out-of-distribution`: filled the own images, a
-    line for each other set.
+    """Histograms of the scores, a panel for each name, of `out-of-distribution`.
 
-    In % of each set, over bins of one width in a panel; the first and the last bin hold what lies beyond too.
+    Filled: the own images; a line for each other set. In % of each set, over bins of one width in a panel;
+    the first and the last bin hold what lies beyond too.
     """
-    panels, scores = max(len(results), 1), list(dict.fromkeys(r["score"] for r in results.values()))
-    figure, axes = plt.subplots(
-        panels, squeeze=False, sharex=len(scores) < 2, figsize=(5.4, 1.75 * panels + 1.1)
-    )
+    panels = max(len(results), 1)
+    scores = list(dict.fromkeys(r["score"] for r in results.values()))
+    size = (5.4, 1.75 * panels + 1.1)
+    figure, axes = plt.subplots(panels, squeeze=False, sharex=len(scores) < 2, figsize=size)
     others = _others(results)
     lines = lines_of(dict.fromkeys(others))
     own = sns.color_palette("colorblind")[7]
     for axis, (name, result) in zip(axes[:, 0], results.items(), strict=False):
         edges = array(result["edges"])
         middle = (edges[1:] + edges[:-1]) / 2
-        axis.fill_between(
-            edges, np.append(0, _share(result["histogram"])), step="pre", color=own, alpha=0.45, lw=0
-        )
+        shares = np.append(0, _share(result["histogram"]))
+        axis.fill_between(edges, shares, step="pre", color=own, alpha=0.45, lw=0)
         for i, (other, counts) in enumerate(zip(result["others"], result["other_histograms"], strict=True)):
             axis.plot(middle, _share(counts), drawstyle="steps-mid", markevery=(i % 6, 6), **lines[other])
         axis.set(title=name, ylabel="images (%)", ylim=(0, None))
@@ -45,27 +44,23 @@ def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def detection_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Own images kept over others kept, from one threshold to the next: all beside the rightly classified;
-    areas AUROC and OSCR.
+    """Own images kept over others kept as the threshold moves: all, beside those classified correctly.
 
-    A row for each other set, a line for each name, of `out-of-distribution`; dashed: a score that knows
-    nothing.
+    A row for each other set, a line for each name, of `out-of-distribution`; areas AUROC and OSCR. Dashed: a
+    score that knows nothing.
     """
+    kinds = (("tpr", "auroc", "all"), ("ccr", "oscr", "rightly classified"))
     others = _others(results)
     size = (5.6, 2.45 * max(len(others), 1) + 0.6)
     figure, axes = plt.subplots(max(len(others), 1), 2, squeeze=False, sharex=True, sharey=True, figsize=size)
     lines = lines_of(results)
     for row, other in zip(axes, others, strict=False):
-        for axis, (key, area, what) in zip(
-            row, (("tpr", "auroc", "all"), ("ccr", "oscr", "rightly classified")), strict=True
-        ):
+        for axis, (key, area, what) in zip(row, kinds, strict=True):
             for i, (name, result) in enumerate(results.items()):
                 if other in result["others"]:
                     at = result["others"].index(other)
-                    label = f"{result[area][at]:.1f}"
-                    axis.plot(
-                        result["fpr"][at], result[key][at], markevery=(4 * i, 16), label=label, **lines[name]
-                    )
+                    line = {**lines[name], "label": f"{result[area][at]:.1f}"}
+                    axis.plot(result["fpr"][at], result[key][at], markevery=(4 * i, 16), **line)
             axis.set(xlim=(-2, 102), ylim=(-3, 103))
             axis.set_title(what, loc="right", fontsize=9, style="italic")
             axis.legend(title=area.upper() + " (%)", title_fontsize=8, fontsize=8, loc="lower right")

@@ -1,6 +1,4 @@
-"""Figures of generated images: montages, walks through the latent space, distances by band, spectra beside
-the real ones.
-"""
+"""Figures of generated images: montages, walks through the latent space, distances by band, spectra."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,16 +13,13 @@ from specfreq.figures.base import array, legend, lines_of, picture, styled
 
 @styled
 def montage(arms: Mapping[str, Any], columns: int = 5) -> Figure:
-    """Images (K, C, H, W) in [0, 1] of each arm as a block of rows of ``columns``, blocks side by side in
-    pairs.
-    """
+    """Images (K, C, H, W) in [0, 1]: a block for each arm, in rows of ``columns``; blocks stand in pairs."""
     blocks = {name: _tiled(array(images), columns) for name, images in arms.items()}
     wide = min(2, max(len(blocks), 1))
     lines = -(-len(blocks) // wide) or 1
     height = max((b.shape[1] / b.shape[2] for b in blocks.values()), default=1)
-    figure, axes = plt.subplots(
-        lines, wide, squeeze=False, figsize=(2.8 * wide, (2.75 * height + 0.28) * lines)
-    )
+    size = (2.8 * wide, (2.75 * height + 0.28) * lines)
+    figure, axes = plt.subplots(lines, wide, squeeze=False, figsize=size)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, (name, block) in zip(axes.flat, blocks.items(), strict=False):
@@ -42,8 +37,7 @@ def _tiled(images: np.ndarray, columns: int) -> np.ndarray:
 
 @styled
 def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """FID of whole images and of each part, over a log axis: a line of marks per ``quantity``, a mark per
-    ``arm``.
+    """FID of whole images and of each part, on a log axis: a line per ``quantity``, a mark per ``arm``.
 
     Each row has arm, quantity, values (one per seed, drawn as ticks), mean, low and high (the interval; None
     for one seed).
@@ -52,11 +46,9 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
     quantities = list(dict.fromkeys(r["quantity"] for r in rows))
     figure, axis = plt.subplots(figsize=(5.4, (0.11 * len(arms) + 0.25) * len(quantities) + 1.3))
     spread = 0.36
+    shifts = [spread * (2 * k / (len(arms) - 1) - 1) for k in range(len(arms))] if len(arms) > 1 else [0]
     for r in rows:
-        place = list(arms).index(r["arm"])
-        y = quantities.index(r["quantity"]) + (
-            spread * (2 * place / (len(arms) - 1) - 1) if len(arms) > 1 else 0
-        )
+        y = quantities.index(r["quantity"]) + shifts[list(arms).index(r["arm"])]
         line = arms[r["arm"]]
         axis.plot(r["values"], [y] * len(r["values"]), "|", color=line["color"], ms=5, alpha=0.6)
         if r["low"] is not None:
@@ -75,8 +67,7 @@ def part_distances(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def against_real(
     found: Mapping[str, Mapping[str, Any]], real: Mapping[str, Any], dt: float, side: int
 ) -> Figure:
-    """Spectra of images over those of real ones, one line per name: Fourier power on rings, and total
-    variation by scale.
+    """Spectra of images over those of real ones, a line per name: power, and total variation by scale.
 
     Args:
         found: name -> power (radius 0, 1, ... cycles per image; 0 is not drawn) and variation (bands 1, 2,
@@ -112,20 +103,17 @@ def _narrow(axis: Any) -> bool:
 
 @styled
 def losses(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Mean losses of discriminators and generators over the epochs: a line per name. Dotted: a discriminator
-    that knows nothing.
+    """Mean losses of discriminators and generators over the epochs: a line per name.
+
+    Dotted: those of a discriminator that knows nothing.
     """
     figure, axes = plt.subplots(1, 2, figsize=(5.8, 3.2), sharex=True)
     lines = lines_of(histories)
     for axis, which, blind in ((axes[0], "discriminator", 2 * np.log(2)), (axes[1], "generator", np.log(2))):
         for i, (name, rows) in enumerate(histories.items()):
             every = max(1, len(rows) // 8)
-            axis.plot(
-                [r["epoch"] for r in rows],
-                [r[which] for r in rows],
-                markevery=(i % every, every),
-                **lines[name],
-            )
+            epochs = [r["epoch"] for r in rows]
+            axis.plot(epochs, [r[which] for r in rows], markevery=(i % every, every), **lines[name])
         axis.axhline(blind, color="#555555", lw=1, ls=":")
         axis.set(title=which, xlabel="epoch")
     axes[0].set_ylabel("loss (nats)")

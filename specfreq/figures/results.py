@@ -16,8 +16,7 @@ from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
 def accuracies(
     rows: Sequence[Mapping[str, Any]], *, marks: str = "series", label: str = "test accuracy (%)"
 ) -> Figure:
-    """Accuracies of the arms of a study with their intervals: one panel per ``data``, a line per ``arm``, a
-    mark per ``series``.
+    """Accuracies of arms with intervals: a panel per ``data``, a line per ``arm``, a mark per ``series``.
 
     Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed,
     drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
@@ -46,10 +45,8 @@ def accuracies(
         axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
     axes[0, 0].set_yticks(range(len(arms)), arms)
     axes[-1, 0].set_xlabel(label)
-    handles = [
-        Line2D([], [], color=colours[s], marker=MARKERS[k], ls="-", lw=2, label=s)
-        for k, s in enumerate(series)
-    ]
+    styles = zip(series, MARKERS, strict=False)
+    handles = [Line2D([], [], color=colours[s], marker=m, ls="-", lw=2, label=s) for s, m in styles]
     if len(series) > 1:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(series), fontsize=9)
     return figure
@@ -60,10 +57,9 @@ HALVES = {"low": "low-pass: below the radius", "high": "high-pass: from the radi
 
 @styled
 def band_accuracy(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over the radius of ideal filters, low-pass beside high-pass: a line for each name, results of
-    `band-accuracy`.
+    """Accuracy over the radius of ideal filters, low-pass beside high-pass: a line per name.
 
-    Dashed: the accuracy on whole images.
+    Results are those of `band-accuracy`. Dashed: the accuracy on whole images.
     """
     figure, axes = plt.subplots(1, 2, sharey=True, figsize=(5.6, 3.5))
     lines = lines_of(results)
@@ -82,11 +78,10 @@ def band_accuracy(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Fisher ratio of the features and accuracy, low-pass beside high-pass: a line for each name, of
-    `feature-discrimination`.
+    """Fisher ratio of the features and accuracy, low-pass beside high-pass.
 
-    Dashed: whole images. Dotted: features that know no class, and guessing. Points without a ratio are left
-    out.
+    A line for each name, of `feature-discrimination`. Dashed: whole images. Dotted: features that know no
+    class, and guessing. Points without a ratio are left out.
     """
     figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(5.6, 5.2))
     lines = lines_of(results)
@@ -94,11 +89,8 @@ def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         for row, (key, chance) in enumerate({"fisher": "fisher_chance", "accuracy": "chance"}.items()):
             axis = axes[row, column]
             for name, result in results.items():
-                axis.plot(
-                    result["radii"],
-                    array([np.nan if v is None else v for v in result[f"{half}_{key}"]]),
-                    **lines[name],
-                )
+                found = array([np.nan if v is None else v for v in result[f"{half}_{key}"]])
+                axis.plot(result["radii"], found, **lines[name])
                 if result[key] is not None:
                     axis.axhline(result[key], color=lines[name]["color"], lw=0.9, ls="--")
             for value in {r[chance] for r in results.values()} - {None}:
@@ -116,8 +108,7 @@ def discrimination(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over confidence in fixed bins, above the number of images in each: a line for each name, of
-    `calibration`.
+    """Accuracy over confidence in fixed bins, above the images in each: a line per name, of `calibration`.
 
     The bars are Wilson's 95 % intervals. On the diagonal the classifier is right as often as it says; below
     it, less often.
@@ -125,9 +116,9 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure, (axis, counts) = plt.subplots(2, sharex=True, figsize=(4.8, 5.0), height_ratios=(3, 1))
     lines = lines_of(results)
     for name, result in results.items():
-        count, right, said = (
-            array([v or 0 for v in result[f"fixed_{k}"]]) for k in ("count", "accuracy", "confidence")
-        )
+        count = _filled(result["fixed_count"])
+        right = _filled(result["fixed_accuracy"])
+        said = _filled(result["fixed_confidence"])
         there = count > 0
         low, high = _wilson(right[there] / 100, count[there])
         axis.vlines(said[there], 100 * low, 100 * high, color=lines[name]["color"], lw=1, alpha=0.7)
@@ -142,6 +133,11 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def _filled(values: Sequence[float | None]) -> np.ndarray:
+    """Values of bins; 0 for those of empty ones."""
+    return array([value or 0 for value in values])
+
+
 def _wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ends of Wilson's 95 % intervals for shares seen among so many."""
     from scipy.stats import binomtest
@@ -153,13 +149,13 @@ def _wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @styled
 def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Times as multiples of a floor: a bar from the lower to the upper quartile, a mark at the median, a
-    bracket at the target.
+    """Times as multiples of a floor: a bar between the quartiles, a mark at the median, one at the target.
 
     Each row has name, median, lower, upper, and target, the most that was aimed at, or None.
     """
     figure, axis = plt.subplots(figsize=(5.4, 0.3 * len(rows) + 1.3))
-    colour, goal = sns.color_palette("colorblind", 4)[0], "#555555"
+    colour = sns.color_palette("colorblind", 4)[0]
+    goal = "#555555"
     for y, row in enumerate(rows):
         axis.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
         axis.plot(row["median"], y, "o", color=colour, ms=5)

@@ -18,26 +18,25 @@ GROUPS = {
 
 @styled
 def heatmaps(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Fourier heat maps, two side by side, all on one scale from 0 to 100 %: a map for each name, results of
-    `fourier-heatmap`.
+    """Fourier heat maps, two side by side, on one scale from 0 to 100 %: one per name, of `fourier-heatmap`.
 
     The titles give the mean of the map and the error on undisturbed images.
     """
-    columns, lines = min(2, max(1, len(results))), max(1, -(-len(results) // 2))
+    columns = min(2, max(1, len(results)))
+    lines = max(1, -(-len(results) // 2))
     size = (2.25 * columns + 0.9, 2.2 * lines + 0.5)
     figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=size, layout="compressed")
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
     shown = None
     for i, (axis, (name, result)) in enumerate(zip(axes.flat, results.items(), strict=False)):
-        (left, right), (top, bottom) = (_edges(result[k]) for k in ("kx", "ky"))
+        left, right = _edges(result["kx"])
+        top, bottom = _edges(result["ky"])
+        scale: dict[str, Any] = {"cmap": AMOUNT, "vmin": 0, "vmax": 100}
         extent = (left, right, bottom, top)
-        shown = axis.imshow(
-            array(result["error"]), cmap=AMOUNT, vmin=0, vmax=100, extent=extent, interpolation="nearest"
-        )
-        axis.set_title(
-            f"{name}\nmean {result['mean_error']:.0f} %, clean {result['clean_error']:.0f} %", fontsize=9
-        )
+        shown = axis.imshow(array(result["error"]), extent=extent, interpolation="nearest", **scale)
+        errors = f"mean {result['mean_error']:.0f} %, clean {result['clean_error']:.0f} %"
+        axis.set_title(f"{name}\n{errors}", fontsize=9)
         axis.grid(False)
         axis.locator_params(nbins=5, integer=True)
         axis.set_ylabel("cycles per image" if i % columns == 0 else "")
@@ -55,8 +54,7 @@ def _edges(frequencies: Sequence[int]) -> tuple[float, float]:
 
 @styled
 def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Error over the frequency of the added wave, mean of each ring: a line for each name, results of
-    `fourier-heatmap`.
+    """Error over the frequency of the wave, mean of each ring: a line per name, of `fourier-heatmap`.
 
     Dashed: the error on undisturbed images.
     """
@@ -73,15 +71,16 @@ def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
-    """Two pictures and their two recombinations in each line, with what classifiers call them:
-    `measures.swap.examples`.
+    """Two pictures and their two recombinations in each line, of `measures.swap.examples`, and their answers.
 
     Below each: the class and the probability, on a line for each classifier. A mixture called like the
     picture that gave the amplitude is marked A, like the one that gave the phase φ.
     """
     names = list(dict.fromkeys(name for swap in examples for name in swap.answers))
-    lines, room = max(1, len(examples)), 0.075 * max(map(len, names)) if len(names) > 1 else 0
-    width, height = 4 * size + room + 0.2, lines * (size + 0.13 * len(names) + 0.2) + 0.3
+    lines = max(1, len(examples))
+    room = 0.075 * max(map(len, names)) if len(names) > 1 else 0
+    width = 4 * size + room + 0.2
+    height = lines * (size + 0.13 * len(names) + 0.2) + 0.3
     figure, axes = plt.subplots(lines, 4, squeeze=False, figsize=(width, height))
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
@@ -100,9 +99,8 @@ def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
         donors = [(None, None), (None, None), swap.classes, swap.classes[::-1]]  # of amplitude, of phase
         for place, (axis, image) in enumerate(zip(line, array(swap.pictures), strict=True)):
             picture(axis, image)
-            axis.set_xlabel(
-                "\n".join(_said(*swap.answers[name][place], *donors[place]) for name in names), fontsize=7.5
-            )
+            answers = [_said(*swap.answers[name][place], *donors[place]) for name in names]
+            axis.set_xlabel("\n".join(answers), fontsize=7.5)
     return figure
 
 
@@ -116,36 +114,35 @@ def corruption_errors(
     differences: Sequence[Mapping[str, Any]] = (),
     baseline: str = "the baseline",
 ) -> Figure:
-    """Errors of the arms of a study by corruption, and beside them the differences from a baseline, with
-    their intervals.
+    """Errors of arms by corruption, and beside them the differences from a baseline, with their intervals.
 
     Each row has arm, quantity (the corruption, or another name for what comes below them, such as a mean),
     mean, low and high (the interval over seeds; None for one seed), in % and in percentage points: rows of
     `comparison.rows` and `comparison.differences`.
     """
     arms = {r["arm"]: None for r in [*rows, *differences]}
-    lines, quantities = lines_of(arms), {r["quantity"] for r in rows} | {r["quantity"] for r in differences}
+    lines = lines_of(arms)
+    quantities = dict.fromkeys(r["quantity"] for r in [*rows, *differences])
     grouped = {group: [q for q in names if q in quantities] for group, names in GROUPS.items()}
-    rest = dict.fromkeys(
-        r["quantity"] for r in [*rows, *differences] if not any(r["quantity"] in g for g in grouped.values())
-    )
-    labels = [label for group, names in grouped.items() if names for label in (group, *names)] + list(rest)
+    labels = [label for group, names in grouped.items() if names for label in (group, *names)]
+    labels += [q for q in quantities if not any(q in names for names in grouped.values())]
     place = {label: y for y, label in enumerate(labels)}
-    panels, height = 1 + bool(differences), 0.1 + 0.07 * len(arms)
+    panels = 1 + bool(differences)
+    height = 0.1 + 0.07 * len(arms)
     size = (5.6, max(0.2, height) * len(labels) + 1.1)
     figure, axes = plt.subplots(1, panels, squeeze=False, sharey=True, figsize=size)
     for axis, shown in zip(axes[0], (rows, differences), strict=False):
         for r in shown:
-            line, order = lines[r["arm"]], list(arms).index(r["arm"])
+            line = lines[r["arm"]]
+            order = list(arms).index(r["arm"])
             y = place[r["quantity"]] + 0.7 * ((order + 0.5) / len(arms) - 0.5)
             if r.get("low") is not None:
                 axis.plot([r["low"], r["high"]], [y, y], color=line["color"], lw=1.6, alpha=0.7)
             axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=4.5, mec="white", mew=0.4)
     axes[0, 0].set(xlabel="error (%)", ylim=(len(labels) - 0.5, -0.7))
     axes[0, 0].set_xlim(0, None)
-    axes[0, 0].set_yticks(
-        range(len(labels)), [label if label in grouped else _pretty(label) for label in labels], fontsize=9
-    )
+    named = [label if label in grouped else _pretty(label) for label in labels]
+    axes[0, 0].set_yticks(range(len(labels)), named, fontsize=9)
     for tick, label in zip(axes[0, 0].get_yticklabels(), labels, strict=True):
         tick.set_fontweight("bold" if label in grouped else "normal")
     if differences:

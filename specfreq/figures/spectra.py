@@ -19,10 +19,10 @@ def pictures(rows: Mapping[str, Any], size: float = 0.8) -> Figure:
     they differ widely.
     """
     arrays = {name: array(images) for name, images in rows.items()}
-    lines, columns = max(len(arrays), 1), max((len(a) for a in arrays.values()), default=1)
-    figure, axes = plt.subplots(
-        lines, columns, squeeze=False, figsize=(size * columns + 1.3, size * lines + 0.2)
-    )
+    lines = max(len(arrays), 1)
+    columns = max((len(a) for a in arrays.values()), default=1)
+    shape = (size * columns + 1.3, size * lines + 0.2)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=shape)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for line, (name, images) in zip(axes, arrays.items(), strict=False):
@@ -38,14 +38,8 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
     power = np.log10(np.maximum(array(power), 1e-12))
     columns = min(3, len(classes))
     lines = -(-len(classes) // columns)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        figsize=(1.55 * columns + 1, 1.75 * lines + 0.4),
-    )
+    size = (1.55 * columns + 1, 1.75 * lines + 0.4)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey=True, figsize=size)
     height, width = power.shape[-2:]
     extent = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
     low, high = np.quantile(power, 0.001), power.max()
@@ -92,9 +86,7 @@ def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int)
 
 @styled
 def centroids(values: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> Figure:
-    """Spectral centroids of single images, by class: one panel per name in ``values``, (N,) cycles per pixel
-    each.
-    """
+    """Spectral centroids of images, by class: a panel per name in ``values``, (N,) cycles per pixel."""
     labels = array(labels).astype(int)
     size = (5.4, (0.24 * len(classes) + 0.5) * len(values) + 0.6)
     figure, axes = plt.subplots(len(values), squeeze=False, sharex=True, sharey=True, figsize=size)

@@ -1,6 +1,4 @@
-"""Figures of total variation: what denoising does, how solvers get there, the flow, the spectrum and its
-bands.
-"""
+"""Figures of total variation: what denoising does, how solvers get there, the flow, spectrum and bands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -20,8 +18,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)
 def panels(
     images: Mapping[str, Any], *, signed: Sequence[str] = (), columns: int = 3, size: float = 1.75
 ) -> Figure:
-    """Pictures (C, H, W) or (H, W) with their titles, values outside of [0, 1] cut off, each ``size`` inches
-    wide.
+    """Pictures (C, H, W) or (H, W) with their titles, clipped to [0, 1], each ``size`` inches wide.
 
     Args:
         signed: titles of those that are drawn around zero, all on one scale; of colour ones the mean of the
@@ -32,31 +29,33 @@ def panels(
 
 @styled
 def bands(image: Any, phi: Any, residual: Any, dt: float, *, most: int = 7) -> Figure:
-    """An image, its bands of `tv.transform` around zero on one scale, and what is left: image and residual
-    (C, H, W).
+    """An image, its bands of `tv.transform` around zero on one scale, and the residual.
 
     Args:
+        image, residual: (C, H, W).
         phi: (bands, C, H, W). More than ``most`` are summed up in groups: 1, 2, 3 to 4, 5 to 8, ...
         dt: the time between bands; titles give times.
     """
-    phi, shown, first, count = array(phi), {"image": array(image)}, 1, len(phi)
+    phi = array(phi)
+    shown = {"image": array(image)}
+    count = len(phi)
+    first = 1
     while first <= count:
         last = first if count <= most else min(count, max(first, 2 * (first - 1)))
-        name = f"φ, t = {first * dt:.3g}" if first == last else f"φ, t = {first * dt:.3g} to {last * dt:.3g}"
-        shown[name], first = phi[first - 1 : last].sum(0), last + 1
+        until = "" if first == last else f" to {last * dt:.3g}"
+        shown[f"φ, t = {first * dt:.3g}{until}"] = phi[first - 1 : last].sum(0)
+        first = last + 1
     return _grid({**shown, "residual": array(residual)}, set(shown) - {"image"}, 3, 1.75)
 
 
 def _grid(images: Mapping[str, np.ndarray], signed: set[str], columns: int, size: float) -> Figure:
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
-    flat = {
-        title: images[title].mean(0) if images[title].ndim > 2 else images[title]
-        for title in images
-        if title in signed
-    }
+    around = {title: image for title, image in images.items() if title in signed}
+    flat = {title: image.mean(0) if image.ndim > 2 else image for title, image in around.items()}
     sizes = np.concatenate([np.abs(image).ravel() for image in flat.values()] or [np.zeros(1)])
-    limit = np.quantile(sizes, 0.995) or sizes.max() or 1  # a few strong pixels would leave all others pale
+    # a few strong pixels would leave all others pale
+    limit = np.quantile(sizes, 0.995) or sizes.max() or 1
     shape = (size * columns + 0.9 * bool(flat), (size + 0.25) * lines)
     figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=shape, layout="compressed")
     for axis in axes.flat:
@@ -82,17 +81,19 @@ def profile(before: Any, after: Mapping[str, Any], weight: float | None = None) 
             is then drawn below: the taut string less the middle of its tube, ``weight`` wide on either side.
             Values change only where it touches.
     """
-    before, lines = array(before), _dashed(after)
-    figure, axes = plt.subplots(
-        1 + (weight is not None), squeeze=False, sharex=True, figsize=(5.4, 2.6 if weight is None else 4.4)
-    )
+    before = array(before)
+    lines = _dashed(after)
+    panels = 1 if weight is None else 2
+    size = (5.4, 2.6 if weight is None else 4.4)
+    figure, axes = plt.subplots(panels, squeeze=False, sharex=True, figsize=size)
     axes[0, 0].plot(before, color=GREY, lw=0.8)
     axes[0, 0].set_ylabel("value")
     if weight is not None:
         axes[1, 0].axhspan(-weight, weight, color="#cccccc", alpha=0.5, lw=0)
         axes[1, 0].set_ylabel("sum of what was added")
     for i, (name, row) in enumerate(after.items()):
-        row, marked = array(row), _every(i, len(before))
+        row = array(row)
+        marked = _every(i, len(before))
         axes[0, 0].plot(row, drawstyle="steps-mid", markevery=marked, **lines[name])
         if weight is not None:
             axes[1, 0].plot(np.cumsum(row - before), markevery=marked, **lines[name])
@@ -103,13 +104,15 @@ def profile(before: Any, after: Mapping[str, Any], weight: float | None = None) 
 
 @styled
 def gaps(curves: Mapping[str, tuple[Any, Any]], tol: float | None = None) -> Figure:
-    """Relative gap over iterations, both logarithmic: name -> (iterations, gaps), a line each; dotted: the
-    tolerance.
+    """Relative gap over iterations, both logarithmic: a line for each name -> (iterations, gaps).
+
+    Dotted: the tolerance.
     """
     figure, axis = plt.subplots(figsize=(5.4, 3.6))
     lines = _dashed(curves)
     for i, (name, (iterations, gap)) in enumerate(curves.items()):
-        iterations, gap = array(iterations), array(gap)
+        iterations = array(iterations)
+        gap = array(gap)
         there = (iterations > 0) & (gap > 0)
         axis.plot(iterations[there], gap[there], markevery=_every(i, there.sum()), **lines[name])
     if tol is not None:
@@ -121,8 +124,7 @@ def gaps(curves: Mapping[str, tuple[Any, Any]], tol: float | None = None) -> Fig
 
 @styled
 def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """How far the energy is above its minimum over the time it took, both logarithmic: a panel per case, a
-    line per solver.
+    """Energy above its minimum over time, both logarithmic: a panel per case, a line per solver.
 
     Each row has case, solver, seconds and suboptimality, relative to the minimum; lower and further left is
     better.
@@ -134,9 +136,8 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, case in zip(axes[:, 0], cases, strict=True):
         axis.set(title=case, xscale="log", yscale="log", xlabel="seconds", ylabel="energy above minimum")
         for name, line in lines.items():
-            drawn = [
-                (r["seconds"], r["suboptimality"]) for r in rows if (r["case"], r["solver"]) == (case, name)
-            ]
+            found = [r for r in rows if (r["case"], r["solver"]) == (case, name)]
+            drawn = [(r["seconds"], r["suboptimality"]) for r in found]
             drawn.sort(key=lambda point: -point[1])  # from coarse to fine
             if drawn:
                 axis.plot(*zip(*drawn, strict=True), **line)
@@ -147,23 +148,19 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _label(axis: Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None:
-    """Names and marks beside a logarithmic axis, in the order in which the lines end, as high as these or a
-    bit off.
-    """
+    """Names and marks beside a logarithmic axis, in the order of the lines' ends and about as high."""
     low, high = np.log(axis.get_ylim())
-    order, room = sorted(ends, key=lambda name: ends[name][0]), 0.085
+    order = sorted(ends, key=lambda name: ends[name][0])
+    room = 0.085
     height = -room
-    heights = [height := max((np.log(ends[name][0]) - low) / (high - low), height + room) for name in order]
+    heights = []
+    for name in order:
+        height = max((np.log(ends[name][0]) - low) / (high - low), height + room)
+        heights.append(height)
     over = max(0, max(heights, default=0) - 1)
     for name, height in zip(order, heights, strict=True):
-        axis.plot(
-            [1.02, 1.09],
-            [height - over] * 2,
-            transform=axis.transAxes,
-            clip_on=False,
-            markevery=[1],
-            **ends[name][1],
-        )
+        line = {**ends[name][1], "transform": axis.transAxes, "clip_on": False, "markevery": [1]}
+        axis.plot([1.02, 1.09], [height - over] * 2, **line)
         place = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
         axis.annotate(name, (1.115, height - over), **place)
 
@@ -172,22 +169,21 @@ def _label(axis: Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None
 def weights(
     weights: Any, curves: Mapping[str, Any], *, label: str, best: Literal["lowest", "highest"] = "lowest"
 ) -> Figure:
-    """A quality of denoised images over the weight, its axis logarithmic: a line for each name, a ring at its
-    best weight.
-    """
-    weights, lines = array(weights), _dashed(curves)
+    """A quality of denoised images over the weight, logarithmic: a line per name, a ring at the best."""
+    weights = array(weights)
+    lines = _dashed(curves)
     figure, axis = plt.subplots(figsize=(5.4, 3.4))
     shown = {}
     for name, values in curves.items():
-        values, line = array(values), lines[name]
+        values = array(values)
+        line = lines[name]
         at = int(np.nanargmin(values) if best == "lowest" else np.nanargmax(values))
         axis.plot(weights, values, **line)
         axis.plot(weights[at], values[at], "o", ms=11, mfc="none", mec=line["color"], mew=1.5)
         shown[f"{name}: {best} at {weights[at]:.3g}"] = line
     axis.set(xscale="log", xlabel="weight", ylabel=label)
-    ticks = [
-        w for k, w in enumerate(weights) if k == 0 or np.log2(w / weights[k - 1]) > 0.3
-    ]  # closer ones would overlap
+    # closer ones would overlap
+    ticks = [w for k, w in enumerate(weights) if k == 0 or np.log2(w / weights[k - 1]) > 0.3]
     axis.set_xticks(ticks, [f"{w:.3g}" for w in ticks])
     axis.minorticks_off()
     if shown:
@@ -197,9 +193,7 @@ def weights(
 
 @styled
 def disc_flow(times: Any, measured: Mapping[str, Any], exact: Any) -> Figure:
-    """Height of a disc over its background along the total variation flow: marks for each name, a line for
-    the exact one.
-    """
+    """Height of a disc along the total variation flow: marks for each name, a line for the exact solution."""
     figure, axis = plt.subplots(figsize=(5.4, 3.2))
     lines = {name: {**line, "lw": 0, "mfc": "none", "ms": 5} for name, line in lines_of(measured).items()}
     axis.plot(array(times), array(exact), color=GREY, lw=1)
@@ -219,8 +213,7 @@ def spectrum(
     log: bool = False,
     label: str = "Σ|φ|",
 ) -> Figure:
-    """Spectra of `tv.transform` over the time of the flow, a line for each name; dotted: where a peak is
-    expected.
+    """Spectra of `tv.transform` over the time of the flow, a line per name; dotted: where a peak is expected.
 
     Args:
         times: (bands,), one for all or one per name.
@@ -253,11 +246,10 @@ def spectrum(
 
 @styled
 def invariances(rows: Sequence[Mapping[str, Any]], tol: float | None = None) -> Figure:
-    """How far the transform of a changed image is from the changed transform, relative, logarithmic; hollow
-    at the left: nothing.
+    """How far the transform of a changed image is from the changed transform, relative, on a log axis.
 
     Each row has name, departure, and where it is known group, why it holds or not: a mark and a colour each.
-    Dotted: the tolerance.
+    Hollow at the left: no departure. Dotted: the tolerance.
     """
     groups = lines_of(dict.fromkeys(row.get("group", "") for row in rows))
     figure, axis = plt.subplots(figsize=(5.6, 0.32 * len(rows) + 1.3))
@@ -266,13 +258,8 @@ def invariances(rows: Sequence[Mapping[str, Any]], tol: float | None = None) -> 
     for y, row in enumerate(rows):
         line = {**groups[row.get("group", "")], "lw": 0, "ms": 7}
         nothing = row["departure"] == 0
-        axis.plot(
-            edge if nothing else row["departure"],
-            y,
-            **line,
-            mfc="white" if nothing else line["color"],
-            clip_on=False,
-        )
+        fill = "white" if nothing else line["color"]
+        axis.plot(edge if nothing else row["departure"], y, **line, mfc=fill, clip_on=False)
     if tol is not None:
         axis.axvline(tol, color=GREY, lw=1, ls=":")
     axis.set(xscale="log", xlabel="departure, relative", ylim=(max(len(rows), 1) - 0.5, -0.5))
