@@ -5,6 +5,6 @@ from .grids import run_all as run_all
 from .runs import Run as Run
 from .runs import check as check
 from .runs import find_run as find_run
-from .runs import finished as finished
 from .runs import list_runs as list_runs
 from .runs import run as run
+from .store import finished as finished

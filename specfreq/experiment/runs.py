@@ -1,28 +1,32 @@
 """Experiments: a typed description -> a run in its own directory -> results, each computed once."""
 
-import contextlib
-import csv
 import functools
 import hashlib
-import io
-import json
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any
 
 import specfreq
 from specfreq import augment, filters, measures, models
 from specfreq.core import places, storage
-from specfreq.core.errors import UserError, unknown
+from specfreq.core.errors import UserError
 from specfreq.core.places import runs_dir
-from specfreq.core.spec import LONGEST, Refusing
+from specfreq.core.spec import LONGEST
 from specfreq.data import normal_form
 from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
+from specfreq.experiment.store import (
+    described_in,
+    ensure,
+    find,
+    finished,
+    folders,
+    history,
+    origin,
+    refuse_changed,
+    write_history,
+)
 
 # what loads torch is imported by the functions that compute: experiments are described, checked and listed
 # without it
@@ -36,96 +40,7 @@ if TYPE_CHECKING:
     from specfreq.train.team import Team
 
 log = logging.getLogger(__name__)
-VERSIONS = range(1, 100)  # those of trainers that a run can have been trained by
-Described = TypeVar("Described", bound=Refusing)
-KEY = re.compile("[0-9a-f]{16}")
 ABANDONED = 3600  # seconds after which nobody is still writing a result
-
-
-def finished(path: Path) -> bool:
-    """Whether a directory holds a finished run: its model is written last of all."""
-    return (path / "model.safetensors").exists()
-
-
-class _Origin(BaseModel):
-    """What every run says, beside more, of where it was trained."""
-
-    specfreq: str
-    commit: str | None
-    torch: str
-    device: str
-    date: str
-    seconds: float
-    data: dict[str, str]  # digest of the images, by split
-
-
-def described_in(file: Path, kind: Callable[..., Described]) -> tuple[Described, dict[str, Any]]:
-    """The experiment or recipe that a run's file describes, and the fields as they are written.
-
-    Raises:
-        UserError: the file is missing or damaged, or this version knows no such experiment.
-    """
-    fields = storage.read_object(file)
-    try:
-        return kind(**fields), fields
-    except UserError as error:
-        raise UserError(
-            f"{file} describes what this version does not know ({error}); delete the folder and train again"
-        ) from None
-
-
-def origin(path: Path, splits: Iterable[str]) -> dict[str, Any]:
-    """Where the run in a folder was trained, and on which images.
-
-    Raises:
-        UserError: `provenance.json` is missing, damaged or was edited.
-    """
-    file = path / "provenance.json"
-    found = storage.read_sealed(file, path.name)
-    try:
-        _Origin.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise storage.Damaged(
-            f"{file} is damaged ({where}: {first['msg']}); delete the folder and train again"
-        ) from None
-    if missing := [split for split in splits if split not in found["data"]]:
-        raise storage.Damaged(
-            f"{file} is damaged (data has no {missing[0]}); delete the folder and train again"
-        )
-    return found
-
-
-def refuse_changed(path: Path, settings: dict[str, Any], digests: str | list[str]) -> None:
-    """Refuse a run whose folder is not named by what is in it: by the key of its settings and of the digests
-    of its images.
-
-    Raises:
-        Damaged: its settings or digests were edited, or the folder was renamed.
-    """
-    texts = (json.dumps([version, settings, digests], sort_keys=True) for version in VERSIONS)
-    if path.name not in (hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts):
-        raise storage.Damaged(
-            f"{path} holds another run than {path.name}: it was renamed or edited; delete it and train again"
-        )
-
-
-def history(path: Path, origin: dict[str, Any]) -> list[dict[str, float]]:
-    """The epochs of the run in a folder.
-
-    Raises:
-        UserError: `history.csv` is missing or damaged, or was edited since `origin` was written.
-    """
-    file = path / "history.csv"
-    text = storage.read_text(file)
-    try:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))]
-    except (TypeError, ValueError) as error:
-        raise storage.Damaged(f"{file} is damaged ({error}); delete the folder and train again") from None
-    if origin.get("history", storage.digest(text)) != storage.digest(text):
-        raise storage.Damaged(f"{file} is not as it was written; delete the folder and train again")
-    return rows
 
 
 class Run:
@@ -327,7 +242,7 @@ class Run:
 
         if images is None:
             images = self.image_set("test")
-        model = self.classifier(filter, device)
+        model = self.classifier(filter, None if device is None else str(device))
         result = measures.compute(name, model, images)
         made = {"measure": name, "measures": version, **provenance(device_of(model))}
         if folder.name != "results":
@@ -381,13 +296,7 @@ def run(
     check(experiment, team.size, measures)
     path = runs_dir() / experiment.key
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
-    if not team.told(finished(path) and not checkpoints.path.exists()):
-        # the first process holds it for all that train together
-        with contextlib.nullcontext() if team.rank else storage.alone(path, f"trains run {path.name}"):
-            if not team.told(finished(path)):  # another may have finished it meanwhile
-                _train(experiment, path, team, checkpoints, progress)
-            if team.rank == 0:
-                checkpoints.clear()
+    ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
     watch.check(experiment, path)  # the other, which has finished it meanwhile, may have recorded nothing
     result = Run(path)
     for name in measures if team.rank == 0 else ():
@@ -419,10 +328,8 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
                 f"{experiment.data}: the {what} of training and test images differ: {ours} and {theirs}"
             )
     if len(training.classes) < 2:
-        raise UserError(
-            f"{experiment.data} has one class, {', '.join(training.classes)!r}; "
-            "a classifier needs two or more"
-        )
+        only = next(iter(training.classes))
+        raise UserError(f"{experiment.data} has one class, {only!r}; a classifier needs two or more")
     inputs.check(experiment.filter, training)
     streamed = isinstance(training, Stream)
     loop.check(experiment, training if streamed else training.images, processes)
@@ -483,22 +390,16 @@ def _train(
         after_epoch=recorder,
     )
     if team.rank == 0:
-        text = io.StringIO()
         first = ["epoch", "loss", "accuracy", "lr"]
-        columns = [*first, *sorted({name for row in epochs for name in row} - {*first})]
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(epochs)
-        storage.write(path / "history.csv", text.getvalue())
+        more = sorted({name for row in epochs for name in row} - {*first})
+        written = write_history(path, epochs, [*first, *more])
         digests = {split: experiment.image_set(split).digest for split in ("train", "test")}
         made = {
             **provenance(team.device, team.size),
             "seconds": round(checkpoints.seconds, 3),
             "data": digests,
         }
-        storage.write_sealed(
-            path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name
-        )
+        storage.write_sealed(path / "provenance.json", {**made, "history": written}, path.name)
         weights = {"mean": mean, "std": std, **net.state_dict()}
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
@@ -526,10 +427,9 @@ def list_runs(**fields: Any) -> Iterator[Run]:
     """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these
     values.
     """
-    wanted = Experiment.described(
-        **fields
-    )  # reads text as the command line does, and refuses what no experiment has
-    for path in sorted(_folders(), key=lambda p: (p / "model.safetensors").stat().st_mtime):
+    # reads text as the command line does, and refuses what no experiment has
+    wanted = Experiment.described(**fields)
+    for path in folders():
         try:
             run = Run(path)
         except UserError as error:
@@ -539,23 +439,10 @@ def list_runs(**fields: Any) -> Iterator[Run]:
             yield run
 
 
-def _folders() -> list[Path]:
-    """The folders of finished runs, whatever else lies among them."""
-    return [path for path in places.visible(runs_dir().glob("*")) if finished(path)]
-
-
 def find_run(key: str) -> Run:
     """The finished run whose key begins so; a copy of its folder, ``KEY 2``, is none.
 
     Raises:
         UserError: none does (the nearest is suggested), or several do.
     """
-    known = [path.name for path in _folders() if KEY.fullmatch(path.name)]
-    matching = [name for name in known if name.startswith(key)]
-    if len(matching) > 1:
-        raise UserError(
-            f"several runs begin with {key!r}: {', '.join(sorted(matching))}; write more of the key"
-        )
-    if not matching:
-        raise unknown("run", key, known, hint="`specfreq list runs` shows all")
-    return Run(runs_dir() / matching[0])
+    return Run(find(key))

@@ -136,22 +136,22 @@ class Feed:
         """The donors of each part; or its companions; or the donors with theirs as more channels; or none."""
         if not self.augmentation.donors:
             for part in parts:
-                yield None if self.companions is None else self._accompanying(epoch, part)
+                yield None if self.companions is None else self._accompanying(self.companions, epoch, part)
             return
         met = [self._table(epoch)[3]["donor"][part].flatten() for part in parts]
         for index, images in zip(met, self.plain(epoch, met), strict=True):
             if self.companions is None:
                 yield images
             else:
-                yield torch.cat([images, self._accompanying(epoch, index)], 1)
+                yield torch.cat([images, self._accompanying(self.companions, epoch, index)], 1)
 
-    def _accompanying(self, epoch: int, index: Tensor) -> Tensor:
+    def _accompanying(self, companions: Tensor, epoch: int, index: Tensor) -> Tensor:
         """The companions (B, K, H, W) of images, cropped and mirrored as they are."""
         _, moves, flips, _ = self._table(epoch)
         # beyond the border there is nothing; where an image is mirrored there, so is what belongs to it
         border = "reflect" if self.border == "reflect" else "zero"
         down, right = moves[:, index]
-        return shifted(self.companions, index, down, right, flips[index], border)
+        return shifted(companions, index, down, right, flips[index], border)
 
     def _begun(self, images: Tensor, rows: dict[str, Tensor], part: Tensor) -> Tensor:
         """Whole images after what the augmentation does before crop and flip."""

@@ -1,7 +1,6 @@
 """Trained generators: each training in a directory of its own, and what it generates."""
 
 import base64
-import csv
 import functools
 import hashlib
 import io
@@ -18,10 +17,19 @@ from torch import Tensor
 from specfreq.core import devices, storage
 from specfreq.core.devices import exact
 from specfreq.core.errors import UserError
+from specfreq.core.places import runs_dir
 from specfreq.core.progress import progress_bar
 from specfreq.core.provenance import provenance
 from specfreq.core.randomness import keyed, normal
-from specfreq.experiment.runs import described_in, finished, history, origin, refuse_changed, runs_dir
+from specfreq.experiment.store import (
+    described_in,
+    ensure,
+    finished,
+    history,
+    origin,
+    refuse_changed,
+    write_history,
+)
 from specfreq.studies.generators import training
 from specfreq.studies.generators.parts import digest, prepared, restored, sum_up
 from specfreq.studies.generators.training import Recipe
@@ -172,11 +180,7 @@ def run(
     path = runs_dir() / "gan" / key_of(recipe)
     team = Team(devices.checked_device(device))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
-    if not finished(path) or checkpoints.path.exists():
-        with storage.alone(path, f"trains run {path.name}"):
-            if not finished(path):  # another may have finished it meanwhile
-                _train(recipe, path, team, checkpoints, progress)
-            checkpoints.clear()
+    ensure(path, team, checkpoints, lambda: _train(recipe, path, team, checkpoints, progress))
     return Run(path, device)
 
 
@@ -210,11 +214,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         progress=progress,
         after_epoch=sheet,
     )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["epoch", "discriminator", "generator"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(epochs)
-    storage.write(path / "history.csv", text.getvalue())
+    written = write_history(path, epochs, ["epoch", "discriminator", "generator"])
     count, deep = training.layout(recipe, channels)
     width = training.matched(recipe, channels, side)
     adds = count * training.cost(recipe.latent, deep, width, side)
@@ -228,9 +228,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         "scale": dict(zip(parts.names, parts.scale.tolist(), strict=True)),
         "lost": dict(zip(parts.names, parts.lost, strict=True)),
     }
-    storage.write_sealed(
-        path / "provenance.json", {**made, "history": storage.digest(text.getvalue())}, path.name
-    )
+    storage.write_sealed(path / "provenance.json", {**made, "history": written}, path.name)
     weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | {
         f"average/{k}": v for k, v in average.state_dict().items()
     }
