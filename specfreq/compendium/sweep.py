@@ -24,8 +24,8 @@ from specfreq.compendium.parameters import values
 from specfreq.compendium.sweep_tables import Row, table
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError
+from specfreq.core.progress import progress_bar
 from specfreq.core.provenance import provenance
-from specfreq.train import loop
 
 __all__ = ["Cell", "sweep", "table", "values"]
 
@@ -271,7 +271,7 @@ def _run(
     """Run the cells that are left and add their rows, showing how far it is."""
     failed = 0
     told: set[Cell] = set()
-    with loop.progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar:
+    with progress_bar("cells", cells, "cell", progress, initial=len(rows)) as bar:
 
         def tick(running: int) -> None:
             bar.set_postfix_str(f"{running} running, {failed} failed")
