@@ -2,6 +2,7 @@
 of threads.
 """
 
+import copy
 import json
 from collections import OrderedDict, namedtuple
 
@@ -242,7 +243,7 @@ Parts = namedtuple("Parts", ["logits", "auxiliary"])
 )
 def test_an_answer_that_is_not_logits_is_refused_by_every_measure(digits, spec, answer, complaint):
     model, images = digits
-    network = Says(model, answer).train()
+    network = Says(copy.deepcopy(model), answer).train()
     with pytest.raises(UserError, match=f"the classifier {complaint}"):
         measures.compute(spec, network, images.subset(20))
     assert network.training and not network._forward_hooks
