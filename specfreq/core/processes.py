@@ -243,6 +243,7 @@ def tidy() -> None:
 
     with contextlib.suppress(OSError):
         for lock in Path(_place()).glob(f"{PREFIX}*/lock"):
+            # filelock raises the last where a file system has no locks: who holds a folder is not known then
             with contextlib.suppress(OSError, Timeout, NotImplementedError):
                 if hasattr(os, "getuid") and lock.stat().st_uid != os.getuid():
                     continue

@@ -1,5 +1,6 @@
 """What a kind of image set is to the rest of the package: how it is named, read, fetched and listed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,7 +39,7 @@ class Row(NamedTuple):
         return f"{self.splits[0]} only" if self.splits else "not here"
 
 
-class Kind:
+class Kind(ABC):
     """A kind of image set: one, such as ``cifar10``, or all that are called ``folder:PATH``.
 
     A new one is a subclass, an entry in its module's ``KINDS``, and a name in `data.HOMES`. ``root`` is where
@@ -56,18 +57,18 @@ class Kind:
             raise unknown("parameter", next(iter(parameters)), (), kind)
         return kind
 
+    @abstractmethod
     def source(self, name: str, split: str, root: Path) -> "Source | Stream":
         """The images of a split.
 
         Raises:
             UserError: data missing or damaged; names the file and the command that gets it.
         """
-        raise NotImplementedError
 
     def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
         """Download the set to ``root``; says what was done, and before that what begins."""
         return f"{name} needs no download"
 
+    @abstractmethod
     def status(self, name: str, root: Path) -> Row:
         """What is here of it. Published files are read in full to compare their MD5, where there is one."""
-        raise NotImplementedError
