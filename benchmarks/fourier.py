@@ -58,9 +58,8 @@ def run() -> None:
         contenders[COMPILED] = lambda: compiled(a, p)
     for name, call in contenders.items():
         expected = recombine(a, p, channels="3-D" in name)
-        torch.testing.assert_close(
-            torch.as_tensor(call()).float(), expected, rtol=0, atol=1e-4
-        )  # the same mathematics
+        # the same mathematics
+        torch.testing.assert_close(torch.as_tensor(call()).float(), expected, rtol=0, atol=1e-4)
     measured = {name: ratio(call, lambda: irfft2(rfft2(p)), ROUNDS) for name, call in contenders.items()}
 
     print(f"\nRecombining 128 pairs of 3x32x32 images, float32; {ROUNDS} rounds; {compilation}.")

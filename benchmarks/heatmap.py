@@ -117,13 +117,13 @@ def compare(name: str) -> None:
         call()
     rounds = [{what: seconds_per_image(model, call) for what, call in calls.items()} for _ in range(ROUNDS)]
 
-    per_image = {
-        what: np.array([each[what] for each in rounds]) for what in calls
-    }  # (rounds, 2): in all, inside
+    # (rounds, 2): in all, inside
+    per_image = {what: np.array([each[what] for each in rounds]) for what in calls}
+    # for a whole map of one image
     ours, theirs = (
         WHOLE * per_image["specfreq"],
         ORIGINAL * per_image["original"],
-    )  # for a whole map of one image
+    )
     outside = (theirs[:, 0] - theirs[:, 1]) / (ours[:, 0] - ours[:, 1])
     print(
         f"\nFourier heat map of {name}, {IMAGES} images of 3x32x32, float32; {ROUNDS} rounds, median "
@@ -165,9 +165,8 @@ def on_gpu() -> None:
     measures.compute("fourier-heatmap:step=8", model, images, precision="bfloat16")
     for _ in range(3):
         start = time.perf_counter()
-        measures.compute(
-            "fourier-heatmap", model, images, precision="bfloat16"
-        )  # its results are on the CPU: nothing is pending
+        # its results are on the CPU: nothing is pending
+        measures.compute("fourier-heatmap", model, images, precision="bfloat16")
         times.append(time.perf_counter() - start)
     shown = ", ".join(f"{t:.1f}" for t in times)
     took = f"median {np.median(times):.1f} s ({shown}); target <= {SECONDS} s"

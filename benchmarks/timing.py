@@ -26,9 +26,8 @@ def machine() -> str:
     back.
     """
     torch.set_num_threads(1)
-    if (
-        platform.libc_ver()[0] == "glibc"
-    ):  # keep freed pages: else page faults take longer than the work, now and then
+    # keep freed pages: else page faults take longer than the work, now and then
+    if platform.libc_ver()[0] == "glibc":
         libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
         libc.mallopt(trim_threshold, 2**30)
         libc.mallopt(mmap_threshold, 2**25)  # the largest it takes

@@ -27,6 +27,7 @@ from specfreq.evidence import records
 WEIGHT, NOISE = 0.1, 0.1
 ONE, MANY, LARGE = "1 x 1x256x256", "128 x 3x32x32", "8 x 3x224x224"
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+# of our default, so that it need not be much better than the others
 FINE = (
     1e-1,
     3e-2,
@@ -37,7 +38,7 @@ FINE = (
     1e-4,
     3e-5,
     1e-5,
-)  # of our default, so that it need not be much better than the others
+)
 REFERENCE = 1e-9  # gap of the energies that all others are compared with, in double precision
 ROUNDS, LONGEST = 5, 3.0  # seconds; a solver that took longer gets no finer setting
 SHORTEST = 0.05  # seconds; what is shorter is repeated
@@ -88,9 +89,8 @@ def ours(images: Tensor, tol: float, **options: str) -> Tensor:
 
 def by_scikit_image(images: Tensor, setting: tuple[float, int]) -> Tensor:
     eps, most = setting
-    planes = (
-        images.flatten(0, 1).numpy().astype(np.float32 if eps > 1e-7 else np.float64)
-    )  # rounding would stop it too soon
+    # rounding would stop it too soon
+    planes = images.flatten(0, 1).numpy().astype(np.float32 if eps > 1e-7 else np.float64)
     result = denoise_tv_chambolle(planes, WEIGHT, eps=eps, max_num_iter=most, channel_axis=0)
     return torch.from_numpy(result).view(images.shape)
 

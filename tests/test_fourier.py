@@ -363,9 +363,8 @@ def test_the_legacy_profile_has_the_bins_of_the_original(size, bins):
 def test_the_legacy_profile_loses_half_of_the_first_ring():
     power = (radius(32) == 1).double()
     rounded, legacy = radial_profile(power), radial_profile(power, legacy=True)
-    assert_close(
-        rounded, torch.eye(17, dtype=torch.float64)[1] * 4 / 8
-    )  # all four, of the eight bins with round(|k|) = 1
+    # all four, of the eight bins with round(|k|) = 1
+    assert_close(rounded, torch.eye(17, dtype=torch.float64)[1] * 4 / 8)
     floor = (torch.arange(32) - 15.5).square()
     assert_close(
         legacy[0] * ((floor[:, None] + floor).sqrt().floor() == 1).sum(),

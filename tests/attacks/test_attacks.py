@@ -288,6 +288,7 @@ def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
         changed = (corners[query] - corners[best]).abs().amax(0).nonzero()
         sides.append(int((changed.amax(0) - changed.amin(0)).max()) + 1 if len(changed) else 0)
         best = query if margins[query] > margins[best] else best
+    # sides of squares of 80, 40, 20, ... %
     published = {
         1: 9,
         5: 6,
@@ -297,7 +298,7 @@ def test_squares_change_one_square_to_other_corners_of_the_ball_and_shrink():
         200: 2,
         400: 1,
         1000: 1,
-    }  # sides of squares of 80, 40, 20, ... %
+    }
     for (first, _), (last, side) in zip([(0, 0), *published.items()], published.items(), strict=False):
         assert max(sides[first:last]) <= side, (first, last)
     assert max(sides[20:50]) == 3 and margins[best] > 0.9 * 2 * weight.abs().sum()
@@ -316,9 +317,8 @@ def test_squares_shrink_after_shares_of_the_queries_or_after_fixed_ones(schedule
 
     clean = torch.full((1, 1, 40, 40), 0.5, dtype=torch.float64)
     attacks.square(unmoved, clean, torch.tensor([0]), 0.1, torch.tensor([3]), queries=400, schedule=schedule)
-    changed = (
-        (torch.cat(shown)[1:] != shown[0]).any(-1).flatten(1).sum(1)
-    )  # rows; of one channel half of the columns
+    # rows; of one channel half of the columns
+    changed = (torch.cat(shown)[1:] != shown[0]).any(-1).flatten(1).sum(1)
     sides = [round((0.8 / 2**k * 1600) ** 0.5) for k in range(len(halved) + 1)]
     for side, first, last in zip(sides, [0, *halved], [*halved, None], strict=True):
         assert set(changed[first:last].tolist()) <= ({0, side} if last else set(range(side + 1))), (

@@ -192,9 +192,8 @@ def test_pairs_can_be_cut_off(images):
 @pytest.mark.parametrize("channels", [False, True])
 def test_pairs_can_be_normalised_first(images, channels):
     """NumPy's transforms of (x - mean) / std, as the original's ImageNet program sees images, brought back."""
-    x = (
-        torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320
-    )  # no frequency is empty
+    # no frequency is empty
+    x = torch.rand(images.shape, generator=generator(), dtype=torch.float64) / 5 + images / 320
     apr = APRPair(p=1, normalised=True, channels=channels).fit(x)
     mean, std = (v.double().numpy()[:, None, None] for v in moments(x))
     dims = (-3, -2, -1) if channels else (-2, -1)

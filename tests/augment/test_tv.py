@@ -138,9 +138,8 @@ def test_other_bands_and_other_images_have_files_of_their_own(images, other, run
     TVBands().fit(images.flip(0))
     TVBands().fit(images / 255)
     assert len(list(runs.glob("bands/*"))) == 4
-    TVBands(low=1, high=9, gains="integers", per="batch", clip=True, loss="sum").fit(
-        images
-    )  # what changes no band
+    # what changes no band
+    TVBands(low=1, high=9, gains="integers", per="batch", clip=True, loss="sum").fit(images)
     assert len(list(runs.glob("bands/*"))) == 4
 
 

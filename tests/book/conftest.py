@@ -62,9 +62,8 @@ class Visit:
     page: str
     scheme: str
     width: int
-    troubles: list[str] = field(
-        default_factory=list
-    )  # console errors, failed requests, requests that would leave this machine
+    # console errors, failed requests, requests that would leave this machine
+    troubles: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

@@ -98,9 +98,8 @@ def test_motion_is_its_definition():
                 (math.ceil(i * math.sin(angle) - 0.5), math.ceil(i * math.cos(angle) - 0.5)) for i in range(7)
             ]
             taken = [levels[n, 0, min(max(y + dy, 0), 8), min(max(x + dx, 0), 11)].item() for dy, dx in steps]
-            whole = round(
-                257 * float(np.dot(weights / weights.sum(), taken))
-            )  # 16 bits, as ImageMagick has them
+            # 16 bits, as ImageMagick has them
+            whole = round(257 * float(np.dot(weights / weights.sum(), taken)))
             assert ours[n, 0, y, x] == whole // 257
 
 

@@ -190,10 +190,11 @@ def test_glass_blur_is_the_generators_scan(delta, times):
             for h in range(size - delta, delta, -1):
                 for w in range(size - delta, delta, -1):
                     dy, dx = shift[n, :, h - delta - 1, w - delta - 1]
+                    # arrays: both sides are the same memory
                     x[h, w], x[h + dy, w + dx] = (
                         x[h + dy, w + dx],
                         x[h, w],
-                    )  # arrays: both sides are the same memory
+                    )
     assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), scanned)
     assert not np.array_equal(scanned, levels.permute(0, 2, 3, 1).numpy())
 

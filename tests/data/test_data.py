@@ -252,9 +252,8 @@ def test_digits_are_scikit_learns_stretched_to_bytes():
     splits = [data.load("digits", split) for split in ("train", "test")]
     ours = np.concatenate([s.images.numpy().reshape(-1, 64) for s in splits])
     theirs = np.rint(load_digits().data * 255 / 16)
-    assert sorted(map(tuple, ours.tolist())) == sorted(
-        map(tuple, theirs.astype(int).tolist())
-    )  # each of them once
+    # each of them once
+    assert sorted(map(tuple, ours.tolist())) == sorted(map(tuple, theirs.astype(int).tolist()))
     assert ours.max() == 255
     assert max(splits[1].labels.bincount()) - min(splits[1].labels.bincount()) <= 1
 

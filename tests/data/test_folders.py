@@ -152,12 +152,13 @@ def test_a_suffix_that_tells_nothing_leaves_it_to_the_content(tmp_path):
     for name, content in (("notes", b"text"), ("a.csv", b"P,5\n"), ("a.bin", bytes(500)), ("empty", b"")):
         (tmp_path / name).write_bytes(content)
         assert not is_picture(name, tmp_path)
+    # Pillow's names, which it only writes, or reads with others' help
     for name in (
         "a.pdf",
         "a.h5",
         "a.eps",
         "a.mpg",
-    ):  # Pillow's names, which it only writes, or reads with others' help
+    ):
         saved(tmp_path / name, format="PNG")
         assert not is_picture(name, tmp_path)
 

@@ -168,9 +168,8 @@ def test_pictures_that_are_not_square_keep_their_shape(tmp_path):
 def test_a_picture_lying_on_its_side_is_set_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a camera held upright
-    lying = Image.fromarray(
-        np.repeat(np.array([[0, 255]], np.uint8), 8, 0).repeat(8, 1)
-    )  # dark left, light right
+    # dark left, light right
+    lying = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 8, 0).repeat(8, 1))
     for index in range(2):
         lying.save(tmp_path / f"{index}.png", exif=exif)
     image = data.load(f"folder:{tmp_path}").images[0, 0]

@@ -121,9 +121,8 @@ def test_no_pixel_is_black_or_white(parameters):
 
 def test_the_bands_share_the_disc_and_nothing_else():
     held = sum(in_band(33, band).astype(int) for band in BANDS)
-    np.testing.assert_array_equal(
-        held, (distance(33) > 0) & (distance(33) < 33 / 2)
-    )  # no |k| is half a whole number
+    # no |k| is half a whole number
+    np.testing.assert_array_equal(held, (distance(33) > 0) & (distance(33) < 33 / 2))
 
 
 @pytest.mark.parametrize("side", [20, 32, 33, 40, 70, 140, 212])

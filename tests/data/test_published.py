@@ -412,9 +412,8 @@ def test_a_set_is_fetched_by_torchvision_checked_and_put_in_place(cifar10, root,
     (root / "cifar-10-batches-py" / "test_batch").unlink()
     put(root / "notes.txt", b"mine")
     assert data.get("cifar10") == f"cifar10 is now in {root}"
-    assert snapshot(root) == expected | {
-        "notes.txt": b"mine"
-    }  # neither the archive nor the folder aside is left
+    # neither the archive nor the folder aside is left
+    assert snapshot(root) == expected | {"notes.txt": b"mine"}
     assert len(data.load("cifar10", "test")) == 4
 
 

@@ -95,9 +95,8 @@ def test_all_heat_maps_share_the_scale_of_all_errors_and_zero_is_in_the_middle()
         rows, columns = np.shape(result["error"])
         step = 4 if rows == columns == 3 else 1
         assert (right - left, bottom - top) == (step * columns, step * rows)
-        assert (
-            left + step * (columns // 2 + 0.5) == 0 == top + step * (rows // 2 + 0.5)
-        )  # the middle of the cell of k = 0
+        # the middle of the cell of k = 0
+        assert left + step * (columns // 2 + 0.5) == 0 == top + step * (rows // 2 + 0.5)
     assert [axis.get_title().partition("\n")[::2] for axis in panels] == [
         (n, "mean 50 %, clean 10 %") for n in MAPS
     ]

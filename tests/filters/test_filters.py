@@ -48,9 +48,8 @@ def test_an_image_does_not_depend_on_its_batch(colour, spec, published):
     spec = filters.as_published(spec, 3) if published else spec
     filter = filters.build(spec).fit(colour)
     together = filter(colour)
-    atol = (
-        64 * torch.finfo(together.dtype).eps * together.abs().max().item()
-    )  # the transform's kernel depends on the batch
+    # the transform's kernel depends on the batch
+    atol = 64 * torch.finfo(together.dtype).eps * together.abs().max().item()
     assert_close(together[7:8], filter(colour[7:8]), atol=atol, rtol=0)
 
 
@@ -89,9 +88,8 @@ def test_the_published_cifar_high_pass_is_empty(colour):
 def test_the_published_cifar_blur_makes_pictures_grey(colour):
     out = filters.build("gaussian-low-pass:sigma=2,as_published=cifar10")(colour)
     spread = (out.amax(1) - out.amin(1)).max()
-    assert (
-        spread <= 3 / 255
-    )  # the channel weights are .3334 .3333 .3333; what is left is cut-off 8-bit arithmetic
+    # the channel weights are .3334 .3333 .3333; what is left is cut-off 8-bit arithmetic
+    assert spread <= 3 / 255
     assert (colour.amax(1) - colour.amin(1)).mean() > 0.2
 
 

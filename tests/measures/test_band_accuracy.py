@@ -44,9 +44,8 @@ def gratings(side=16, cycles=5, count=24):
 def test_the_curves_break_where_the_evidence_lies(cycles):
     result = compute("band-accuracy", *gratings(16, cycles))
     assert result["radii"] == list(range(13))  # the corner lies at 11.3
-    assert result["low"] == [50] * (cycles + 1) + [100] * (
-        12 - cycles
-    )  # the edge belongs to the high frequencies
+    # the edge belongs to the high frequencies
+    assert result["low"] == [50] * (cycles + 1) + [100] * (12 - cycles)
     assert result["high"] == [100] * (cycles + 1) + [50] * (12 - cycles)
     assert (result["low_half"], result["high_half"]) == (cycles + 1, cycles)
     assert result["high_area"] == pytest.approx((100 * cycles + 75 + 50 * (11 - cycles)) / 12)

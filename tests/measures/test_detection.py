@@ -162,9 +162,8 @@ def test_odin_moves_images_as_the_paper_says(digits, noise, options, eps, temper
     result = compute(f"out-of-distribution:score=odin,other={name}{options}", model, images)
     double = copy.deepcopy(model).double()
     known, other = (odin_by_hand(double, x, eps, temperature) for x in (images.images / 255, pixels))
-    assert result["auroc"][0] == pytest.approx(
-        auroc(known, other).expected, abs=0.1
-    )  # a sign of a tiny gradient may differ
+    # a sign of a tiny gradient may differ
+    assert result["auroc"][0] == pytest.approx(auroc(known, other).expected, abs=0.1)
     assert (result["eps"], result["temperature"]) == (eps, temperature)
     assert all(p.grad is None for p in model.parameters()) and not torch.is_inference_mode_enabled()
 
@@ -192,9 +191,8 @@ def test_odin_works_in_bfloat16_and_on_a_network_whose_weights_are_fixed(digits,
 def mahalanobis_by_hand(z, training, labels):
     means = np.stack([training[labels == c].mean(0) for c in np.unique(labels)])
     centred = training - np.stack([training[labels == c].mean(0) for c in labels])
-    inverse = np.linalg.inv(
-        centred.T @ centred + 1e-6 * np.eye(64)
-    )  # some features are 0 in all training images
+    # some features are 0 in all training images
+    inverse = np.linalg.inv(centred.T @ centred + 1e-6 * np.eye(64))
     return -np.min([np.einsum("nd,de,ne->n", z - m, inverse, z - m) for m in means], 0)
 
 
@@ -329,9 +327,8 @@ def test_of_larger_pictures_the_middle_is_scaled_down(place):
     """Blocks of 4x4 equal pixels: scaled down, each pixel is a block, but for the antialiasing of its edges."""
     small = torch.full((2, 3, 8, 8), 60, dtype=torch.uint8)
     small[:, :, :4] = 200
-    large = F.pad(
-        small.repeat_interleave(4, 2).repeat_interleave(4, 3), (16, 16)
-    )  # 32 x 64, black beside the middle
+    # 32 x 64, black beside the middle
+    large = F.pad(small.repeat_interleave(4, 2).repeat_interleave(4, 3), (16, 16))
     seen, other = found(store(place, large.numpy()), colours())
     assert other.how == "scaled from 32x64"
     torch.testing.assert_close(seen[:, :, [0, 1, 2, 5, 6, 7]], small[:, :, [0, 1, 2, 5, 6, 7]] / 255)
@@ -403,9 +400,8 @@ def test_scrambling_keeps_amplitudes_and_mean_and_what_channels_have_in_common()
     ).round() / 255  # far from black and white
     seen = others.scrambled(images, 3)
     before, after = (torch.fft.fft2(x.double()).abs() for x in (images, seen))
-    torch.testing.assert_close(
-        after, before, atol=0.25, rtol=0
-    )  # bytes: of 256 pixels, 16 * 0.3 / 255 deviation
+    # bytes: of 256 pixels, 16 * 0.3 / 255 deviation
+    torch.testing.assert_close(after, before, atol=0.25, rtol=0)
     torch.testing.assert_close(seen.mean((-2, -1)), images.mean((-2, -1)), atol=1e-3, rtol=0)
     torch.testing.assert_close(seen[:, 0], seen[:, 1])
     assert (seen - images).abs().mean() > 0.02

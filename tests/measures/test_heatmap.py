@@ -95,9 +95,8 @@ def test_the_network_is_shown_every_image_with_every_wave_and_the_map_counts_its
         spectrum = np.zeros(shape, complex)
         spectrum[ky, kx] = spectrum[-ky, -kx] = 1
         wave = np.fft.ifft2(spectrum).real
-        expected = (
-            (x + signs * torch.from_numpy(1.5 * wave / np.linalg.norm(wave))).clamp(0, 1).float()
-        )  # (2^C, N, C, H, W)
+        # (2^C, N, C, H, W)
+        expected = (x + signs * torch.from_numpy(1.5 * wave / np.linalg.norm(wave))).clamp(0, 1).float()
         distance = [(shown - expected).abs().amax((2, 3, 4)).amin(0).max() for shown in disturbed]
         assert min(distance) < 1e-6
         answers = model(disturbed[int(np.argmin(distance))]).argmax(1)
@@ -118,9 +117,8 @@ def test_signs_are_those_of_a_coin_independent_for_image_frequency_and_channel()
     )
     clean, *disturbed = model.seen
     waves = fourier.basis(8).images
-    signs = torch.stack(
-        [((x - clean) * w).sum((-2, -1)) for x, w in zip(disturbed, waves, strict=True)]
-    )  # (34, 200, 3)
+    # (34, 200, 3)
+    signs = torch.stack([((x - clean) * w).sum((-2, -1)) for x, w in zip(disturbed, waves, strict=True)])
     torch.testing.assert_close(signs.abs(), torch.ones_like(signs), rtol=0, atol=1e-5)
     signs = signs.round()
     assert signs.mean().abs() < 4 / math.sqrt(signs.numel())

@@ -112,9 +112,8 @@ def test_a_network_of_other_classes_is_refused(digits, spec):
 @pytest.mark.parametrize("spec", EVERY)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_answers_that_are_no_numbers_are_refused(known, spec, value, monkeypatch):
-    monkeypatch.setattr(
-        "specfreq.measures.corruption.refuse_images", lambda shape: None
-    )  # ours are one pixel
+    # ours are one pixel
+    monkeypatch.setattr("specfreq.measures.corruption.refuse_images", lambda shape: None)
     logits = torch.zeros(6, 3)
     logits[4, 1] = value
     with pytest.raises(UserError, match="NaN or infinity"):

@@ -5,10 +5,11 @@ import pytest
 import specfreq
 from specfreq import Experiment, measures
 
+# cycles per image at 16 pixels: the low band ends below 2, the high one begins at 4
 EDGES = {
     "low": 2,
     "high": 4,
-}  # cycles per image at 16 pixels: the low band ends below 2, the high one begins at 4
+}
 RECIPE = {"model": "resnet8", "epochs": 3, "batch": 50, "shift": 0, "flip": False, "test_size": 400}
 MEASURES = (
     "band-accuracy",

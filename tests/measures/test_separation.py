@@ -169,9 +169,8 @@ def program(known, other):
         else:
             k += 1
         left.append((n - k, m - j))
-    at = min(
-        range(len(left)), key=lambda i: abs(Fraction(left[i][0], n) - Fraction(95, 100))
-    )  # the first of equals
+    # the first of equals
+    at = min(range(len(left)), key=lambda i: abs(Fraction(left[i][0], n) - Fraction(95, 100)))
     tpr, fpr = (np.array([0, *(one[i] / left[0][i] for one in reversed(left)), 1]) for i in (0, 1))
     return {"auroc": 100 * np.trapezoid(tpr, fpr), "tnr95": 100 * (1 - left[at][1] / m)}
 

@@ -179,9 +179,8 @@ def test_against_another_set_each_half_is_asked_about_by_itself(half, other, mon
     monkeypatch.setattr(data, "load", lambda name, split, *_: strangers)
     result = compute("amplitude-phase-swap:other=cifar100", Reader(half), images)
     assert (result[half], result["pairs"], result["images"]) == (100, 18, 18)
-    assert result[other] == pytest.approx(
-        100 / 3
-    )  # it names the strangers' class, which every third image has as well
+    # it names the strangers' class, which every third image has as well
+    assert result[other] == pytest.approx(100 / 3)
     assert result["neither"] is None
     assert (result["other"], result["other_how"], result["other_digest"]) == (
         "cifar100",

@@ -49,9 +49,8 @@ def test_the_documented_recipe_runs_end_to_end(imagenet_folder, tmp_path, monkey
     assert run.experiment.milestones == (0.3, 0.6, 0.9) and run.experiment.weight_decay == 1e-4
     assert run.results["accuracy"]["images"] == 14
     assert run.results["band-accuracy step=8"]["low"][-1] == run.results["accuracy"]["accuracy"]
-    assert [row["lr"] for row in run.history] == pytest.approx(
-        [0.01, 0.001]
-    )  # the last steps: 3/8 and 7/8 of the way
+    # the last steps: 3/8 and 7/8 of the way
+    assert [row["lr"] for row in run.history] == pytest.approx([0.01, 0.001])
 
 
 def test_a_run_on_streamed_pictures_is_computed_once_and_ends_in_the_same_bits(

@@ -180,9 +180,8 @@ def test_families_grow_as_published(network, published):
 
 
 @pytest.mark.parametrize(("groups", "published"), [(8, "34.4"), (16, "68.1")])
-def test_resnext_has_the_published_number_of_weights(
-    groups, published
-):  # Xie et al. 2017: normalisation not counted
+# Xie et al. 2017: normalisation not counted
+def test_resnext_has_the_published_number_of_weights(groups, published):
     assert millions(weights(ResNeXt29, 10, cardinality=groups, width=64), published) == published
 
 

@@ -87,9 +87,8 @@ def test_flat_images_have_no_energy_to_compare(small):
 def test_a_disc_loses_height_at_the_speed_of_theory():
     flow = denoising.disc_flow(32, 8.0, 0.25, 16)
     speed = (flow.found[0] - flow.found[4]) / flow.times[4]
-    assert float(speed * flow.extinction) == pytest.approx(
-        1.05, abs=0.06
-    )  # the border of a disc of pixels is longer
+    # the border of a disc of pixels is longer
+    assert float(speed * flow.extinction) == pytest.approx(1.05, abs=0.06)
     assert abs(float(flow.found[-1])) < 1e-6
 
 

@@ -172,9 +172,8 @@ def test_the_cost_of_a_step_is_what_torch_counts_while_it_is_taken():
     recipe = Recipe(**SMALL | {"train_size": 16, "epochs": 1}, parts="bands")
     images = components.prepared(recipe).ranged
     with FlopCounterMode(display=False) as counter:
-        trained(
-            images, recipe.model_copy(update={"ema": 0.0})
-        )  # statistics of averages are no part of a step
+        # statistics of averages are no part of a step
+        trained(images, recipe.model_copy(update={"ema": 0.0}))
     expected = 3 * training.cost(5, 1, training.matched(recipe, 1, 8), 8)
     assert counter.get_total_flops() / 2 / 16 == pytest.approx(expected)
 

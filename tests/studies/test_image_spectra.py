@@ -84,9 +84,8 @@ def test_halves_keep_what_they_say():
 def test_of_pictures_of_equal_contrast_the_first_is_shown():
     pixels = torch.randint(256, (1, 3, 19, 23), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     order = torch.randperm(pixels[0].numel(), generator=torch.Generator().manual_seed(1))
-    alike = pixels.flatten()[order].view_as(
-        pixels
-    )  # the same values elsewhere: the same variance, summed in another order
+    # the same values elsewhere: the same variance, summed in another order
+    alike = pixels.flatten()[order].view_as(pixels)
     for pair in (torch.cat([pixels, alike]), torch.cat([alike, pixels])):
         images = ImageSet(pair, torch.zeros(2, dtype=torch.int64), ("a",), "alike")
         assert image_spectra.halves(images)["picture"].equal(pair[:1].double() / 255)

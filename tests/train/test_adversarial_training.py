@@ -76,10 +76,11 @@ def test_one_step_is_the_step_of_the_formula():
     """
     weight, g = torch.empty(2, 4), torch.Generator().manual_seed(3)
     nn.init.uniform_(weight, -0.5, 0.5, generator=g)
+    # some are 0 and 1: the box counts
     x, y = (
         torch.rand(8, 1, 2, 2, generator=g).round(decimals=1),
         torch.arange(8) % 2,
-    )  # some are 0 and 1: the box counts
+    )
     model = models.Classifier(
         nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)), torch.zeros(1), torch.ones(1)
     )

@@ -107,9 +107,8 @@ def test_epochs_and_seeds_differ_and_every_image_comes_once_an_epoch(images):
     assert not torch.equal(feed.order(0), feed.order(1))
     assert not torch.equal(shown(images, seed=0), shown(images, seed=1))
     first, second = shown(images)[0].split(300)
-    assert not torch.equal(
-        first.flatten(1).sort(0)[0], second.flatten(1).sort(0)[0]
-    )  # other crops, not only another order
+    # other crops, not only another order
+    assert not torch.equal(first.flatten(1).sort(0)[0], second.flatten(1).sort(0)[0])
 
 
 def test_shifts_and_flips_are_uniform(images):

@@ -78,10 +78,11 @@ def killer(which: str, folder: Path) -> None:
         specfreq.run(asked, checkpoint_every=0)
 
     training("whole")  # in this process: what torch imports at the first step, the children have
+    # seconds; adapted to the machine, so that most children get somewhere and none gets far
     logs, patience = (
         [],
         0.1,
-    )  # seconds; adapted to the machine, so that most children get somewhere and none gets far
+    )
     while len(logs) < MOST:
         log = folder / f"{len(logs)}.log"
         child = in_child(partial(training, "killed", log))

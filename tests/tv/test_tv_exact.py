@@ -49,9 +49,8 @@ def test_a_taut_string_touches_its_tube_wherever_it_bends(n, weight):
     jump = np.diff(u)
     assert np.abs(spare).max(initial=0) <= weight * (1 + 1e-9) + 1e-9
     bends = np.abs(jump) > 1e-9
-    np.testing.assert_allclose(
-        spare[bends], weight * np.sign(jump[bends]), rtol=1e-6, atol=1e-9
-    )  # up at the ceiling
+    # up at the ceiling
+    np.testing.assert_allclose(spare[bends], weight * np.sign(jump[bends]), rtol=1e-6, atol=1e-9)
     assert np.sum(u) == pytest.approx(np.sum(f))
 
 
