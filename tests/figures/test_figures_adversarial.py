@@ -1,9 +1,5 @@
 """Figures of attacks show the numbers they are given, and leave no trace."""
 
-import io
-
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -41,14 +37,8 @@ ATTACKED = {"a": CLEAN + 0.02, "b": CLEAN - 0.01}
         lambda: figures.attacked_pictures(CLEAN[:, :1], {}),
     ],
 )
-def test_drawing_sets_no_global_state_and_repeats_to_the_byte(draw):
-    before, pages = dict(matplotlib.rcParams), []
-    for _ in range(2):
-        page = io.BytesIO()
-        draw().savefig(page, format="png")
-        pages.append(page.getvalue())
-    assert pages[0] == pages[1]
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+def test_drawing_sets_no_global_state_and_repeats_to_the_byte(draw, drawn_twice):
+    drawn_twice(draw)
 
 
 def points(axis):

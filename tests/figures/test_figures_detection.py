@@ -1,9 +1,5 @@
 """Figures of detection show the numbers they are given, and leave no trace."""
 
-import io
-
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -31,14 +27,8 @@ RESULTS = {"one": result(["a", "b"], 80), "other": result(["b"], 60)}
 
 @pytest.mark.parametrize("draw", [figures.detection_scores, figures.detection_curves])
 @pytest.mark.parametrize("results", [RESULTS, {}])
-def test_drawing_sets_no_global_state_and_repeats_to_the_byte(draw, results):
-    before, pages = dict(matplotlib.rcParams), []
-    for _ in range(2):
-        page = io.BytesIO()
-        draw(results, note="foot").savefig(page, format="png")
-        pages.append(page.getvalue())
-    assert pages[0] == pages[1]
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+def test_drawing_sets_no_global_state_and_repeats_to_the_byte(draw, results, drawn_twice):
+    drawn_twice(lambda: draw(results, note="foot"))
 
 
 def points(axis):

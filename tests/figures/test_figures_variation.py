@@ -2,10 +2,6 @@
 trace.
 """
 
-import io
-
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -48,14 +44,8 @@ EVERY = {
 
 
 @pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
-def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make):
-    before, pages = dict(matplotlib.rcParams), []
-    for _ in range(2):
-        page = io.BytesIO()
-        make().savefig(page, format="png", dpi=50)
-        pages.append(page.getvalue())
-    assert pages[0] == pages[1]
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make, drawn_twice):
+    drawn_twice(make)
 
 
 def drawn(axis):

@@ -28,17 +28,8 @@ MIXED = "apr-p:loss=mean"
 
 
 @pytest.fixture(scope="module")
-def images():
-    """Three classes of stripes under noise, as bytes."""
-    g = torch.Generator().manual_seed(0)
-    labels = torch.arange(90) % 3
-    stripes = torch.sin(torch.arange(12)[None, :] * (labels[:, None] + 1) * 0.7)
-    x = (
-        0.5
-        + 0.3 * stripes[:, None, None, :].expand(-1, 2, 12, -1)
-        + 0.2 * torch.randn(90, 2, 12, 12, generator=g)
-    )
-    return (x.clamp(0, 1) * 255).to(torch.uint8), labels
+def images(striped):
+    return striped(contrast=0.3, noise=0.2)
 
 
 class Watched(nn.Module):

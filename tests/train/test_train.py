@@ -20,17 +20,8 @@ RECIPE = train.Recipe(epochs=3, batch=16, lr=0.05, shift=2)
 
 
 @pytest.fixture(scope="module")
-def images():
-    """Three classes of stripes under noise, as bytes."""
-    g = torch.Generator().manual_seed(0)
-    labels = torch.arange(90) % 3
-    stripes = torch.sin(torch.arange(12)[None, :] * (labels[:, None] + 1) * 0.7)
-    x = (
-        0.5
-        + 0.2 * stripes[:, None, None, :].expand(-1, 2, 12, -1)
-        + 0.1 * torch.randn(90, 2, 12, 12, generator=g)
-    )
-    return (x.clamp(0, 1) * 255).to(torch.uint8), labels
+def images(striped):
+    return striped(contrast=0.2, noise=0.1)
 
 
 def classifier(seed=0):
