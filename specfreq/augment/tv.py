@@ -18,6 +18,7 @@ from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.core.images import unit
 from specfreq.core.progress import progress_bar
+from specfreq.core.spec import parts
 
 VERSION = 1  # of what the files of bands hold
 LAST = 100  # band; each is a solve for every image
@@ -29,7 +30,7 @@ AT_ONCE = (
 
 def _in_order(bands: str) -> str:
     """Numbers of bands in ascending order, each once: 1+2."""
-    numbers = [part.strip() for part in bands.split("+")]
+    numbers = parts(bands)
     if not all(n.isdecimal() and 1 <= int(n) <= LAST for n in numbers):
         told = "write numbers from 1 to {last} with + between them, as in bands=1+2"
         raise PydanticCustomError("bands", told, {"last": LAST})
@@ -88,7 +89,7 @@ class TVBands(Augmentation):
             raise UserError(f"gains must be 0 <= low <= high <= 1000, not from {low} to {high}")
         if gains == "integers" and (low % 1 or high % 1):
             raise UserError(f"gains=integers needs whole numbers for low and high, not {low} and {high}")
-        self.bands = tuple(map(int, bands.split("+")))
+        self.bands = tuple(map(int, parts(bands)))
         self.low, self.high, self.whole, self.per = low, high, gains == "integers", per
         self.joint, self.clip, self.halved = joint, clip, loss == "mean"
         self.bounded, self.within = clip, CUT_OFF if clip else ""

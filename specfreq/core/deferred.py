@@ -127,8 +127,13 @@ class _Source:
             argument.annotation = None
         names: dict[str, Any] = {}
         exec(compile(ast.Module([bare], []), self._module, "exec"), names)
+        before = dict(self._values)
         self._values[node.name] = names[node.name]  # now, as it may call itself
-        names |= self._names(bare)
+        try:
+            names |= self._names(bare)
+        except Unreadable:
+            self._values = before  # nor does anything stay that calls it
+            raise
         return names[node.name]
 
     def _names(self, node: ast.AST) -> dict[str, Any]:
@@ -209,7 +214,9 @@ def _by_name(body: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
         match node:
             case ast.ImportFrom() | ast.Import():
                 named |= {a.asname or a.name.partition(".")[0]: node for a in node.names}
-            case ast.Assign(targets=[ast.Name(name)]) | ast.AnnAssign(target=ast.Name(name)):
+            case ast.Assign(targets=targets):
+                named |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(name)):
                 named[name] = node
             case ast.FunctionDef(name) | ast.ClassDef(name):
                 named[name] = node

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from specfreq.core.errors import UserError, unknown
 
@@ -231,6 +231,8 @@ def _levels(value: float) -> float:
     return value
 
 
+# the type of a list is Annotated[tuple[...], Listed]: it is written 4+8+12, for a comma would end the option
+Listed = BeforeValidator(lambda value: parts(value) if isinstance(value, str) else value)
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # so that float32 has it
 # the largest change of a value, counted in 255ths as in 8/255: 0 or at least half a level, so that 0.03 is
 # not misread

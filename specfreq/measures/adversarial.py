@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ from specfreq.attacks.gradient import cross_entropy
 from specfreq.attacks.square import Schedule
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import Draws, content, seed_of, uniform
-from specfreq.core.spec import Levels, matching, parts
+from specfreq.core.spec import Levels, Listed, matching, parts
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
 
@@ -50,7 +50,7 @@ Rounds = Annotated[int, Field(ge=1, le=100_000)]
 # written 4+8+16
 Curve = Annotated[
     tuple[Levels, ...],
-    BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v),
+    Listed,
     AfterValidator(lambda v: tuple(sorted(set(v)))),
 ]
 
@@ -123,7 +123,7 @@ def adversarial(
     al., arXiv 1902.06705 (what masked gradients look like).
     """
     images = answers.balanced(images, size)
-    eps, names = float(eps), attacks.split("+")  # 8 and 8.0 name the same column
+    eps, names = float(eps), parts(attacks)  # 8 and 8.0 name the same column
     radii = sorted({*map(float, curve), eps})
     auto = {"steps": apgd_steps, "restarts": restarts}
     tried: dict[str, Attack] = {

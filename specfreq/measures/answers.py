@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from specfreq import fourier
 from specfreq.core import devices
 from specfreq.core.errors import UserError
+from specfreq.core.spec import Listed
 from specfreq.data.sets import ImageSet
 from specfreq.data.streams import Stream
 from specfreq.measures import inference
@@ -19,10 +20,7 @@ Images = ImageSet | Stream
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Radius = Annotated[float, Field(gt=0, le=1e6)]
 Level = Literal["set", "zero"]
-# written 4+8+12, for a comma would end the option
-Radii = Annotated[tuple[Radius, ...], BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v)]
-
-
+Radii = Annotated[tuple[Radius, ...], Listed]  # written 4+8+12
 NAMED = 5  # images that are named in a message
 
 

@@ -12,7 +12,7 @@ from specfreq.core.progress import progress_bar
 from specfreq.corruptions import corrupt, recipe_for, refuse_images
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.measures.corruption import GROUPS, Names, Severities
+from specfreq.measures.corruption import Names, Severities, named
 
 EVERY = (1, 2, 3, 4, 5)  # severities
 ALIKE = 2**-30  # of confidences; float64 rounds them to 2^-53
@@ -75,7 +75,7 @@ def calibration(
         confidence, given = answers.logits(model, images, precision, batch).double().softmax(1).max(1)
         right, made = (given == images.labels).double(), {}
     else:
-        names = [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+        names = named(corruptions)
         confidence, right = _corrupted(model, images, names, severities, seed, precision, batch)
         recipe = f"{recipe_for(*images.shape[1:]).name}{', frost computed' * ('frost' in names)}"
         made = {"made": f"regenerated, {recipe}", "corruptions": names, "severities": list(severities)}

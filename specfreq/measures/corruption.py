@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
-from specfreq.core.spec import matching, parts
+from specfreq.core.spec import Listed, matching, parts
 from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, recipe_for, refuse_images
 from specfreq.data import corrupted, root
 from specfreq.data.sets import choose
@@ -33,7 +33,7 @@ def _one_spelling(names: str) -> str:
 Names = Annotated[str, AfterValidator(_one_spelling)]
 Severities = Annotated[
     tuple[Annotated[int, Field(ge=1, le=5)], ...],
-    BeforeValidator(lambda v: v.split("+") if isinstance(v, str) else v),
+    Listed,
     AfterValidator(lambda v: tuple(sorted(set(v)))),
 ]
 
@@ -88,7 +88,7 @@ def corruption(
     """
     asked = {"source": source, "recipe": recipe, "frost": frost, "seed": seed}
     refuse(images, corruptions=corruptions, severities=severities, **asked)
-    names = _named(corruptions)
+    names = named(corruptions)
     clean = answers.balanced(images, size)
     if source == "official":
         made = corrupted.name_of(images)
@@ -122,8 +122,9 @@ def corruption(
     }
 
 
-def _named(corruptions: str) -> list[str]:
-    return [name for part in corruptions.split("+") for name in GROUPS.get(part, (part,))]
+def named(corruptions: str) -> list[str]:
+    """The names of all corruptions that an option names, one by one or as a group."""
+    return [name for part in parts(corruptions) for name in GROUPS.get(part, (part,))]
 
 
 def refuse(
@@ -146,11 +147,11 @@ def refuse(
                 "corruption: recipe, frost and seed are of regenerated images; leave them out for the "
                 "official ones"
             )
-        for name, severity in itertools.product(_named(corruptions), severities):
+        for name, severity in itertools.product(named(corruptions), severities):
             corrupted.source(images, name, severity)
         return
     refuse_images(images.shape)
-    if frost == "photographs" and "frost" in _named(corruptions):  # they are found, and large enough
+    if frost == "photographs" and "frost" in named(corruptions):  # they are found, and large enough
         corrupt(torch.zeros(1, *images.shape), "frost", 1, recipe=recipe, frost=root() / PHOTOGRAPHS)
 
 
@@ -191,13 +192,14 @@ def _official(
         if size is not None and size < len(kept):
             kept = choose(found.labels, size, 0, f"{corrupted.name_of(images)} {name}")
 
-        def parts() -> Iterator[Tensor]:
+        def answered() -> Iterator[Tensor]:
             for start in range(0, len(kept), batch):
                 part = torch.from_numpy(found.read(kept[start : start + batch]))
                 yield answers.checked(inference.logits(model, part, precision, batch), images).argmax(1)
                 bar.update(len(part))
 
-        return 100 * float((torch.cat(list(parts())) != torch.from_numpy(found.labels[kept])).double().mean())
+        wrong = torch.cat(list(answered())) != torch.from_numpy(found.labels[kept])
+        return 100 * float(wrong.double().mean())
 
     total = len(names) * len(severities) * (len(images) if size is None else min(size, len(images)))
     with progress_bar("corruptions", total, "img", line=1, unit_scale=True) as bar:

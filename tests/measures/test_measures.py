@@ -149,6 +149,9 @@ def test_no_images_are_refused(digits, spec):
         ),
         ("corruption:corruptions=extra+common,severities=5+4+3+2+1,seed=0", "corruption:corruptions=all"),
         ("feature-discrimination:radii=4.0+8+12.5", "feature-discrimination:radii=4+8+12.5"),
+        ('feature-discrimination:radii="4.0"+8', "feature-discrimination:radii=4+8"),
+        ('corruption:corruptions="snow"+fog,severities="3"', "corruption:corruptions=snow+fog,severities=3"),
+        ('adversarial:attacks="fgsm"+pgd,curve="2"+4', "adversarial:attacks=fgsm+pgd,curve=2+4"),
     ],
 )
 def test_descriptions_have_one_spelling(spec, form):
@@ -178,6 +181,8 @@ def test_descriptions_have_one_spelling(spec, form):
         ("corruption:corruptions=fogg", "unknown corruption 'fogg'; did you mean 'fog'"),
         ("corruption:severities=0", "severities=0 is refused"),
         ("corruption:severities=", "severities= is refused"),
+        ('corruption:severities="1+3"', r'severities="1\+3" is refused'),
+        ('corruption:severities="1', 'severities="1 is refused: cannot read "1; write it as'),
         ("corruption:source=publishd", "source=publishd is refused"),
         ("corruption:recipe=cifar", "recipe=cifar is refused"),
         ("corruption:seed=-1", "seed=-1 is refused"),
