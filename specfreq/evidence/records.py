@@ -83,6 +83,9 @@ def _record(
         key: sorted({origin[key] or "unrecorded" for origin in origins})
         for key in ("specfreq", "commit", "torch", "device", "date")
     }
+    if runs:  # what was chosen, where an experiment leaves it to the device
+        chosen = {r.provenance.get("precision", r.experiment.precision) for r in runs}
+        computed["precision"] = sorted(chosen)
     return {
         "study": name,
         "profile": profile,

@@ -45,7 +45,8 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
     runs = origin["runs"]
     hours = origin["seconds"] / 3600
     cost = f"{runs} trainings, {hours:.1f} hours on " if runs else ""
-    computed = f"{cost}{', '.join(origin['device'])}; {', '.join(origin['date'])}"
+    where = ", ".join([*origin["device"], *origin.get("precision", [])])
+    computed = f"{cost}{where}; {', '.join(origin['date'])}"
     return page_table([*rows, {"setting": "computed", "value": computed}])
 
 

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -46,6 +46,12 @@ class Experiment(Refusing, Recipe):
         "none", description="augmentation, such as apr-p:p=0.5, see `specfreq list augmentations`"
     )
     model: str = Field("resnet8", description="network, such as wrn-40-2, see `specfreq list models`")
+
+    # frozen, so it can be wider than the recipe's
+    precision: Literal["float32", "bfloat16", "auto"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        "float32",
+        description="bfloat16: autocast of the forward pass; auto: that, where the device is faster with it",
+    )
 
     # no part of what is trained: neither of the key nor of what a run says of itself
     watch: tuple[str, ...] = Field(

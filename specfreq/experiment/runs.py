@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from specfreq.train.team import Team
 
 log = logging.getLogger(__name__)
+FEW = 5000  # training images that a network learns from before the first step, spread over the set
 ABANDONED = 3600  # seconds after which nobody is still writing a result
 
 
@@ -351,7 +352,7 @@ def _train(
 ) -> None:
     import torch
 
-    from specfreq.core.images import moments
+    from specfreq.core.images import moments, unit
     from specfreq.core.provenance import provenance
     from specfreq.data.streams import Stream
     from specfreq.experiment import inputs
@@ -363,6 +364,8 @@ def _train(
     channels, streamed = images.shape[0], isinstance(images, Stream)
     mean, std = moments(pixels) if experiment.normalise else (torch.zeros(channels), torch.ones(channels))
     net = models.build(experiment.model, len(images.classes), channels, experiment.seed)
+    few = torch.arange(min(FEW, len(pixels))) * len(pixels) // min(FEW, len(pixels))
+    net.fit((unit(pixels[few]) - mean[:, None, None]) / std[:, None, None])
     # images of a streamed set are filtered when they come, and others where the filter learns from the loss
     learning = any(parameter.requires_grad for parameter in filter.parameters())
     inside = filter if streamed or learning else None
@@ -376,13 +379,14 @@ def _train(
         augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
     if team.rank == 0:
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
+    precision = _precision(experiment, path, team)
     recorder = _recorder(experiment, path, filter, checkpoints) if team.rank == 0 else None
     team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
         classifier,
         images if isinstance(images, Stream) else pixels,
         images.labels,
-        experiment,
+        experiment.model_copy(update={"precision": precision}),
         augmentation=augmentation.to(team.device),
         checkpoints=checkpoints,
         team=team,
@@ -397,6 +401,7 @@ def _train(
         made = {
             **provenance(team.device, team.size),
             "seconds": round(checkpoints.seconds, 3),
+            "precision": precision,
             "data": digests,
         }
         storage.write_sealed(path / "provenance.json", {**made, "history": written}, path.name)
@@ -404,6 +409,18 @@ def _train(
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
     team.told(None)  # nobody looks for the model before it is there
+
+
+def _precision(experiment: Experiment, path: Path, team: "Team") -> str:
+    """The precision of a training; one that goes on after a kill keeps what was chosen when it began."""
+    from specfreq.core.devices import fastest
+
+    if experiment.precision != "auto":
+        return experiment.precision
+    kept = path / "precision.json"
+    if team.rank == 0 and not kept.exists():
+        storage.write_json(kept, {"precision": fastest(team.device)})
+    return team.told(storage.read_object(kept)["precision"] if team.rank == 0 else None)
 
 
 def _recorder(

@@ -33,6 +33,7 @@ _MODELS = {
     "resnext29": (_network("resnet:ResNeXt29"), 3),
     "densenet121": (_network("imagenet:Torchvision", "densenet121"), 29),
     "resnet50": (_network("imagenet:Torchvision", "resnet50"), 17),
+    "airbench": (_network("airbench:Airbench"), 2),
 }
 _OPTIONS = {name: network for name, (network, _) in _MODELS.items()}
 

@@ -25,6 +25,11 @@ class Network(nn.Module, ABC):
     def features(self, images: Tensor) -> Tensor:
         """What the linear layer sees: (N, C, H, W) -> (N, D)."""
 
+    def fit(self, images: Tensor) -> None:
+        """Learn from some of the normalised training images (N, C, H, W), before the first step; most need
+        none.
+        """
+
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
 

@@ -50,8 +50,8 @@ class Feed:
             disk, decoded and cropped by worker processes.
         augmentation: makes the views.
         labels: int64 (N,), for an augmentation that depends on them.
-        seed, shift, border, flip: see `train.Recipe`; a streamed set has random-resized crops instead of
-            shifts.
+        seed, shift, border, flip, alternate: see `train.Recipe`; a streamed set has random-resized crops
+            instead of shifts.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class Feed:
         shift: int,
         border: str,
         flip: bool,
+        alternate: bool = False,
     ):
         self.images = images if isinstance(images, Stream) else images.to(device)
         self.augmentation, self.device = augmentation, device
         self.told = augmentation.told(labels if labels is None else labels.cpu())
-        self.seed, self.shift, self.border, self.flip = seed, shift, border, flip
+        self.seed, self.shift, self.border = seed, shift, border
+        self.flip, self.alternate = flip, alternate
         self.companions = self._joined()
         self._table = lru_cache(maxsize=1)(self._drawn)
 
@@ -92,6 +94,9 @@ class Feed:
         order = torch.randperm(count, generator=table)
         moves = torch.randint(-self.shift, self.shift + 1, (2, count), generator=table)
         flips = torch.rand(count, generator=table) < 0.5 * self.flip
+        if self.flip and self.alternate:
+            first = torch.rand(count, generator=keyed(self.seed, "flip")) < 0.5
+            flips = first ^ bool(epoch % 2)
         rows = self.augmentation.draw(count, keyed(self.seed, epoch, "augment"), **self.told)
         return (
             order,

@@ -1,10 +1,11 @@
 """How a network is trained: a typed description of all that changes the result, and the learning rate."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from specfreq.core.errors import UserError
 from specfreq.core.spec import Levels, Positive
 
 
@@ -35,8 +36,20 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the target that is spread evenly over all classes"
     )
+    shift_lr: Positive = Field(
+        1.0,
+        description="normalisation's shifts: their learning rate over that of the other parameters; their "
+        "weight decay is less by as much",
+    )
     ema: float = Field(
         0.0, ge=0, lt=1, description="end with the exponential average of the weights, of this decay per step"
+    )
+    lookahead: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="every 5 steps the network takes the exponential average of its states, of up to this "
+        "decay per step",
     )
     crop: Literal["shift", "random-resized"] = Field(
         "shift",
@@ -47,6 +60,9 @@ class Recipe(BaseModel):
         "zero", description="what a shifted image shows beyond its border"
     )
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    alternate: bool = Field(
+        False, description="flip: mirror a random half, then the others, and so on, not each image by chance"
+    )
     adversary: Literal["none", "fgsm"] = Field(
         "none",
         description="fgsm: train on attacked images, a random start and one signed step of the gradient",
@@ -72,6 +88,12 @@ class Recipe(BaseModel):
         """Text is read as on the command line, 0.3,0.6; the order does not matter."""
         return sorted(map(float, value.split(",")) if isinstance(value, str) else value)
 
+    @model_validator(mode="after")
+    def _one_average(self) -> Self:
+        if self.ema and self.lookahead:
+            raise UserError("ema and lookahead are two ways to average weights; choose one")
+        return self
+
     def effective(self) -> dict[str, Any]:
         """The settings with an effect that differ from the defaults: equal ones are one training."""
         idle = (
@@ -81,6 +103,7 @@ class Recipe(BaseModel):
             if not self.momentum
             else set()
         )
+        idle |= {"alternate"} if not self.flip else set()
         idle |= {"milestones", "decay"} if self.schedule != "step" else set()
         idle |= {"peak"} if self.schedule != "one-cycle" else set()
         idle |= {"eps", "alpha", "attack_mode"} if self.adversary == "none" else set()

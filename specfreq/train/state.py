@@ -15,6 +15,7 @@ from specfreq.train.recipe import Recipe
 
 # of the arithmetic: raised whenever a recipe would end in other bits than before; part of every run's key
 VERSION = 1
+EVERY = 5  # steps between two times that the network takes the average of its states
 Row = dict[str, float]
 
 
@@ -88,6 +89,20 @@ def version(recipe: Recipe) -> int:
     return VERSION + bool(recipe.ema)
 
 
+def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """The parameters as an optimizer takes them; normalisation's shifts apart where they have a rate of their
+    own, ``factor`` times that of the others.
+    """
+    if recipe.shift_lr == 1:
+        return [{"params": list(parameters.values())}]
+    norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+    shifts = {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, norms)}
+    own = [p for name, p in parameters.items() if name in shifts]
+    others = [p for name, p in parameters.items() if name not in shifts]
+    factor, decay = recipe.shift_lr, recipe.weight_decay / recipe.shift_lr
+    return [{"params": others}, {"params": own, "factor": factor, "weight_decay": decay}]
+
+
 class State:
     """All that a training is made of between two steps: what a checkpoint holds.
 
@@ -101,21 +116,24 @@ class State:
         learned = {f"augment/{name}": p for name, p in self.augmentation.named_parameters()}
         self.parameters = dict(model.named_parameters()) | learned
         self.averaged = [p.detach() for p in self.parameters.values()]  # in place
+        if recipe.lookahead:  # running statistics too, so that they fit the weights
+            held = [*model.state_dict().values(), *self.augmentation.state_dict().values()]
+            self.averaged = [t for t in held if t.is_floating_point()]
         self.averages: list[Tensor] = []
+        groups = _groups(model, self.parameters, recipe)
         if recipe.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(
-                self.parameters.values(), recipe.lr, weight_decay=recipe.weight_decay
-            )
+            self.optimizer = torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay)
         else:
             nesterov = recipe.nesterov and recipe.momentum > 0
             self.optimizer = torch.optim.SGD(
-                self.parameters.values(),
+                groups,
                 recipe.lr,
                 recipe.momentum,
                 weight_decay=recipe.weight_decay,
                 nesterov=nesterov,
             )
         self.history: list[Row] = []
+        self.taken = 0  # steps of all epochs
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -126,18 +144,18 @@ class State:
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
-    def average(self) -> None:
+    def average(self, decay: float) -> None:
         """average <- decay average + (1 - decay) weights; the first are the weights themselves."""
-        if self.recipe.ema and self.averages:
-            torch._foreach_lerp_(self.averages, self.averaged, 1 - self.recipe.ema)  # pyright: ignore
-        elif self.recipe.ema:
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.averaged, 1 - decay)  # pyright: ignore
+        else:
             self.averages = [t.clone() for t in self.averaged]
 
     def end(self) -> bool:
-        """The network takes the averages; whether there are any."""
+        """The network takes the averages, if there are any; whether these are of its parameters alone."""
         if self.averages:
             torch._foreach_copy_(self.averaged, self.averages)  # pyright: ignore
-        return bool(self.averages)
+        return bool(self.averages and self.recipe.ema)
 
     def finite(self) -> bool:
         """Whether all that was learned are numbers."""
@@ -148,12 +166,22 @@ class State:
         """Finished epochs, and finished steps of the current one."""
         return [len(self.history), len(self.losses)]
 
-    def end_step(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """A batch of that size has been learned: its mean loss (), and how many answers were right ()."""
+    def end_step(self, loss: Tensor, correct: Tensor, size: int, progress: float) -> None:
+        """A batch of that size has been learned: its mean loss (), and how many answers were right ().
+
+        Args:
+            progress: the share of the training that is over.
+        """
         self.losses.append(loss)
         self.correct = self.correct + correct
         self.sizes.append(size)
-        self.average()
+        self.taken += 1
+        if self.recipe.ema:
+            self.average(self.recipe.ema)
+        elif self.recipe.lookahead and self.taken % EVERY == 0:
+            # early states know little
+            self.average(self.recipe.lookahead**EVERY * progress**3)
+            torch._foreach_copy_(self.averaged, self.averages)  # pyright: ignore
 
     def end_epoch(self, loss: float, accuracy: float, lr: float, more: Row) -> Row:
         row = {"epoch": len(self.history) + 1, "loss": loss, "accuracy": accuracy, "lr": lr, **more}
@@ -171,6 +199,7 @@ class State:
             "recipe": [version(self.recipe), self.recipe.model_dump(mode="json")],
             "history": self.history,
             "sizes": self.sizes,
+            "taken": self.taken,
         }
 
     def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
@@ -183,5 +212,6 @@ class State:
         self.averages = [averages[str(i)].to(self.correct.device) for i in range(len(averages))]
         restore_moments(self.optimizer, self.parameters, tensors)
         self.history, self.sizes = meta["history"], meta["sizes"]
+        self.taken = meta.get("taken", 0)  # older checkpoints have no lookahead
         self.correct = tensors["correct"].to(self.correct.device)
         self.losses = list(tensors["losses"].to(self.correct.device))

@@ -84,7 +84,7 @@ class Step:
         self.recipe, self.team, self.device = recipe, team, next(model.parameters()).device
         self.labels, self.count = labels.to(self.device), len(images)
         self.steps = math.ceil(self.count / recipe.batch)  # of an epoch
-        drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip")}
+        drawn = {name: getattr(recipe, name) for name in ("seed", "shift", "border", "flip", "alternate")}
         self.feed = Feed(images, augmentation, self.device, labels=labels, **drawn)
         self.augmentation = synchronised(augmentation, team).train()
         self.model = synchronised(model, team).train().to(memory_format=torch.channels_last)
@@ -115,7 +115,11 @@ class Step:
         return self.epoch * self.count + sum(self.state.sizes)
 
     def rate(self, epoch: int, step: int) -> float:
-        return learning_rate(self.recipe, (epoch + (step + 0.5) / self.steps) / self.recipe.epochs)
+        return learning_rate(self.recipe, self.progress(epoch, step + 0.5))
+
+    def progress(self, epoch: int, steps: float) -> float:
+        """The share of the training that is over after so many steps of an epoch."""
+        return (epoch + steps / self.steps) / self.recipe.epochs
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """The images of each batch: near-equal parts, so that there is no tiny last one."""
@@ -136,7 +140,7 @@ class Step:
         shown = zip(mine, batches, _seeded(self.feed.views(epoch, mine), streams), strict=True)
         for step, (index, batch, views) in enumerate(shown, first):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(epoch, step)
+                group["lr"] = self.rate(epoch, step) * group.get("factor", 1)
             self._learn(epoch, index, views, len(batch))
             yield len(batch)
 
@@ -149,7 +153,8 @@ class Step:
         self.optimizer.step()
         # these stay on the device: reading them here would stall its queue
         right = (logits[0].detach().argmax(1) == y).sum()
-        self.state.end_step(self.team.total(loss.detach() * part), self.team.total(right), size)
+        over = self.progress(epoch, len(self.state.losses) + 1)
+        self.state.end_step(self.team.total(loss.detach() * part), self.team.total(right), size, over)
 
     def answer(
         self, views: Sequence[Tensor], y: Tensor, network: Callable[[Tensor], Tensor] | None = None

@@ -4,6 +4,7 @@ half-written.
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ import torch
 
 import specfreq
 from specfreq import experiment, measures, models, train
-from specfreq.core import places, storage
+from specfreq.core import devices, places, storage
 from specfreq.core.errors import UserError
+from specfreq.evidence import records
 from specfreq.experiment import Experiment, description, runs
 from specfreq.measures.inference import logits
 from specfreq.train import loop, state
@@ -324,6 +326,38 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(m
         whole.path / "model.safetensors"
     ).read_bytes()
     assert resumed.history == whole.history
+
+
+def test_the_precision_that_a_device_chose_is_kept_and_recorded(monkeypatch, tmp_path):
+    """One that goes on after a kill trains on as it began, even if the device would now choose otherwise."""
+    fit, asked = train.fit, Experiment(**{**SMALL, "epochs": 2, "precision": "auto"})
+
+    def stop(epoch, step):
+        if (epoch, step) == (0, 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(devices, "fastest", lambda device: "bfloat16")
+    monkeypatch.setattr(loop, "fit", functools.partial(fit, after_step=stop))
+    with pytest.raises(KeyboardInterrupt):
+        specfreq.run(asked, checkpoint_every=0)
+    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(devices, "fastest", lambda device: "float32")
+    chosen = specfreq.run(asked)
+    assert chosen.provenance["precision"] == "bfloat16"
+    assert records.of_run("one", chosen)["provenance"]["precision"] == ["bfloat16"]
+    named = specfreq.run(asked.model_copy(update={"precision": "bfloat16"}))
+    assert chosen.key != named.key and named.provenance["precision"] == "bfloat16"
+    assert chosen.history == named.history
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "other"))
+    assert specfreq.run(asked).provenance["precision"] == "float32"
+
+
+def test_a_device_is_asked_by_the_clock(monkeypatch):
+    """It is faster in half precision by a fifth at least, or trains in single."""
+    for spent, answer in ((0.5, "bfloat16"), (0.9, "float32"), (3, "float32")):
+        seconds = itertools.cycle([0, 1] * 6 + [0, spent] * 6)
+        monkeypatch.setattr(devices.time, "perf_counter", lambda seconds=seconds: next(seconds))
+        assert devices.fastest(torch.device("cpu")) == answer
 
 
 TOGETHER = "import specfreq; print(specfreq.run(specfreq.Experiment(**{fields})).provenance['seconds'])"

@@ -121,3 +121,18 @@ def test_shifts_and_flips_are_uniform(images):
         counts = torch.bincount(axis + 2, minlength=5)
         assert len(counts) == 5 and ((counts - 600).abs() < 5 * (3000 * 0.2 * 0.8) ** 0.5).all()
     assert abs(flips.sum() - 1500) < 5 * 3000**0.5 / 2
+
+
+def test_alternating_flips_show_every_image_from_both_sides(images):
+    """Mirrored in the odd epochs what is not in the even ones; about half in each."""
+    pixels, every = images[0], torch.arange(300)
+    drawn = {"seed": 5, "shift": 0, "border": "zero", "flip": True}
+    feed = Feed(pixels, Augmentation(), **drawn, alternate=True)
+    shown = [next(feed.plain(epoch, [every])) for epoch in range(4)]
+    mirrored = [(x == pixels.flip(-1) / 255).flatten(1).all(1) for x in shown]
+    assert 100 < mirrored[0].sum() < 200
+    assert torch.equal(mirrored[1], ~mirrored[0])
+    assert torch.equal(shown[1], shown[0].flip(-1))
+    assert torch.equal(shown[2], shown[0]) and torch.equal(shown[3], shown[1])
+    chance = Feed(pixels, Augmentation(), **drawn)
+    assert torch.equal(feed.order(1), chance.order(1))  # nothing else depends on it

@@ -95,6 +95,7 @@ VARIANTS = {
     "classical": {"nesterov": False},
     "adam": {"optimizer": "adam", "lr": 0.01},
     "averaged": {"ema": 0.9},
+    "lookahead": {"lookahead": 0.9, "alternate": True, "shift_lr": 4},
 }
 
 
@@ -229,6 +230,57 @@ def test_an_average_helps_where_the_rate_stays_high(images):
             train.fit(model, *images, recipe.model_copy(update={"ema": ema, "seed": seed}))
             kept.append(F.cross_entropy(logits(model, new), images[1]))
     assert sum(losses[0.9]) < sum(losses[0.0])
+
+
+def test_lookahead_is_its_formula():
+    """After steps 5, 10, ...: average <- d average + (1 - d) weights, d = decay^5 progress^3; then the weights
+    are the average. The first average is the weights, and the last is what the network ends with.
+    """
+    g = torch.Generator().manual_seed(4)
+    x, y = torch.rand(96, 1, 2, 2, generator=g), torch.arange(96) % 2
+    model, recipe = linear(), STEP.model_copy(update={"lookahead": 0.9, "epochs": 2, "momentum": 0.5})
+    weight = model.net[1].weight
+    expected = weight.detach().clone().requires_grad_()
+    optimizer = torch.optim.SGD([expected], 0.1, 0.5, weight_decay=0.01, nesterov=True)
+    train.fit(model, x, y, recipe)
+    feed, taken, average = Feed(x, Augmentation(), seed=0, shift=0, border="zero", flip=False), 0, None
+    for epoch in range(2):
+        for index in feed.order(epoch).tensor_split(12):
+            optimizer.zero_grad()
+            F.cross_entropy(x[index].flatten(1) @ expected.T, y[index]).backward()
+            optimizer.step()
+            taken += 1
+            if taken % 5 == 0:
+                decay, now = 0.9**5 * (taken / 24) ** 3, expected.detach()
+                average = now.clone() if average is None else decay * average + (1 - decay) * now
+                now.copy_(average)
+    assert_close(weight, average)
+
+
+def test_lookahead_averages_the_running_statistics_with_the_weights(images):
+    """A network that cannot learn moves its statistics alone."""
+    recipe = RECIPE.model_copy(update={"epochs": 1, "lr": 1e-30, "weight_decay": 0, "batch": 15})
+    plain, model, seen = classifier(), classifier(), []
+    train.fit(plain, *images, recipe, after_step=lambda *_: seen.append(state(plain)))
+    train.fit(model, *images, recipe.model_copy(update={"lookahead": 0.9}))
+    assert_close(model.net.head.weight, plain.net.head.weight)
+    means = [held["net.norm.running_mean"] for held in seen]
+    assert not torch.equal(model.net.norm.running_mean, means[-1])
+    assert_close(model.net.norm.running_mean, means[-1], rtol=0.3, atol=0.02)
+
+
+def test_shifts_of_normalisation_can_have_a_rate_of_their_own(images):
+    """They begin at 0, where weight decay does nothing: the first step is so many times as long."""
+    one = RECIPE.model_copy(update={"epochs": 1, "batch": len(images[0])})
+    start, plain, faster = state(classifier()), classifier(), classifier()
+    train.fit(plain, *images, one)
+    train.fit(faster, *images, one.model_copy(update={"shift_lr": 8}))
+    shifts = {n for n in start if "norm" in n and n.endswith("bias")}
+    assert shifts
+    for name, value in dict(faster.named_parameters()).items():
+        factor = 8 if name in shifts else 1
+        step = factor * (state(plain)[name] - start[name])
+        assert_close(value.detach() - start[name], step, rtol=1e-4, atol=1e-6)
 
 
 def test_a_compiled_network_learns_the_same_within_rounding():
@@ -379,6 +431,9 @@ def test_zero_epochs_change_nothing(images):
         {"lrr": 1},
         {"optimizer": "sdg"},
         {"ema": 1},
+        {"lookahead": 1},
+        {"lookahead": 0.9, "ema": 0.9},
+        {"shift_lr": 0},
         {"label_smoothing": -0.1},
         {"peak": 1},
         {"seed": 2**70},
