@@ -18,6 +18,8 @@ _FILTERS = {
     "gaussian-low-pass": Deferred("specfreq.filters.classes:GaussianLowPass"),
     "gaussian-high-pass": Deferred("specfreq.filters.classes:GaussianHighPass"),
     "whitening": Deferred("specfreq.filters.classes:Whitening"),
+    "amplitude-only": Deferred("specfreq.filters.classes:AmplitudeOnly"),
+    "phase-only": Deferred("specfreq.filters.classes:PhaseOnly"),
 }
 
 

@@ -155,6 +155,40 @@ class Whitening(Filter):
         return (modulus / modulus.amax((-3, -2, -1), keepdim=True).clamp_min(1e-300) / 255).to(images.dtype)
 
 
+class AmplitudeOnly(Filter):
+    r"""Amplitude without phase, :math:`x' = \mathcal{F}^{-1} |\mathcal{F} x|`, channel by channel.
+
+    Symmetric about pixel (0, 0), where all cosines meet: the largest value there is the sum of the amplitudes
+    over the number of pixels, and can be far above 1. The mean is preserved.
+
+    Source: Oppenheim and Lim, Proc. IEEE 69, 1981, section II (magnitude-only images).
+    """
+
+    def transform(self, images: Tensor) -> Tensor:
+        return fourier.recombine(images, _impulse(images))
+
+
+class PhaseOnly(Filter):
+    r"""Phase with amplitude 1 everywhere, :math:`x' = \mathcal{F}^{-1} e^{i \arg \mathcal{F} x}`, channel by
+    channel.
+
+    All images have the same flat power spectrum; :math:`\sum_n x'(n)^2 = 1` in each channel. Where a spectrum
+    is zero its phase counts as 0.
+
+    Source: Oppenheim and Lim, Proc. IEEE 69, 1981, section II (phase-only images).
+    """
+
+    def transform(self, images: Tensor) -> Tensor:
+        return fourier.recombine(_impulse(images), images)
+
+
+def _impulse(like: Tensor) -> Tensor:
+    """1 at pixel (0, 0) and 0 elsewhere, whose spectrum is 1 everywhere, in the shape of images."""
+    impulse = torch.zeros_like(like)
+    impulse[..., 0, 0] = 1
+    return impulse
+
+
 def _to_bytes(images: Tensor) -> np.ndarray:
     """(N, C, H, W) in [0, 1] -> (N, H, W, C) bytes, as the original programs hold them."""
     return (images.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -78,6 +78,26 @@ def bytes_of(picture):
     return (picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
+@pytest.mark.parametrize("side", [32, 31])
+def test_amplitude_only_and_phase_only_are_what_they_say(colour, side):
+    x = colour.double()[..., :side]
+    spectrum = torch.fft.fft2(x)
+    amplitude = torch.fft.fft2(filters.build("amplitude-only")(x))
+    assert_close(amplitude, spectrum.abs().to(amplitude.dtype))
+    phase = torch.fft.fft2(filters.build("phase-only")(x))
+    assert_close(phase, spectrum / spectrum.abs())
+    assert_close(fourier.recombine(x, filters.build("phase-only")(x)), x)
+
+
+def test_without_contrast_there_is_an_impulse():
+    """A spectrum of zeros has the phase 0; black is black without phase."""
+    black = torch.zeros(2, 1, 6, 6)
+    impulse = torch.zeros(2, 1, 6, 6)
+    impulse[..., 0, 0] = 1
+    assert_close(filters.build("phase-only")(black), impulse)
+    assert_close(filters.build("amplitude-only")(black), black)
+
+
 def test_the_published_cifar_high_pass_is_empty(colour):
     """The reason for the printed 10.00 %: the difference is taken with an array that the blur has
     overwritten.
