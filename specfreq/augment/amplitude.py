@@ -32,6 +32,7 @@ class AmplitudeMix(Augmentation):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"donor": "batch"}
+    shown = 2
     pairs = True
     bounded = True
     within = CUT_OFF

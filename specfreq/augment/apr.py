@@ -41,6 +41,7 @@ class APRPair(Augmentation):
 
     published: ClassVar[Mapping[str, Any]] = {"channels": True, "per": "batch", "donor": "batch"}
     pairs = True
+    shown = 2
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class AugMix(EightBit):
         for name, value, least in (("width", width, 1), ("depth", depth, 0), ("consistency", consistency, 0)):
             if not least <= value < float("inf"):
                 raise UserError(f"{name} must be at least {least}, not {value}")
-        self.compares = consistency > 0
+        self.compares, self.shown = consistency > 0, 3 if consistency else 1
         if not 0 < alpha < float("inf"):
             raise UserError(f"alpha must be positive, not {alpha}")
         self.width, self.depth, self.alpha, self.severity, self.consistency = (

@@ -34,6 +34,7 @@ class Augmentation(Transform):
 
     # parameters of the original program that its paper does not tell, where they are not the defaults
     published: ClassVar[Mapping[str, Any]] = {}
+    shown = 1  # how many views the network is shown of each image
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything
     donors = (

@@ -37,6 +37,7 @@ class Composed(Augmentation):
         super().__init__()
         _refuse(first, second)
         self.first, self.second = first, second
+        self.shown = first.shown - 1 + second.shown
         self.pairs = first.pairs or second.pairs
         self.early = first.early or second.early
         self.donors = first.donors or second.donors

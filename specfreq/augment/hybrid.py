@@ -141,6 +141,7 @@ class HybridAugment(Augmentation):
         self.plus, self.p, self.channels, self.clip = plus, probability(p), channels, clip
         self.per: Literal["image", "batch"] = per
         self.pairs, self.early = "p" in mode, "s" in mode
+        self.shown = 2 if self.pairs else 1
         self.donors = self.pairs and donor == "set"
         self.bounded = (clip or not self.pairs) and overflow != "none"
         self.single = HybridSingle(plus, severity, channels, overflow) if self.early else None

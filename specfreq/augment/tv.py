@@ -72,6 +72,7 @@ class TVBands(Augmentation):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"per": "batch", "gains": "integers"}
+    shown = 2
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Arms side by side: what runs were measured to be, as rows; and their differences, paired by seed."""
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def rows(
                 chance=100 / len(group[0].image_set("test").classes),
                 keys=[run.key for run in group],
             )
-            out.append(row)
+            out.append({**row, "passes": first.passes})
     return out
 
 
@@ -143,22 +144,42 @@ def by_name(found: Iterable[Row], series: str) -> dict[tuple[str, str], Row]:
 def differences(found: Sequence[Row], baseline: str) -> list[Row]:
     """Each row minus the baseline's for the same data and quantity: paired by seed, with a 95 % interval.
 
+    Where the baseline was trained for several numbers of epochs, each row is compared with the one that took
+    as many network passes.
+
     Raises:
         UserError: there is no such arm.
     """
     known = list(dict.fromkeys(r["arm"] for r in found))
     if known and baseline not in known:
         raise unknown("arm", baseline, known)
-    base = {(r["data"], r["quantity"]): r for r in found if r["arm"] == baseline}
     out = []
     for row in found:
-        other = base.get((row["data"], row["quantity"]))
-        if row["arm"] == baseline or other is None:
+        other = equal(row, found, baseline)
+        if other is None or row["arm"] == other["arm"]:
             continue
         pairs = paired(row, other)
         if pairs:
             out.append({**row, **summary(pairs)})
     return out
+
+
+def equal(row: Row, found: Iterable[Row], baseline: str) -> Row | None:
+    """The baseline's row of the same data and quantity; of those that differ in epochs alone, that of as many
+    passes. Longer baselines have the shortest for theirs, as have rows of older versions, which know no
+    passes.
+    """
+    bases = {
+        r["arm"]: r
+        for r in found
+        if (r["data"], r["quantity"]) == (row["data"], row["quantity"])
+        and re.fullmatch(rf"{re.escape(baseline)}(, epochs=\d+)?", r["arm"])
+    }
+    if row["arm"] not in bases and "passes" in row:
+        for base in bases.values():
+            if base.get("passes") == row["passes"]:
+                return base
+    return bases.get(baseline)
 
 
 def departures(found: Sequence[Row]) -> list[Row]:

@@ -30,6 +30,7 @@ class Row(Summary):
     quantity: str
     chance: float | None  # accuracy of guessing, %; None where nobody classifies
     keys: list[str]  # of the runs
+    passes: NotRequired[int]  # of images through each network in training, see `Experiment.passes`
     answers: NotRequired[list[int]]  # how many classes each network ever answered
 
 

@@ -1,17 +1,18 @@
 """Verdicts: what a study's record says about a claim, for the corrected form and for the published one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from specfreq import augment
 from specfreq.evidence import claims
 from specfreq.evidence.claims import Claim
-from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.rows import CORRECTED, PUBLISHED
+from specfreq.evidence.comparison import by_name, equal, select
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
 from specfreq.evidence.rules import RULES
 
 YES, NOT, UNDECIDED, NO_RECORD = "reproduced", "not reproduced", "undecided", "no record yet"
 UNTESTABLE = "not testable here"
+PLAIN = "none"  # the arm without an augmentation
 ONLY = "reproduced only with the original's defect"
 
 
@@ -33,17 +34,27 @@ def judge(claim: Claim, record: Mapping[str, Any] | None) -> Verdict:
     if not all(pair in corrected for pair in compared):
         return Verdict(NO_RECORD, "")
     rule = RULES[claim.judge].judge
-    true = rule([corrected[pair] for pair in compared], **claim.options)
+    true = rule(_at_equal_cost([corrected[pair] for pair in compared], found), **claim.options)
     # what the original got right stands for itself; of what it got wrong, every arm must have been trained
     # that way
     wrong = [p for p in compared if p in published or (claim.arms and _has_defects(p[0]))]
     if not wrong or not all(p in published for p in wrong):
         return Verdict(_WORDS[true.holds], true.evidence)
-    theirs = rule([published.get(p, corrected[p]) for p in compared], **claim.options)
+    theirs = [published.get(p, corrected[p]) for p in compared]
+    theirs = rule(_at_equal_cost(theirs, found), **claim.options)
     evidence = f"corrected: {true.evidence}. As published: {theirs.evidence}"
     if true.holds is False:
         return Verdict(_WHERE_IT_FAILS[theirs.holds], evidence)
     return Verdict(_WORDS[true.holds], evidence)
+
+
+def _at_equal_cost(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
+    """The rows, of plain training that which took as many passes as the first of the other arms."""
+    other = next((row for row in rows if row["stands_for"] != PLAIN), None)
+    if other is None:
+        return list(rows)
+    plain = (equal({**other, "quantity": row["quantity"]}, found, PLAIN) or row for row in rows)
+    return [base if row["stands_for"] == PLAIN else row for row, base in zip(rows, plain, strict=True)]
 
 
 _WORDS = {True: YES, False: NOT, None: UNDECIDED}

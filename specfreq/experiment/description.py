@@ -134,6 +134,14 @@ class Experiment(Refusing, Recipe):
             return _load(self.data, split, self.train_size, draw=self.train_draw)
         return _load(self.data, split, self.test_size)
 
+    @property
+    def passes(self) -> int:
+        """How many images pass through the network in training, counting each view, and each attack once
+        more: what arms of equal cost have in common.
+        """
+        each = augment.build(self.augment).shown * (1 if self.adversary == "none" else 2)
+        return len(self.image_set("train")) * self.epochs * each
+
     def effective(self) -> dict[str, Any]:
         idle = {"train_draw"} if self.train_size is None else set()
         return {k: v for k, v in super().effective().items() if k not in idle}

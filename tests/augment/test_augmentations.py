@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from specfreq import augment, experiment
+from specfreq import augment, experiment, models
 from specfreq.core.deferred import Deferred
 from specfreq.core.errors import UserError
 from specfreq.train.feed import Feed
@@ -221,16 +221,33 @@ def test_grey_images_have_one_channel_to_transform(images, spec):
     assert_close(two.before(images[:, :1], rows), three.before(images[:, :1], rows), rtol=0, atol=3e-6)
 
 
-@pytest.mark.parametrize("spec", [*augment.names(), *OTHERS])
-def test_a_network_can_be_trained_with_it(spec, tmp_path, monkeypatch):
+HARD = {"adversary": "fgsm", "attack_mode": "train"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "more"), [*((spec, {}) for spec in [*augment.names(), *OTHERS]), ("apr-p", HARD)]
+)
+def test_a_network_can_be_trained_with_it_and_the_passes_are_as_told(spec, more, tmp_path, monkeypatch):
+    """Counted where images enter the network, in training mode."""
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
-    run = experiment.run(
-        experiment.Experiment(
-            data="digits", train_size=40, test_size=20, model="resnet8", augment=spec, epochs=1, batch=20
-        ),
-        ["accuracy"],
-    )
+    seen, forward = [], models.Classifier.forward
+
+    def counting(self, images):
+        seen.append(len(images) * self.training)
+        return forward(self, images)
+
+    monkeypatch.setattr(models.Classifier, "forward", counting)
+    small = {
+        "data": "digits",
+        "train_size": 40,
+        "test_size": 20,
+        "model": "resnet8",
+        "epochs": 2,
+        "batch": 20,
+    }
+    run = experiment.run(experiment.Experiment(**small, **more, augment=spec), ["accuracy"])
     assert 0 <= run.results["accuracy"]["accuracy"] <= 100
+    assert run.experiment.passes == sum(seen)
 
 
 class Stranger(augment.Augmentation):

@@ -142,6 +142,18 @@ def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdic
     assert verdicts.judge(asked.model_copy(update={"quantity": "third"}), record) == (verdicts.NO_RECORD, "")
 
 
+def test_an_arm_is_judged_against_plain_training_of_equal_cost():
+    """What twice as many images gain is not the augmentation's."""
+    plain = [arm("none", [50.0, 51, 52]) | {"passes": 1}]
+    longer = arm("none, epochs=6", [40.0, 41, 42]) | {"passes": 2}
+    record = {"arms": [*plain, longer, arm("apr-p", [41.0, 42, 43.5]) | {"passes": 2}]}
+    asked = claims.Claim(
+        statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-p"]
+    )
+    assert verdicts.judge(asked, record)[0] == verdicts.NOT
+    assert verdicts.judge(asked, {"arms": [*plain, record["arms"][2]]})[0] == verdicts.YES
+
+
 def test_an_arm_as_published_can_be_the_only_one_that_bears_a_claim_out():
     quirk = arm("apr-s:x", [30.0, 31, 32], series="as published", stands_for="apr-s")
     partly = arm("apr-s:y", [1.0, 1, 1], series="overflow=wrap", stands_for="apr-s")

@@ -73,6 +73,18 @@ def test_differences_are_paired_by_seed():
     assert found["mean"] == 1 and found["low"] == found["high"] == 1
 
 
+def test_an_arm_is_compared_with_the_baseline_of_as_many_passes():
+    found = [
+        row("none", [10, 20], passes=100),
+        row("none, epochs=4", [12, 22], passes=200),
+        row("apr-p", [15, 25], passes=200),
+        row("apr-s", [15, 25], passes=100),
+        row("augmix", [15, 25], passes=300),  # nobody trained plainly for as long
+    ]
+    gained = {r["arm"]: r["mean"] for r in comparison.differences(found, "none")}
+    assert gained == {"none, epochs=4": 2, "apr-p": 3, "apr-s": 5, "augmix": 5}
+
+
 def test_a_seed_that_the_baseline_has_not_is_left_out():
     (found,) = comparison.differences([row("none", [10.0, 20]), row("a", [13.0, 99], seeds=[0, 7])], "none")
     assert found["values"] == [3] and found["low"] is None
