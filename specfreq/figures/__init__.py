@@ -3,7 +3,14 @@
 from specfreq.figures.adversarial import attacked_pictures, under_attack
 from specfreq.figures.detection import detection_curves, detection_scores
 from specfreq.figures.generation import against_real, losses, montage, part_distances
-from specfreq.figures.results import accuracies, band_accuracy, costs, discrimination, reliability
+from specfreq.figures.results import (
+    accuracies,
+    band_accuracy,
+    costs,
+    discrimination,
+    over_parameter,
+    reliability,
+)
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, swaps
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
 from specfreq.figures.variation import (
@@ -38,6 +45,7 @@ __all__ = [
     "invariances",
     "losses",
     "montage",
+    "over_parameter",
     "panels",
     "part_distances",
     "pictures",

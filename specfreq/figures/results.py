@@ -52,6 +52,33 @@ def accuracies(
     return figure
 
 
+@styled
+def over_parameter(rows: Sequence[Mapping[str, Any]], places: Mapping[str, float], label: str) -> Figure:
+    """What arms have over a number that tells them apart: a panel per ``quantity``, each with its own scale.
+
+    Args:
+        rows: as those of `accuracies`.
+        places: arm -> the number, such as a probability.
+        label: what the number is.
+    """
+    quantities = list(dict.fromkeys(r["quantity"] for r in rows)) or [""]
+    size = (5.4, 2.2 * len(quantities) + 0.5)  # panels below one another, for a phone
+    figure, axes = plt.subplots(len(quantities), squeeze=False, sharex=True, figsize=size)
+    colour = sns.color_palette("colorblind")[0]
+    for axis, quantity in zip(axes[:, 0], quantities, strict=True):
+        drawn = sorted((r for r in rows if r["quantity"] == quantity), key=lambda r: places[r["arm"]])
+        at = [places[r["arm"]] for r in drawn]
+        axis.plot(at, [r["mean"] for r in drawn], "o-", color=colour, lw=1.3, ms=5)
+        for x, r in zip(at, drawn, strict=True):
+            axis.plot([x] * len(r["values"]), r["values"], "_", color=colour, ms=7, alpha=0.6)
+            if r.get("low") is not None:
+                axis.plot([x, x], [r["low"], r["high"]], color=colour, lw=2)
+        axis.set(ylabel=f"{quantity} (%)")
+        axis.set_xticks(at)
+    axes[-1, 0].set_xlabel(label)
+    return figure
+
+
 HALVES = {"low": "low-pass: below the radius", "high": "high-pass: from the radius on"}
 
 

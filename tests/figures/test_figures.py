@@ -80,6 +80,8 @@ def every_figure():
     yield lambda: figures.centroids({"t": torch.rand(40)}, torch.arange(40) % 4, list("abcd"))
     yield lambda: figures.accuracies(ROWS)
     yield lambda: figures.accuracies([])
+    yield lambda: figures.over_parameter(COINS, {"p=1": 1.0, "p=0": 0.0}, "probability")
+    yield lambda: figures.over_parameter([], {}, "probability")
     yield lambda: figures.pictures({})
     yield lambda: figures.band_accuracy(BANDS, note="foot")
     yield lambda: figures.discrimination(BANDS)
@@ -93,6 +95,29 @@ def every_figure():
 @pytest.mark.parametrize("make", list(every_figure()))
 def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make, drawn_twice):
     drawn_twice(make)
+
+
+COINS = [
+    {
+        "arm": arm,
+        "quantity": quantity,
+        "values": [mean - 1, mean + 1],
+        "mean": mean,
+        "low": mean - 2,
+        "high": mean + 2,
+    }
+    for arm, quantity, mean in (("p=1", "error", 30), ("p=0", "error", 40), ("p=1", "accuracy", 80))
+]
+
+
+def test_quantities_over_a_parameter_are_drawn_in_its_order():
+    figure = figures.over_parameter(COINS, {"p=1": 1.0, "p=0": 0.0}, "probability")
+    errors, accuracy = figure.axes
+    assert errors.lines[0].get_xydata().tolist() == [[0, 40], [1, 30]]
+    assert accuracy.lines[0].get_xydata().tolist() == [[1, 80]]
+    intervals = [line.get_ydata().tolist() for line in errors.lines if line.get_linewidth() == 2]
+    assert intervals == [[38, 42], [28, 32]]
+    assert accuracy.get_xlabel() == "probability" and errors.get_ylabel() == "error (%)"
 
 
 def test_accuracies_are_drawn_where_they_are():
