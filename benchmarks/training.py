@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 import torchvision
 from PIL import Image
@@ -18,8 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.timing import processor, spread
-from specfreq import Experiment, augment, data, experiment, models, train
-from specfreq.core.errors import UserError
+from specfreq import augment, models, train
 from specfreq.core.provenance import provenance
 from specfreq.evidence import records
 
@@ -38,7 +36,6 @@ FAST = {  # ResNet-18 to 94 % on CIFAR-10
     "precision": "bfloat16",
     "compile": True,
 }
-TRIALS = 5
 
 
 class Pictures(Dataset):
@@ -179,33 +176,6 @@ def run() -> None:
         "parameters": {"model": MODEL, "batch": BATCH, "steps": STEPS},
     }
     records.save("training-cost", {**record, "rows": rows, "provenance": origin})
-    to_accuracy()
+    from benchmarks import frontier  # which takes FAST from here
 
-
-def to_accuracy() -> None:
-    """On a GPU with CIFAR-10 at hand: how long ResNet-18 takes to 94 %. The recipe is FAST; nothing is
-    stopped early.
-    """
-    if not torch.cuda.is_available():
-        print("  ResNet-18 to 94 % on CIFAR-10 is measured on a GPU; this machine has none.")
-        return
-    try:
-        data.load("cifar10", "test", size=10)
-    except UserError as error:
-        print(f"  ResNet-18 to 94 % on CIFAR-10 was not measured: {error}")
-        return
-    experiment.run(Experiment(**{**FAST, "epochs": 1, "seed": TRIALS}))  # compiles
-    runs = [experiment.run(Experiment(**FAST, seed=seed)) for seed in range(TRIALS)]
-    for what, values in {
-        "seconds": [r.provenance["seconds"] for r in runs],
-        "accuracy (%)": [r.results["accuracy"]["accuracy"] for r in runs],
-    }.items():
-        shown = ", ".join(f"{v:.2f}" for v in values)
-        print(
-            f"  ResNet-18 on CIFAR-10, {FAST['epochs']} epochs, {what}: median {np.median(values):.2f} of "
-            f"{TRIALS} trials ({shown})"
-        )
-    print(
-        f"  on {runs[0].provenance['device']}, torch {torch.__version__}; data loading and compilation "
-        "apart; target 94 % in 60 s"
-    )
+    frontier.run()

@@ -8,6 +8,7 @@ from specfreq.figures.results import (
     band_accuracy,
     costs,
     discrimination,
+    frontier,
     over_parameter,
     reliability,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "detection_scores",
     "disc_flow",
     "discrimination",
+    "frontier",
     "gaps",
     "heatmap_profiles",
     "heatmaps",

@@ -175,6 +175,28 @@ def _wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @styled
+def frontier(rows: Sequence[Mapping[str, Any]], goals: Sequence[Mapping[str, Any]] = ()) -> Figure:
+    """Test accuracy over the seconds of training, logarithmic: a line per name, a cross for each goal.
+
+    Each row has name, seconds and accuracy (%); several seeds of a training are a mark at their medians.
+    Goals have seconds and accuracy; higher and further left is better.
+    """
+    figure, axis = plt.subplots(figsize=(5.6, 4.2))
+    lines = lines_of(dict.fromkeys(r["name"] for r in rows))
+    for name, line in lines.items():
+        trainings: dict[int, list[tuple[float, float]]] = {}
+        for r in (r for r in rows if r["name"] == name):
+            trainings.setdefault(r["epochs"], []).append((r["seconds"], r["accuracy"]))
+        drawn = [np.median(trainings[epochs], axis=0) for epochs in sorted(trainings)]
+        axis.plot(*zip(*drawn, strict=True), **line)
+    for goal in goals:
+        axis.plot(goal["seconds"], goal["accuracy"], "x", color="#333333", ms=8, mew=2)
+    axis.set(xscale="log", xlabel="seconds of training", ylabel="test accuracy (%)")
+    legend(figure, lines)
+    return figure
+
+
+@styled
 def costs(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Times as multiples of a floor: a bar between the quartiles, a mark at the median, one at the target.
 

@@ -82,6 +82,8 @@ def every_figure():
     yield lambda: figures.accuracies([])
     yield lambda: figures.over_parameter(COINS, {"p=1": 1.0, "p=0": 0.0}, "probability")
     yield lambda: figures.over_parameter([], {}, "probability")
+    yield lambda: figures.frontier(TRAININGS, [{"accuracy": 90, "seconds": 20}])
+    yield lambda: figures.frontier([])
     yield lambda: figures.pictures({})
     yield lambda: figures.band_accuracy(BANDS, note="foot")
     yield lambda: figures.discrimination(BANDS)
@@ -95,6 +97,25 @@ def every_figure():
 @pytest.mark.parametrize("make", list(every_figure()))
 def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make, drawn_twice):
     drawn_twice(make)
+
+
+TRAININGS = [
+    {"name": name, "epochs": epochs, "seconds": seconds, "accuracy": accuracy}
+    for name, epochs, seconds, accuracy in (
+        ("wide", 3, 35, 85),
+        ("wide", 1, 10, 70),
+        ("wide", 3, 31, 87),
+        ("wide", 3, 33, 89),
+        ("deep", 1, 20, 60),
+    )
+]
+
+
+def test_a_frontier_goes_through_the_medians_of_the_seeds():
+    (axis,) = figures.frontier(TRAININGS, [{"accuracy": 90, "seconds": 20}]).axes
+    wide, deep, goal = (line.get_xydata().tolist() for line in axis.lines)
+    assert (wide, deep, goal) == ([[10, 70], [33, 87]], [[20, 60]], [[20, 90]])
+    assert axis.get_xscale() == "log"
 
 
 COINS = [
