@@ -281,6 +281,12 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", meta: Any = None)
     from safetensors.torch import save
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        if memory in seen:  # safetensors refuses tensors that share theirs
+            tensors[name] = tensor.clone()
+        seen.add(memory)
     text = json.dumps(meta, sort_keys=True)
     # one entry: safetensors writes several in an order of its own, and equal content would not be equal bytes
     return write(path, save(tensors, {"specfreq": json.dumps([_checksum(tensors, text), text])}))
