@@ -100,7 +100,8 @@ class State:
         self.augmentation = Augmentation() if augmentation is None else augmentation
         learned = {f"augment/{name}": p for name, p in self.augmentation.named_parameters()}
         self.parameters = dict(model.named_parameters()) | learned
-        self.averaged = [p.detach() for p in self.parameters.values()]  # in place
+        # in place; what is not learned stays as it is, and can be of integers
+        self.averaged = [p.detach() for p in self.parameters.values() if p.requires_grad]
         self.averages: list[Tensor] = []
         if recipe.optimizer == "adam":
             self.optimizer = torch.optim.Adam(
@@ -140,8 +141,8 @@ class State:
         return bool(self.averages)
 
     def finite(self) -> bool:
-        """Whether all that was learned are numbers."""
-        held = [*self.model.state_dict().values(), *self.augmentation.state_dict().values()]
+        """Whether all that was learned are numbers. Buffers of an augmentation can be infinite: masks are."""
+        held = [*self.model.state_dict().values(), *self.augmentation.parameters()]
         return all(bool(t.isfinite().all()) for t in held)
 
     def position(self) -> list[int]:
