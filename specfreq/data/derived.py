@@ -71,12 +71,9 @@ class _Kind(Kind):
 
         file = folder / "images.safetensors"
         # what is there is read as it is: its folder can be one that cannot be written
-        waiting = (
-            contextlib.nullcontext()
-            if file.exists()
-            else storage.alone(folder, f"computes the images of {name}")
-        )
-        with waiting:
+        there = file.exists()
+        busy = f"computes the images of {name}"
+        with contextlib.nullcontext() if there else storage.alone(folder, busy):
             tensors, left_out = storage.held(file, derived)
         images, labels = tensors["images"].numpy(), base.labels.numpy()
         boxes = base.boxes.numpy() if base.boxes is not None and images.shape[2:] == base.shape[1:] else None
