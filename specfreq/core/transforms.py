@@ -36,8 +36,8 @@ class Transform(nn.Module):
             cls.__init__ = _recorded(cls.__init__)
 
     def extra_repr(self) -> str:
-        """The parameters of the constructor; those that were changed later, as they are now. Modules are shown
-        below them.
+        """The parameters of the constructor, those that were changed later as they are now; not its modules,
+        which stand below them.
         """
         given = {k: v for k, v in self._given.items() if not isinstance(v, nn.Module)}
         now = {k: vars(self).get(k, value) for k, value in given.items()}
