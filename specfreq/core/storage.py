@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -67,6 +68,18 @@ def write(path: Path, content: bytes | str) -> Path:
             part.unlink(missing_ok=True)
             raise
     return path
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder into which nothing could be written, before the work whose result is to lie there.
+
+    Raises:
+        UserError: it cannot be made, or holds no new file.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def tidy(folder: Path, age: float = 0) -> None:

@@ -240,6 +240,7 @@ class Run:
         from specfreq.core.devices import device_of
         from specfreq.core.provenance import provenance
 
+        storage.check(folder)
         if images is None:
             images = self.image_set("test")
         model = self.classifier(filter, None if device is None else str(device))
