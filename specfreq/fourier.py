@@ -30,6 +30,33 @@ import torch
 from torch import Tensor
 from torch.fft import fft, fftfreq, fftshift, ifft, ifftshift, irfft2, rfft2, rfftfreq
 
+__all__ = [
+    "Basis",
+    "amplitude",
+    "apply_mask",
+    "band_pass",
+    "basis",
+    "centroid",
+    "gaussian_band_pass",
+    "gaussian_high_pass",
+    "gaussian_low_pass",
+    "half_of",
+    "hermitian",
+    "high_pass",
+    "is_hermitian",
+    "low_pass",
+    "mirror",
+    "phase",
+    "power_spectrum",
+    "radial_profile",
+    "radius",
+    "recombine",
+    "squared_radius",
+    "taper",
+    "whiten",
+    "within",
+]
+
 
 def recombine(amplitude_of: Tensor, phase_of: Tensor, *, channels: bool = False) -> Tensor:
     r"""Recombine the amplitude spectrum of one image with the phase spectrum of another.

@@ -1,9 +1,11 @@
 """The package as it is built: one version, and every file of the tree in the wheel."""
 
+import importlib
 import re
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -39,3 +41,32 @@ def test_types_are_announced_and_every_lazy_face_has_its_stub():
         file for file in FILES if file.name == "__init__.py" and "attach_stub" in file.read_text("utf-8")
     ]
     assert faces and all(file.with_suffix(".pyi").is_file() for file in faces)
+
+
+FACES = [
+    "fourier",
+    "tv",
+    "data",
+    "augment",
+    "models",
+    "measures",
+    "filters",
+    "corruptions",
+    "attacks",
+    "train",
+    "experiment",
+    "figures",
+]
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_shows_what_it_offers_and_nothing_of_others(name):
+    """What is imported when first asked for as well: completion finds it, and `import *` brings it."""
+    face = importlib.import_module(f"specfreq.{name}")
+    offered = {}
+    exec(f"from specfreq.{name} import *", offered)
+    assert offered.keys() - {"__builtins__"} == set(face.__all__) <= set(dir(face))
+    for attribute in face.__all__:
+        value = getattr(face, attribute)
+        assert not isinstance(value, ModuleType), attribute
+        assert getattr(value, "__module__", "specfreq").startswith(("specfreq", "typing")), attribute

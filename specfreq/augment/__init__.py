@@ -55,6 +55,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'specfreq.augment' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def names() -> list[str]:
     return list(_AUGMENTATIONS)
 

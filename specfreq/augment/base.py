@@ -74,6 +74,8 @@ class Augmentation(Transform):
     def fit(self, images: Tensor, *, labels: Tensor | None = None) -> Self:
         """See the training images (N, C, H, W), bytes or floats, once: refuse what does not fit, learn what
         is needed.
+
+        That belongs in buffers which the constructor has registered, as None: a run opens without its images.
         """
         if self.within:
             refuse_others(images, self.within)

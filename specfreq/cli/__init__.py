@@ -1,5 +1,6 @@
 """The command `specfreq`: reads the command line, calls the package, prints. Commands; no logic."""
 
+import errno
 import io
 import os
 import signal
@@ -54,6 +55,8 @@ def _main(args: Sequence[str]) -> None:
     try:
         with app.make_context("specfreq", list(args)) as context:
             app.invoke(context)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is found here, not when Python ends
             context.exit()
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
@@ -70,14 +73,24 @@ def _main(args: Sequence[str]) -> None:
             processes.leave(number, f"interrupted{by}")
         _stop(f"interrupted{by}", 128 + number)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         sys.exit(1)
     except ConnectionError as error:
         _stop(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _write_no_more()
+        _stop(f"cannot write the output: {error.strerror}", 1)
     except RuntimeError as error:
         if not type(error).__module__.startswith("specfreq."):
             raise  # a defect of the program, not a run that failed
         _stop(error, 1)
+
+
+def _write_no_more() -> None:
+    """What is left to be printed goes nowhere: Python would fail to write it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(message: object, code: int) -> None:

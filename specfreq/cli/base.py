@@ -16,7 +16,13 @@ class Command(click.Command):
     """A command that reads ``-p NAME VALUE`` like ``-p NAME=VALUE``, and ``-o=FILE`` like ``-o FILE``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._plain(list(args)))
+        try:
+            return super().parse_args(ctx, self._plain(list(args)))
+        except click.UsageError as error:
+            error.ctx = (
+                error.ctx or ctx
+            )  # whose help tells more: of an option without its value, click has none
+            raise
 
     def _plain(self, args: list[str]) -> list[str]:
         pairs = any("-p" in option.opts for option in self.params)
@@ -73,6 +79,20 @@ def split(item: str, usage: str = "") -> tuple[str, str]:
     if not equals:
         raise UserError(f"parameter {name!r} has no value; write {usage or f'-p {name} VALUE'}")
     return name, value
+
+
+def pairs(items: Iterable[str], usage: str = "") -> dict[str, str]:
+    """``NAME=VALUE``, ... by name.
+
+    Raises:
+        UserError: one has no value, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in (split(item, usage) for item in items):
+        if name in found:
+            raise UserError(f"{name!r} is given twice: {found[name]} and {value}; leave one out")
+        found[name] = value
+    return found
 
 
 def say(line: str) -> None:

@@ -233,7 +233,7 @@ def list_all(what: str | None, where: tuple[str, ...]) -> None:
     if where and what != "runs":
         hint = f"write specfreq list runs --where {where[0]}"
         raise UserError(f"--where chooses among runs, not {what}; {hint}")
-    wanted = dict(base.split(item, "--where FIELD=VALUE") for item in where)
+    wanted = base.pairs(where, "--where FIELD=VALUE")
     kinds = {
         "studies": notebooks.studies,
         "profiles": notebooks.known_profiles,

@@ -49,7 +49,7 @@ def run_study(
         return
     from specfreq.compendium import notebooks
 
-    overrides = dict(map(base.split, p))
+    overrides = base.pairs(p)
     notebooks.resolve(notebook, profile, overrides)  # refuses before all that runs notebooks is loaded
     from specfreq.compendium import execution
 

@@ -131,6 +131,8 @@ def _check_name(name: str, root: Path) -> None:
             f"{name!r} cannot be the name of a study; write lower-case words and numbers with hyphens "
             f"between, {LONGEST} letters at most, such as band-limited-training"
         )
+    if storage.parsed_yaml(name, "a name") != name:
+        raise UserError(f"{name!r} cannot be the name of a study: YAML has a meaning for it; choose another")
     if name in notebooks.studies(root):
         there = root / "notebooks" / f"{name}.ipynb"
         raise UserError(f"study {name!r} exists already: {there}; choose another name")

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -67,6 +68,18 @@ def write(path: Path, content: bytes | str) -> Path:
             part.unlink(missing_ok=True)
             raise
     return path
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder into which nothing could be written, before the work whose result is to lie there.
+
+    Raises:
+        UserError: it cannot be made, or holds no new file.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def tidy(folder: Path, age: float = 0) -> None:
@@ -281,6 +294,12 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", meta: Any = None)
     from safetensors.torch import save
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        if memory in seen:  # safetensors refuses tensors that share theirs
+            tensors[name] = tensor.clone()
+        seen.add(memory)
     text = json.dumps(meta, sort_keys=True)
     # one entry: safetensors writes several in an order of its own, and equal content would not be equal bytes
     return write(path, save(tensors, {"specfreq": json.dumps([_checksum(tensors, text), text])}))

@@ -36,9 +36,12 @@ class Transform(nn.Module):
             cls.__init__ = _recorded(cls.__init__)
 
     def extra_repr(self) -> str:
-        """The parameters of the constructor; those that were changed later, as they are now."""
-        now = {k: vars(self).get(k, value) for k, value in self._given.items()}
-        return ", ".join(f"{k}={now[k] if type(now[k]) is type(v) else v!r}" for k, v in self._given.items())
+        """The parameters of the constructor, those that were changed later as they are now; not its modules,
+        which stand below them.
+        """
+        given = {k: v for k, v in self._given.items() if not isinstance(v, nn.Module)}
+        now = {k: vars(self).get(k, value) for k, value in given.items()}
+        return ", ".join(f"{k}={now[k] if type(now[k]) is type(v) else v!r}" for k, v in given.items())
 
     def on_images(self, work: Callable[[Tensor], Tensor], inputs: tuple[Any, ...]) -> Any:
         """The sample with its images replaced by what ``work``, on batches (B, C, H, W), makes of them.

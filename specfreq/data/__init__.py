@@ -50,6 +50,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'specfreq.data' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def root() -> Path:
     """Where published data sets lie: $SPECFREQ_DATA, else `data/` in the checkout if there, else
     ~/.cache/specfreq.

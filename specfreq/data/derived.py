@@ -1,5 +1,6 @@
 """Image sets made of another by a fitted transform, computed once and kept; each has a digest of its own."""
 
+import contextlib
 import inspect
 import json
 from collections.abc import Callable
@@ -68,8 +69,12 @@ class _Kind(Kind):
             images = derivation(base.images, base.labels, split)
             return {"images": images}, derivation.left_out
 
-        with storage.alone(folder, f"computes the images of {name}"):
-            tensors, left_out = storage.held(folder / "images.safetensors", derived)
+        file = folder / "images.safetensors"
+        # what is there is read as it is: its folder can be one that cannot be written
+        there = file.exists()
+        busy = f"computes the images of {name}"
+        with contextlib.nullcontext() if there else storage.alone(folder, busy):
+            tensors, left_out = storage.held(file, derived)
         images, labels = tensors["images"].numpy(), base.labels.numpy()
         boxes = base.boxes.numpy() if base.boxes is not None and images.shape[2:] == base.shape[1:] else None
         unused = "; ".join(filter(None, (base.left_out, left_out)))

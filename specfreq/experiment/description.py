@@ -85,13 +85,24 @@ class Experiment(Refusing, Recipe):
     @classmethod
     def _watch(cls, value: Any) -> Any:
         """Text is read as on the command line; descriptions that have + or , themselves stand in quotes."""
-        specs = filter(None, parts(value)) if isinstance(value, str) else value
-        return tuple(dict.fromkeys(measures.normal_form(spec) for spec in specs))
+        return tuple(filter(None, parts(value))) if isinstance(value, str) else value
+
+    @field_validator("watch")
+    @classmethod
+    def _spelled(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(measures.normal_form, value)))
 
     @field_validator("watch_epochs", mode="before")
     @classmethod
     def _watch_epochs(cls, value: Any) -> Any:
-        return sorted({int(epoch) for epoch in (value.split(",") if isinstance(value, str) else value)})
+        if isinstance(value, str):
+            return tuple(value.split(",")) if value.strip() else ()
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("watch_epochs")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))
 
     @model_validator(mode="after")
     def _recordable(self) -> Self:

@@ -241,6 +241,7 @@ class Run:
         from specfreq.core.devices import device_of
         from specfreq.core.provenance import provenance
 
+        storage.check(folder)
         if images is None:
             images = self.image_set("test")
         model = self.classifier(filter, None if device is None else str(device))
@@ -443,9 +444,15 @@ def _recorder(
 def list_runs(**fields: Any) -> Iterator[Run]:
     """The finished runs, oldest first; with fields, such as ``seed=1``, only those whose experiment has these
     values.
+
+    Raises:
+        UserError: a field that no experiment has, or that is no part of a run.
     """
     # reads text as the command line does, and refuses what no experiment has
     wanted = Experiment.described(**fields)
+    for name in sorted(wanted.model_fields_set):
+        if Experiment.model_fields[name].exclude:
+            raise UserError(f"no run says by which {name} it was trained; choose by another field")
     for path in folders():
         try:
             run = Run(path)

@@ -147,7 +147,7 @@ def find(key: str) -> Path:
         UserError: none does (the nearest is suggested), or several do.
     """
     known = [path.name for path in folders() if KEY.fullmatch(path.name)]
-    matching = [name for name in known if name.startswith(key)]
+    matching = [name for name in known if key and name.startswith(key)]
     if len(matching) > 1:
         several = ", ".join(sorted(matching))
         raise UserError(f"several runs begin with {key!r}: {several}; write more of the key")

@@ -13,6 +13,24 @@ if TYPE_CHECKING:
 
     from specfreq.filters.classes import Filter, Program
 
+__all__ = [
+    "Filter",
+    "GaussianHighPass",
+    "GaussianLowPass",
+    "Identity",
+    "Whitening",
+    "as_published",
+    "build",
+    "check",
+    "corrected",
+    "gallery",
+    "label",
+    "names",
+    "normal_form",
+    "spelling",
+    "with_published",
+]
+
 _FILTERS = {
     "none": Deferred("specfreq.filters.classes:Identity"),
     "gaussian-low-pass": Deferred("specfreq.filters.classes:GaussianLowPass"),
@@ -30,6 +48,10 @@ def __getattr__(name: str) -> Any:
 
         return getattr(classes, name)
     raise AttributeError(f"module 'specfreq.filters' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def names() -> list[str]:

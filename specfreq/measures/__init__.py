@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
     from specfreq.measures.answers import Images
 
+__all__ = [
+    "VERSION",
+    "check",
+    "compute",
+    "names",
+    "normal_form",
+    "version",
+]
+
 VERSION = 2  # of what they compute: raised whenever all would give other numbers than before
 _NEWER = {
     "out-of-distribution": 1

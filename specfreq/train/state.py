@@ -115,10 +115,11 @@ class State:
         self.augmentation = Augmentation() if augmentation is None else augmentation
         learned = {f"augment/{name}": p for name, p in self.augmentation.named_parameters()}
         self.parameters = dict(model.named_parameters()) | learned
-        self.averaged = [p.detach() for p in self.parameters.values()]  # in place
+        # in place; what is not learned stays as it is, and can be of integers
+        self.averaged = [p.detach() for p in self.parameters.values() if p.requires_grad]
         if recipe.lookahead:  # running statistics too, so that they fit the weights
-            held = [*model.state_dict().values(), *self.augmentation.state_dict().values()]
-            self.averaged = [t for t in held if t.is_floating_point()]
+            buffers = [t.detach() for t in model.buffers() if t.is_floating_point()]
+            self.averaged += buffers
         self.averages: list[Tensor] = []
         groups = _groups(model, self.parameters, recipe)
         if recipe.optimizer == "adam":
@@ -158,8 +159,8 @@ class State:
         return bool(self.averages and self.recipe.ema)
 
     def finite(self) -> bool:
-        """Whether all that was learned are numbers."""
-        held = [*self.model.state_dict().values(), *self.augmentation.state_dict().values()]
+        """Whether all that was learned are numbers. Buffers of an augmentation can be infinite: masks are."""
+        held = [*self.model.state_dict().values(), *self.augmentation.parameters()]
         return all(bool(t.isfinite().all()) for t in held)
 
     def position(self) -> list[int]:

@@ -202,3 +202,8 @@ def test_a_network_is_trained_with_several_and_ends_the_same_twice(tmp_path, mon
         run = experiment.run(experiment.Experiment(**fields, augment='"tv:clip=1"+"apr-p:clip=1"+augmix'))
         ends.append(run.history)
     assert ends[0] == ends[1]
+
+
+def test_each_part_is_shown_once():
+    shown = repr(augment.build("apr-s:severity=2+afa"))
+    assert shown.count("APRSingle(") == shown.count("FourierWaves(") == 1 and "severity=2" in shown

@@ -429,6 +429,40 @@ def test_an_unknown_run_or_record_is_refused(specfreq, runs):
     assert code == 2 and err.startswith("specfreq: unknown record 'study.laptop'")
 
 
+def test_no_key_is_the_key_of_no_run(specfreq, monkeypatch, tmp_path):
+    """Even where there is one run alone: an empty variable of the shell is a slip."""
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    storage.write(tmp_path / "0123456789abcdef" / "model.safetensors", "")
+    code, out, err = specfreq("measure", "", "accuracy")
+    assert (code, out) == (2, "") and err.startswith("specfreq: unknown run ''")
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("run image-spectra -p size=100 -p size 200", "specfreq: 'size' is given twice: 100 and 200"),
+        ("list runs -w seed=1 -w seed=2", "specfreq: 'seed' is given twice: 1 and 2"),
+        ("train --epochs", "(specfreq train --help tells more)"),
+        ("run image-spectra -p", "(specfreq run --help tells more)"),
+    ],
+)
+def test_what_is_given_twice_or_left_without_a_value_is_refused(specfreq, command, complaint):
+    code, out, err = specfreq(*command.split())
+    assert (code, out) == (2, "") and complaint in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_named_in_one_line(unbuffered):
+    """Whether Python writes at once or when it ends."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "specfreq", "list", "models"]
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr == "specfreq: cannot write the output: No space left on device\n"
+
+
 # -- the rest ------------------------------------------------------------------------------------------------
 
 

@@ -66,6 +66,8 @@ def test_what_the_files_say_otherwise_stays_to_the_letter(root):
         ("a b", "cannot be the name"),
         ("1st", "cannot be the name"),
         ("a" * 61, "cannot be the name"),
+        ("null", "YAML has a meaning for it"),
+        ("yes", "YAML has a meaning for it"),
         ("spectral-tv", "cannot add an entry to"),  # its notebook is gone, its entries are there
     ],
 )

@@ -29,6 +29,16 @@ def test_tensors_and_their_meta_come_back_as_they_were(tmp_path):
         assert torch.equal(tensors[name], t) and tensors[name].dtype == t.dtype
 
 
+def test_tensors_that_share_memory_come_back_as_each_was(tmp_path):
+    row = torch.arange(6.0)
+    shared = {"all": row, "again": row, "some": row[2:4], "end": row[4:]}
+    path = storage.write_tensors(tmp_path / "x.safetensors", shared)
+    apart = {name: tensor.clone() for name, tensor in shared.items()}
+    assert path.read_bytes() == storage.write_tensors(tmp_path / "y.safetensors", apart).read_bytes()
+    tensors, _ = storage.read_tensors(path)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in shared.items())
+
+
 def test_equal_content_is_equal_bytes(tmp_path):
     shuffled = dict(reversed(TENSORS.items()))
     written = {

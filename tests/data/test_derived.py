@@ -178,3 +178,11 @@ def test_a_network_is_trained_on_it():
     run = experiment.run(experiment.Experiment(data=LOW, **fields))
     assert run.experiment.data == data.normal_form(LOW)
     assert np.isfinite(run.history[0]["loss"])
+
+
+def test_what_is_there_is_read_from_a_folder_that_cannot_be_written(runs):
+    first = data.load(LOW)
+    for lock in runs.glob("derived/*/lock"):
+        lock.unlink()
+        lock.mkdir()  # nobody can lock it, whatever the rights
+    assert data.load(LOW).digest == first.digest

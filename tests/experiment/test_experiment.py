@@ -616,6 +616,15 @@ def test_a_run_stays_what_it_is_whatever_lies_in_the_working_directory(two, tmp_
     assert experiment.Run(moved).key == moved.name
 
 
+def test_a_run_that_holds_no_new_result_is_refused_before_measuring(two, monkeypatch):
+    one = experiment.Run(two[0])
+    shutil.rmtree(one.path / "results")
+    (one.path / "results").write_text("a file where the folder should be")
+    monkeypatch.setattr(measures, "compute", None)
+    with pytest.raises(UserError, match=r"cannot write .*results"):
+        one.measure("nll")
+
+
 @pytest.mark.parametrize("every", [float("nan"), -1, float("inf")])
 def test_an_interval_that_is_none_is_refused_before_training(every, monkeypatch):
     monkeypatch.setattr(runs, "check", None)

@@ -11,7 +11,7 @@ import specfreq
 from specfreq import measures
 from specfreq.core import storage
 from specfreq.core.errors import UserError
-from specfreq.experiment import Experiment, Run, find_run, watch
+from specfreq.experiment import Experiment, Run, find_run, list_runs, watch
 from specfreq.train import loop
 
 SMALL = {"data": "digits", "train_size": 60, "test_size": 40, "epochs": 3, "batch": 20, "shift": 1}
@@ -125,7 +125,12 @@ def test_what_is_no_number_is_kept_beside(tmp_path):
         ({"watch": "acuracy"}, "did you mean 'accuracy'"),
         ({"watch": "accuracy", "watch_epochs": "4"}, "watch_epochs=4 is refused: the training has 3 epochs"),
         ({"watch": "accuracy", "watch_epochs": (0,)}, "watch_epochs.* is refused"),
-        ({"watch": "accuracy", "watch_epochs": "x"}, "watch_epochs='x' is refused"),
+        ({"watch": "accuracy", "watch_epochs": "x"}, "watch_epochs.*'x' is refused"),
+        ({"watch": "accuracy", "watch_epochs": "1,"}, "watch_epochs.*'' is refused"),
+        ({"watch": "accuracy", "watch_epochs": (1.5,)}, "fractional part"),
+        ({"watch": "accuracy", "watch_epochs": None}, "watch_epochs=None is refused"),
+        ({"watch": 3}, "watch=3 is refused"),
+        ({"watch": (None,)}, "watch.*None is refused"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(fields, message):
@@ -142,3 +147,16 @@ def test_a_measure_that_would_be_refused_is_refused_before_training(monkeypatch)
 def test_measures_with_lists_are_written_in_quotes():
     asked = Experiment(**SMALL, watch='accuracy+"feature-discrimination:radii=1+2"')
     assert asked.watch == ("accuracy", "feature-discrimination:radii=1+2")
+
+
+def test_one_epoch_is_a_number_and_none_are_none():
+    for given, kept in ((2, (2,)), ("2", (2,)), ("", ()), ((3, 1, 3), (1, 3))):
+        assert Experiment(**SMALL, watch="accuracy", watch_epochs=given).watch_epochs == kept
+
+
+def test_runs_are_not_chosen_by_what_they_do_not_say():
+    """A key has one run, whatever was recorded; none would ever match."""
+    specfreq.run(Experiment(**SMALL, watch="accuracy"), [])
+    with pytest.raises(UserError, match="no run says by which watch"):
+        list(list_runs(watch="accuracy"))
+    assert len(list(list_runs(epochs=3))) == 1

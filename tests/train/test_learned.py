@@ -40,6 +40,22 @@ class Blended(filters.Filter):
         return (1 - self.share) * images + self.share * images.flip(-1)
 
 
+class Odd(Tinted):
+    """With all that a module may hold beside: tied and frozen parameters, integers, infinite masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.tied = self.gain
+        self.kinds = nn.Parameter(torch.tensor([3, 4]), requires_grad=False)
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("wide", torch.tensor(0.5).expand(3))
+
+    def views(self, images, rows, donors=None):
+        self.count += len(images)
+        return super().views(images, rows, donors)
+
+
 @pytest.fixture(scope="module")
 def images():
     g = torch.Generator().manual_seed(0)
@@ -171,6 +187,7 @@ def test_a_checkpoint_of_older_versions_restores(images, tmp_path):
 def named(monkeypatch, tmp_path):
     """The two have names, and runs have a folder."""
     monkeypatch.setitem(augment._AUGMENTATIONS, "tinted", Tinted)
+    monkeypatch.setitem(augment._AUGMENTATIONS, "odd", Odd)
     monkeypatch.setitem(filters._FILTERS, "blended", Blended)
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
 
@@ -207,3 +224,12 @@ def test_two_runs_end_in_the_same_bits(named, tmp_path, monkeypatch, what):
         torch.manual_seed(noise)
         files.append((specfreq.run(asked).path / "model.safetensors").read_bytes())
     assert files[0] == files[1]
+
+
+def test_whatever_a_module_holds_is_trained_averaged_and_kept(named):
+    asked = Experiment(data="digits", train_size=60, test_size=20, epochs=1, batch=20, augment="odd", ema=0.5)
+    run = specfreq.run(asked, checkpoint_every=0)
+    held = run.augmentation().state_dict()
+    assert torch.equal(held["tied"], held["gain"])
+    assert held["kinds"].tolist() == [3, 4] and held["mask"].tolist() == [0.0, float("-inf")]
+    assert held["count"] == 120  # three batches, and again for the statistics of the averages
