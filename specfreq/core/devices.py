@@ -66,6 +66,20 @@ def fastest(device: torch.device) -> str:
     return "bfloat16" if took["bfloat16"] < 0.8 * took["float32"] else "float32"
 
 
+def check_precision(device: torch.device, precision: str) -> None:
+    """Refuse bfloat16 where a device does not have it.
+
+    Raises:
+        UserError: it is a GPU that is too old.
+    """
+    if precision != "bfloat16" or device.type != "cuda":  # processors have it, slow as it may be
+        return
+    with torch.cuda.device(device):
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            name = torch.cuda.get_device_name(device)
+            raise UserError(f"{name} has no bfloat16; take precision=float32, or auto, which asks the device")
+
+
 def checked_device(name: str | torch.device | None = None) -> torch.device:
     """The device of that name, or the default: a GPU if there is one.
 

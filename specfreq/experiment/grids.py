@@ -37,17 +37,24 @@ def grid(**fields: Any) -> list[Experiment]:
 
 
 def run_all(
-    *grids: Iterable[Experiment], measures: Sequence[str] = ("accuracy",), **options: Any
+    *grids: Iterable[Experiment],
+    measures: Sequence[str] = ("accuracy",),
+    later: Sequence[str] = (),
+    **options: Any,
 ) -> list[Run]:
     """Run grids of experiments one after another. All are checked, and all data found, before the first one
     starts.
+
+    Args:
+        measures: what is measured at once.
+        later: what the runs will be asked afterwards: refused now, if it would be refused then.
     """
     from specfreq.core.progress import progress_bar
     from specfreq.train.team import join
 
     experiments = list(itertools.chain(*grids))
     for e in experiments:
-        check(e, join(options.get("device")).size, measures)
+        check(e, join(options.get("device")).size, [*measures, *later])
     with progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
         runs = []
         for e in experiments:

@@ -290,12 +290,14 @@ def run(
     """
     for name in measures:
         specfreq.measures.check(name)
+    from specfreq.core.devices import check_precision
     from specfreq.train.checkpoints import Checkpoints, interval
     from specfreq.train.team import join
 
     interval(checkpoint_every)
     team = join(device)
     check(experiment, team.size, measures)
+    check_precision(team.device, experiment.precision)
     path = runs_dir() / experiment.key
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))

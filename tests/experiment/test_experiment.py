@@ -2,6 +2,7 @@
 half-written.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -360,6 +361,20 @@ def test_a_device_is_asked_by_the_clock(monkeypatch):
         assert devices.fastest(torch.device("cpu")) == answer
 
 
+def test_bfloat16_is_refused_where_it_is_absent(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    for absent in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda absent=absent, **_: not absent)
+        expected = (
+            pytest.raises(UserError, match="Tesla T4 has no bfloat16") if absent else contextlib.nullcontext()
+        )
+        with expected:
+            devices.check_precision(torch.device("cuda"), "bfloat16")
+        devices.check_precision(torch.device("cuda"), "float32")
+    devices.check_precision(torch.device("cpu"), "bfloat16")
+
+
 TOGETHER = "import specfreq; print(specfreq.run(specfreq.Experiment(**{fields})).provenance['seconds'])"
 
 
@@ -454,6 +469,13 @@ def test_wrong_descriptions_are_refused_before_data_is_read(field, message, monk
     monkeypatch.setattr(description, "_load", None)
     with pytest.raises(UserError, match=message):
         Experiment(**{**SMALL, **field})
+
+
+def test_what_is_asked_later_is_refused_before_training(monkeypatch):
+    forbid_training(monkeypatch)
+    for measure, complaint in (("acuracy", "accuracy"), ("amplitude-phase-swap:other=svhm", "svhm")):
+        with pytest.raises(UserError, match=complaint):
+            experiment.run_all(experiment.grid(**SMALL), later=[measure])
 
 
 def test_an_unknown_measure_is_refused_before_training(monkeypatch):
