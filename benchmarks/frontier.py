@@ -52,6 +52,7 @@ STRONG = {  # the recipe of airbench94, in smaller batches
 }
 USUAL = {"batch": 128, "lr": 0.3, "border": "reflect", "precision": "auto"}
 NETWORKS = {
+    "airbench, w = 24": {"model": "airbench:width=24", **STRONG},
     "airbench, w = 32": {"model": "airbench:width=32", **STRONG},
     "airbench, w = 64": {"model": "airbench", **STRONG},
     "ResNet-8": {"model": "resnet8", **USUAL},
