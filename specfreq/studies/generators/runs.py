@@ -34,6 +34,7 @@ from specfreq.studies.generators import training
 from specfreq.studies.generators.parts import digest, prepared, restored, sum_up
 from specfreq.studies.generators.training import Recipe
 from specfreq.train.checkpoints import Checkpoints, interval
+from specfreq.train.loop import drive
 from specfreq.train.state import part
 from specfreq.train.team import Team
 
@@ -205,16 +206,9 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
-    epochs = training.fit(
-        pairs,
-        average,
-        parts.ranged.to(team.device),
-        recipe,
-        checkpoints=checkpoints,
-        progress=progress,
-        after_epoch=sheet,
-    )
-    written = write_history(path, epochs, ["epoch", "discriminator", "generator"])
+    step = training.Step(pairs, average, parts.ranged.to(team.device), recipe, checkpoints)
+    drive(step, recipe.epochs, checkpoints=checkpoints, progress=progress, after_epoch=sheet)
+    written = write_history(path, step.history, ["epoch", "discriminator", "generator"])
     count, deep = training.layout(recipe, channels)
     width = training.matched(recipe, channels, side)
     adds = count * training.cost(recipe.latent, deep, width, side)
@@ -229,10 +223,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         "lost": dict(zip(parts.names, parts.lost, strict=True)),
     }
     storage.write_sealed(path / "provenance.json", {**made, "history": written}, path.name)
-    weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | {
-        f"average/{k}": v for k, v in average.state_dict().items()
-    }
-    weights |= {"centre": parts.centre, "scale": parts.scale}
+    weights = step.weights() | {"centre": parts.centre, "scale": parts.scale}
     storage.write_tensors(path / "model.safetensors", weights, [key_of(recipe), channels, side])
 
 
