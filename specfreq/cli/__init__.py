@@ -17,10 +17,9 @@ from specfreq.core.errors import UserError
 # Heavy modules are imported by the commands that need them: `specfreq --help` answers at once.
 
 
-@click.group(cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.group(cls=base.Group)
 @click.version_option(specfreq.__version__, message="specfreq %(version)s", help="show the version")
-@click.pass_context
-def app(context: click.Context) -> None:
+def app() -> None:
     """How image classifiers use frequency, phase and texture: studies, experiments and the book made of them.
 
     \b
@@ -31,8 +30,6 @@ def app(context: click.Context) -> None:
     specfreq book                                     run all studies, build the book
     specfreq train --data digits --epochs 5           one experiment, without a notebook
     """
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 for command in (*studies.COMMANDS, *experiments.COMMANDS, data.app):

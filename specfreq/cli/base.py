@@ -40,7 +40,10 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands, which its help lists in the order in which they were added."""
+    """Commands, which its help lists in the order in which they were added. Alone, it shows that help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

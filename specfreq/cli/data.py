@@ -5,12 +5,9 @@ import click
 from specfreq.cli import base
 
 
-@click.group("data", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
-@click.pass_context
-def app(context: click.Context) -> None:
+@click.group("data", cls=base.Group)
+def app() -> None:
     """Image sets: those that are here, and how to get those that are missing."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 @app.command("list", cls=base.Command)

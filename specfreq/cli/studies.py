@@ -158,12 +158,9 @@ def build_book(profile: str, timeout: int | None) -> None:
     print(f"open {page.as_uri()}")
 
 
-@click.group("new", cls=base.Group, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
-@click.pass_context
-def new(context: click.Context) -> None:
+@click.group("new", cls=base.Group)
+def new() -> None:
     """Begin something new in this compendium: a study."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 @new.command("study", cls=base.Command)

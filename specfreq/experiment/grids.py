@@ -1,12 +1,15 @@
 """Grids of experiments: all combinations of the fields that vary, run one after another."""
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from specfreq.core.errors import UserError
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run, check, run
+from specfreq.experiment.store import Described
+
+Result = TypeVar("Result")
 
 
 def fields(recipe: Iterable[str]) -> dict[str, str]:
@@ -24,16 +27,35 @@ def fields(recipe: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def grid(**fields: Any) -> list[Experiment]:
-    """All experiments of a grid: fields given as lists vary, the last one fastest; the others are fixed.
+def points(of: type[Described], /, **fields: Any) -> list[Described]:
+    """All descriptions of a grid: fields given as lists vary, the last one fastest; the others are fixed.
     Repetitions count once.
     """
-    varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
-    fixed = {k: v for k, v in fields.items() if k not in varying}
-    return [
-        Experiment(**fixed, **dict(zip(varying, row, strict=True)))
-        for row in itertools.product(*varying.values())
-    ]
+    values = [list(dict.fromkeys(v)) if isinstance(v, list) else [v] for v in fields.values()]
+    return [of(**dict(zip(fields, row, strict=True))) for row in itertools.product(*values)]
+
+
+def grid(**fields: Any) -> list[Experiment]:
+    """All experiments of a grid, see `points`."""
+    return points(Experiment, **fields)
+
+
+def in_turn(
+    run: Callable[[Described], Result],
+    described: Sequence[Described],
+    names: Sequence[str],
+    progress: bool | None,
+) -> list[Result]:
+    """What becomes of descriptions, one after another, under a bar that shows the fields of these names."""
+    from specfreq.core.progress import progress_bar
+
+    results = []
+    with progress_bar("runs", len(described), "run", progress) as bar:
+        for one in described:
+            bar.set_postfix_str(", ".join(f"{name} {getattr(one, name)}" for name in names))
+            results.append(run(one))
+            bar.update()
+    return results
 
 
 def run_all(
@@ -49,16 +71,10 @@ def run_all(
         measures: what is measured at once.
         later: what the runs will be asked afterwards: refused now, if it would be refused then.
     """
-    from specfreq.core.progress import progress_bar
     from specfreq.train.team import join
 
     experiments = list(itertools.chain(*grids))
     for e in experiments:
         check(e, join(options.get("device")).size, [*measures, *later])
-    with progress_bar("experiments", len(experiments), "run", options.get("progress")) as bar:
-        runs = []
-        for e in experiments:
-            bar.set_postfix_str(f"{e.data}, {e.filter}, seed {e.seed}")
-            runs.append(run(e, measures, **options))
-            bar.update()
-    return runs
+    shown = ("data", "filter", "seed")
+    return in_turn(lambda e: run(e, measures, **options), experiments, shown, options.get("progress"))

@@ -123,7 +123,7 @@ def adversarial(
     al., arXiv 1902.06705 (what masked gradients look like).
     """
     images = answers.balanced(images, size)
-    eps, names = float(eps), parts(attacks)  # 8 and 8.0 name the same column
+    eps, names = float(eps), parts(attacks)
     radii = sorted({*map(float, curve), eps})
     auto = {"steps": apgd_steps, "restarts": restarts}
     tried: dict[str, Attack] = {
@@ -133,49 +133,45 @@ def adversarial(
         "apgd-t": lambda *asked: kinds.apgd(*asked, **auto, loss="dlr-targeted", targets=targets),
         "square": lambda *asked: kinds.square(*asked, queries=queries, schedule=schedule),
     }
-    labels, columns = iter(images.labels.split(batch)), []
+    labels = iter(images.labels.split(batch))
 
     def answer(x: Tensor) -> Tensor:
         with torch.inference_mode(False):  # there, nothing has gradients
             suite = _Suite(model, images, x.clone(), next(labels).to(x.device), seed, tried, bar)
-            found = suite.run(names, eps, radii, apgd_steps // 2)
-        columns[:] = found
-        return torch.stack(list(found.values()), 1)
+            return suite.run(names, eps, radii, apgd_steps // 2)
 
-    with progress_bar(
-        "attacks", len(images) * (1 + len(radii) + len({*names} - {"fgsm", "pgd"})), "img", line=1
-    ) as bar:
+    total = len(images) * (1 + len(radii) + len({*names} - {"fgsm", "pgd"}))
+    with progress_bar("attacks", total, "img", line=1) as bar:
         table = inference.evaluate(model, images, answer, precision=precision, batch=batch).double()
-    mean = dict(zip(columns, table.mean(0).tolist(), strict=True))
-    share = {what: 100 * value for what, value in mean.items()}
-    after = [share[f"after {name}"] for name in names]
-    alone = {"fgsm": share["fgsm"], "pgd": share[f"at {eps}"]}
-    flat = share["flat"] / mean["clean"] if mean["clean"] else None
-    lost = dict(
-        zip(names, (b - a for b, a in zip([share["clean"], *after], after, strict=False)), strict=True)
-    )
+    means = table.mean(0).tolist()
+    right, clean_loss, attacked_loss = means[0], means[1], means[-1]
+    clean, _, noise, flat, fgsm, late, *more, _ = (100 * mean for mean in means)  # as `_Suite.run` has them
+    left, after = more[: len(radii)], more[len(radii) :]
+    pgd = left[radii.index(eps)]
+    zero = flat / right if right else None
+    lost = {name: b - a for name, b, a in zip(names, [clean, *after[:-1]], after, strict=True)}
     reasons = {
-        "gradient": (flat or 0) > SOME,
-        "noise": share["noise"] < alone["pgd"] - SOME,
-        "single-step": share["fgsm"] < alone["pgd"] - SOME,
-        "more-steps": share["late"] > MORE,
+        "gradient": (zero or 0) > SOME,
+        "noise": noise < pgd - SOME,
+        "single-step": fgsm < pgd - SOME,
+        "more-steps": late > MORE,
         "black-box": bool({*names} - {"fgsm", "square"}) and lost.get("square", 0) > MORE,
-        "growing-eps": radii[-1] >= FAR and share[f"at {radii[-1]}"] > SOME,
+        "growing-eps": radii[-1] >= FAR and left[-1] > SOME,
     }
     return {
         "attacks": names,
         "eps": eps,
-        "accuracy": share["clean"],
+        "accuracy": clean,
         "after": after,
         "robust": after[-1],
-        "alone": [alone.get(name) for name in names],
-        "noise_accuracy": share["noise"],
+        "alone": [{"fgsm": fgsm, "pgd": pgd}.get(name) for name in names],
+        "noise_accuracy": noise,
         "curve_eps": radii,
-        "curve_accuracy": [share[f"at {radius}"] for radius in radii],
-        "clean_loss": mean["clean loss"],
-        "attacked_loss": mean["attacked loss"] if math.isfinite(mean["attacked loss"]) else None,
-        "zero_gradients": flat,
-        "late": share["late"] if "apgd-ce" in names else None,
+        "curve_accuracy": left,
+        "clean_loss": clean_loss,
+        "attacked_loss": attacked_loss if math.isfinite(attacked_loss) else None,
+        "zero_gradients": zero,
+        "late": late if "apgd-ce" in names else None,
         "masked": [reason for reason, holds in reasons.items() if holds],
         "images": len(images),
     }
@@ -202,26 +198,30 @@ class _Suite:
         self.loss, self.right = self._judged(x, y)
         answers.finite(self.loss[:, None], images)
 
-    def run(self, names: Sequence[str], eps: float, radii: Sequence[float], half: int) -> dict[str, Tensor]:
-        """What holds of each image (B,): it is answered rightly, clean and after each attack; and so on."""
-        found = {"clean": self.right, "clean loss": self.loss.clone(), "noise": self._under_noise(eps)}
-        found["flat"] = self.right & (climb(self.ask, self.x, self.y, cross_entropy)[2] == 0).flatten(1).all(
-            1
-        )
-        found["fgsm"], _ = self._left("fgsm", eps, self.right, counts="fgsm" in names)
-        held, found["late"] = self.right, torch.zeros_like(self.right)
+    def run(self, names: Sequence[str], eps: float, radii: Sequence[float], half: int) -> Tensor:
+        """Of each image (B, ...): whether it is answered rightly as it is, its loss, whether it is answered
+        rightly under noise, has no slope, is answered rightly under fgsm, and is fooled late; whether it is
+        answered rightly at each radius, and after each attack; and its highest loss.
+        """
+        loss, noise = self.loss.clone(), self._under_noise(eps)
+        _, _, slope = climb(self.ask, self.x, self.y, cross_entropy)
+        flat = self.right & (slope == 0).flatten(1).all(1)
+        fgsm, _ = self._left("fgsm", eps, self.right, counts="fgsm" in names)
+        held, late = self.right, torch.zeros_like(self.right)
+        at = {}
         for radius in radii:
             held, _ = self._left("pgd", radius, held, counts=radius <= eps and "pgd" in names)
-            found[f"at {radius}"] = held
-        alone, held = {"fgsm": found["fgsm"], "pgd": found[f"at {eps}"]}, self.right
+            at[radius] = held
+        alone = {"fgsm": fgsm, "pgd": at[eps]}
+        held, after = self.right, []
         for name in names:
             if name in alone:
                 held = held & alone[name]
             else:
                 held, fell = self._left(name, eps, held)
-                found["late"] = fell > half if name == "apgd-ce" else found["late"]
-            found[f"after {name}"] = held
-        return found | {"attacked loss": self.loss}
+                late = fell > half if name == "apgd-ce" else late
+            after.append(held)
+        return torch.stack([self.right, loss, noise, flat, fgsm, late, *at.values(), *after, self.loss], 1)
 
     def _left(self, name: str, eps: float, of: Tensor, counts: bool = True) -> tuple[Tensor, Tensor]:
         """Which of those images (B,) stay right under an attack, and at which of its steps the others fell,

@@ -99,14 +99,22 @@ def filters(parts: tv.Transform, cut: int, gain: float = 3.0) -> dict[str, Tenso
     }
 
 
-# what is done to an image, and what that should do to its flow; with why it should
-_CHANGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "transposed": ("on pixels too", lambda x: x.mT),
-    "negative": ("on pixels too", lambda x: -x),
-    "twice the contrast": ("on pixels too", lambda x: 2 * x),
-    "brightened": ("on pixels too", lambda x: x + 0.1),
-    "mirrored": ("in the continuum", lambda x: x.flip(-1)),
-    "turned": ("in the continuum", lambda x: x.rot90(1, (-2, -1))),
+class Change(NamedTuple):
+    """What is done to an image, and why the same should happen to its flow and bands."""
+
+    group: str
+    of: Callable[[Tensor], Tensor]
+    pace: float = 1.0  # by which the time step has to grow with it
+    added: float = 0.0  # to the image and its flow, not to the bands
+
+
+_CHANGES = {
+    "transposed": Change("on pixels too", lambda x: x.mT),
+    "negative": Change("on pixels too", lambda x: -x),
+    "twice the contrast": Change("on pixels too", lambda x: 2 * x, pace=2),
+    "brightened": Change("on pixels too", lambda x: x + 0.1, added=0.1),
+    "mirrored": Change("in the continuum", lambda x: x.flip(-1)),
+    "turned": Change("in the continuum", lambda x: x.rot90(1, (-2, -1))),
 }
 
 
@@ -130,35 +138,35 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
     To be moved, by 2 and 3 pixels, images are set into a flat frame as wide as they are, and compared within
     it.
     """
-    images, mean = images.double(), images.double().mean((-2, -1), keepdim=True)
+    images = images.double()
+    mean = images.mean((-2, -1), keepdim=True)
+    flow, phi = _evolved(images, bands, dt, tol)
+    out = []
+    for name, (group, change, pace, added) in _CHANGES.items():
+        found, parts = _evolved(change(images), bands, pace * dt, tol)
+        away = _away(found, change(flow), change(mean)), _away(parts, change(phi) - added)
+        out.append(Departure(name, group, *away))
+    height, width = images.shape[-2:]
+    framed = functional.pad(images, (width, width, height, height), value=0.5)
+    inside = ..., slice(height, 2 * height), slice(width, 2 * width)
+    flow, phi = _evolved(framed, bands, dt, tol)
+    moved = _evolved(framed.roll((2, 3), (-2, -1)), bands, dt, tol)
+    found, parts = (t.roll((-2, -3), (-2, -1))[inside] for t in moved)
+    away = _away(found, flow[inside], mean), _away(parts, phi[inside])
+    return [*out, Departure("moved", "far from the border", *away)]
 
-    def both(x: Tensor, step: float = dt) -> tuple[Tensor, Tensor]:
-        flow = tv.flow(x, bands + 1, step, tol)
-        number = torch.arange(1, bands + 1, dtype=x.dtype).view(-1, *[1] * x.ndim)
-        return flow[1:], number * flow.diff(n=2, dim=0)
 
-    def away(found: Tensor, expected: Tensor, level: Tensor | float = 0.0) -> Tensor:
-        size, length = (t.square().sum((0, -3, -2, -1)).sqrt() for t in (found - expected, expected - level))
-        return size / length.clamp_min(1e-12)
+def _evolved(x: Tensor, bands: int, dt: float, tol: float) -> tuple[Tensor, Tensor]:
+    """Flow and bands of images."""
+    flow = tv.flow(x, bands + 1, dt, tol)
+    number = torch.arange(1, bands + 1, dtype=x.dtype).view(-1, *[1] * x.ndim)
+    return flow[1:], number * flow.diff(n=2, dim=0)
 
-    def departure(
-        name: str, group: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], level: Tensor
-    ) -> Departure:
-        return Departure(name, group, away(found[0], expected[0], level), away(found[1], expected[1]))
 
-    plain, out = both(images), []
-    for name, (group, change) in _CHANGES.items():
-        found = both(change(images), 2 * dt if name == "twice the contrast" else dt)
-        shift = 0.1 if name == "brightened" else 0.0  # of the flow, not of its second differences
-        expected = change(plain[0]), change(plain[1]) - shift
-        out.append(departure(name, group, found, expected, change(mean)))
-    (height, width), inside = images.shape[-2:], []
-    for y, x in ((0, 0), (2, 3)):
-        framed = functional.pad(images, (width + x, width - x, height + y, height - y), value=0.5)
-        window = slice(height + y, 2 * height + y), slice(width + x, 2 * width + x)
-        inside.append([t[..., window[0], window[1]] for t in both(framed)])
-    here, moved = inside
-    return [*out, departure("moved", "far from the border", moved, here, mean)]
+def _away(found: Tensor, expected: Tensor, level: Tensor | float = 0.0) -> Tensor:
+    """How far (N,) flows or bands (steps, N, C, H, W) are from what is expected, over its own size."""
+    wrong, size = (t.square().sum((0, -3, -2, -1)).sqrt() for t in (found - expected, expected - level))
+    return wrong / size.clamp_min(1e-12)
 
 
 def starts(images: Tensor, steps: int, dt: float, tol: float = 1e-4) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ import copy
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -91,31 +92,72 @@ def fit(
     Source: Wong, Rice and Kolter, ICLR 2020, algorithm 3 (fgsm); Izmailov et al., UAI 2018, section 3.2 (the
     statistics).
     """
-    device = next(model.parameters()).device
-    team, augmentation = team or Team(device), augmentation or Augmentation()
+    team, augmentation = team or Team(next(model.parameters()).device), augmentation or Augmentation()
     check(recipe, images, team.size)
     step = Step(model, images, labels, recipe, augmentation, team, checkpoints)
     _warn_of_early(recipe, step.steps)
-    total, show = recipe.epochs * step.count, progress if team.rank == 0 else False
-    bar = progress_bar("train", total, "img", show, line=1, initial=step.seen, unit_scale=True)
-    # a seed sets the streams of all GPUs
-    streams = range(torch.cuda.device_count()) if device.type == "cuda" else []
-    with bar, exact(device), torch.random.fork_rng(devices=streams):
-        for epoch in range(step.epoch, recipe.epochs):
-            for size in step.take():
-                bar.update(size)
-                if checkpoints is not None and team.rank == 0 and checkpoints.due():
-                    step.losses()
-                    checkpoints.save(*step.state.tensors())
-                if after_step is not None:
-                    after_step(*step.state.position())
-            row = step.end_epoch()
-            if after_epoch is not None and team.rank == 0:
-                with exact(device), torch.random.fork_rng(devices=streams), torch.enable_grad():
-                    after_epoch(epoch + 1, _copied(step.model))
-            bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{row['loss']:.3f}", refresh=False)
-        step.end()
+    first = team.rank == 0
+    shown = None if after_epoch is None else lambda epoch: after_epoch(epoch, _copied(step.model))
+    drive(
+        step,
+        recipe.epochs,
+        checkpoints=checkpoints if first else None,
+        progress=progress if first else False,
+        after_step=after_step,
+        after_epoch=shown if first else None,
+    )
     return step.state.history
+
+
+class Training(Protocol):
+    """What `drive` asks of a training: its steps, one after another, and its state between two of them."""
+
+    device: torch.device
+    count: int  # images of an epoch
+    steps: int  # of an epoch
+
+    def position(self) -> list[int]: ...  # finished epochs, and finished steps of the current one
+    def take(self) -> Iterator[int]: ...  # steps that are left of the epoch; of each how many images it had
+    def losses(self) -> Tensor: ...  # of the epoch so far; refused if one is not finite
+    def end_epoch(self) -> Row: ...
+    def end(self) -> None: ...
+    def tensors(self) -> tuple[dict[str, Tensor], Any]: ...  # what a checkpoint holds
+
+
+def drive(
+    training: Training,
+    epochs: int,
+    *,
+    checkpoints: Checkpoints | None = None,
+    progress: bool | None = None,
+    after_step: Callable[[int, int], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Take what is left of a training, save it when that is due, and show how far it is; options as of `fit`.
+
+    What `after_epoch` does to the global stream and to the settings of torch is undone.
+    """
+    begun, step = training.position()
+    seen = begun * training.count + step * training.count // training.steps
+    total = epochs * training.count
+    bar = progress_bar("train", total, "img", progress, line=1, initial=seen, unit_scale=True)
+    # a seed sets the streams of all GPUs
+    streams = range(torch.cuda.device_count()) if training.device.type == "cuda" else []
+    with bar, exact(training.device), torch.random.fork_rng(devices=streams):
+        for epoch in range(begun + 1, epochs + 1):
+            for size in training.take():
+                bar.update(size)
+                if checkpoints is not None and checkpoints.due():
+                    training.losses()
+                    checkpoints.save(*training.tensors())
+                if after_step is not None:
+                    after_step(*training.position())
+            row = training.end_epoch()
+            if after_epoch is not None:
+                with exact(training.device), torch.random.fork_rng(devices=streams), torch.enable_grad():
+                    after_epoch(epoch)
+            bar.set_postfix(row | {"epoch": f"{epoch}/{epochs}"}, refresh=False)
+        training.end()
 
 
 def _warn_of_early(recipe: Recipe, steps: int) -> None:

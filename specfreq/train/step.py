@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,10 +110,11 @@ class Step:
         """How many are finished: the one that goes on, from 0."""
         return len(self.state.history)
 
-    @property
-    def seen(self) -> int:
-        """Images, over all epochs."""
-        return self.epoch * self.count + sum(self.state.sizes)
+    def position(self) -> list[int]:
+        return self.state.position()
+
+    def tensors(self) -> tuple[dict[str, Tensor], Any]:
+        return self.state.tensors()
 
     def rate(self, epoch: int, step: int) -> float:
         return learning_rate(self.recipe, self.progress(epoch, step + 0.5))

@@ -21,6 +21,7 @@ from specfreq.studies.generators.parts import Parts
 from specfreq.studies.generators.training import Recipe
 from specfreq.train import Diverged
 from specfreq.train.checkpoints import Checkpoints
+from specfreq.train.loop import drive
 
 SMALL = {"data": "digits", "train_size": 40, "width": 4, "latent": 5, "batch": 16, "epochs": 2, "bands": 2}
 
@@ -38,16 +39,21 @@ def runs(tmp_path_factory):
         yield {run.experiment.parts: run for run in generators.run_all(recipes)}
 
 
+def fit(parts: torch.Tensor, recipe: Recipe, checkpoints=None, **options) -> training.Step:
+    """A training on these parts, at its end."""
+    channels, side = parts.shape[2:4]
+    pairs, others = (training.networks(recipe, channels, side) for _ in range(2))
+    average = torch.nn.ModuleList(p.generator for p in others).requires_grad_(False)
+    step = training.Step(pairs, average, parts, recipe, checkpoints)
+    drive(step, recipe.epochs, checkpoints=checkpoints, **options)
+    return step
+
+
 def trained(parts: torch.Tensor, recipe: Recipe, **options) -> dict[str, torch.Tensor]:
     """All weights, averages and losses after a training on these parts."""
-    channels, side = parts.shape[2:4]
-    pairs = training.networks(recipe, channels, side)
-    average = torch.nn.ModuleList(
-        p.generator for p in training.networks(recipe, channels, side)
-    ).requires_grad_(False)
-    history = training.fit(pairs, average, parts, recipe, **options)
-    weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | average.state_dict()
-    return weights | {"losses": torch.tensor([[row["discriminator"], row["generator"]] for row in history])}
+    step = fit(parts, recipe, **options)
+    losses = [[row["discriminator"], row["generator"]] for row in step.history]
+    return step.weights() | {"losses": torch.tensor(losses)}
 
 
 @pytest.mark.parametrize(("parts", "stop"), [("bands", (0, 2)), ("bands", (1, 1)), ("together", (0, 1))])
@@ -92,19 +98,16 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_where():
 def test_the_average_of_decay_0_is_the_last_generator():
     images = components.prepared(Recipe(**SMALL)).ranged
     weights = trained(images, Recipe(**SMALL, ema=0))
-    assert all(
-        torch.equal(v, weights[k.replace("0.", "pairs/0.generator.", 1)])
-        for k, v in weights.items()
-        if k.startswith("0.")
-    )
+    averages = {k: v for k, v in weights.items() if k.startswith("average/0.")}
+    assert averages
+    for name, value in averages.items():
+        assert torch.equal(value, weights[name.replace("average/0.", "pairs/0.generator.")])
 
 
 def test_averaged_generators_have_batch_statistics_of_their_own():
     """Means over batches of latents: those of the first normalisation depend on its convolution alone."""
     recipe = Recipe(**SMALL)
-    pairs = training.networks(recipe, 1, 8)
-    average = torch.nn.ModuleList(p.generator for p in training.networks(recipe, 1, 8)).requires_grad_(False)
-    training.fit(pairs, average, components.prepared(recipe).ranged, recipe)
+    average = fit(components.prepared(recipe).ranged, recipe).average
     unflatten, convolution, norm = list(average[0])[:3]
     draws = (keyed(recipe.seed, "statistics", i) for i in range(training.SETTLING))
     seen = [

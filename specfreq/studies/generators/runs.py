@@ -4,7 +4,6 @@ import base64
 import functools
 import hashlib
 import io
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ from specfreq.core import devices, storage
 from specfreq.core.devices import exact
 from specfreq.core.errors import UserError
 from specfreq.core.places import runs_dir
-from specfreq.core.progress import progress_bar
 from specfreq.core.provenance import provenance
 from specfreq.core.randomness import keyed, normal
+from specfreq.experiment.grids import in_turn, points
 from specfreq.experiment.store import (
     described_in,
     ensure,
@@ -34,6 +33,7 @@ from specfreq.studies.generators import training
 from specfreq.studies.generators.parts import digest, prepared, restored, sum_up
 from specfreq.studies.generators.training import Recipe
 from specfreq.train.checkpoints import Checkpoints, interval
+from specfreq.train.loop import drive
 from specfreq.train.state import part
 from specfreq.train.team import Team
 
@@ -205,16 +205,9 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
-    epochs = training.fit(
-        pairs,
-        average,
-        parts.ranged.to(team.device),
-        recipe,
-        checkpoints=checkpoints,
-        progress=progress,
-        after_epoch=sheet,
-    )
-    written = write_history(path, epochs, ["epoch", "discriminator", "generator"])
+    step = training.Step(pairs, average, parts.ranged.to(team.device), recipe, checkpoints)
+    drive(step, recipe.epochs, checkpoints=checkpoints, progress=progress, after_epoch=sheet)
+    written = write_history(path, step.history, ["epoch", "discriminator", "generator"])
     count, deep = training.layout(recipe, channels)
     width = training.matched(recipe, channels, side)
     adds = count * training.cost(recipe.latent, deep, width, side)
@@ -229,10 +222,7 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         "lost": dict(zip(parts.names, parts.lost, strict=True)),
     }
     storage.write_sealed(path / "provenance.json", {**made, "history": written}, path.name)
-    weights = {f"pairs/{k}": v for k, v in pairs.state_dict().items()} | {
-        f"average/{k}": v for k, v in average.state_dict().items()
-    }
-    weights |= {"centre": parts.centre, "scale": parts.scale}
+    weights = step.weights() | {"centre": parts.centre, "scale": parts.scale}
     storage.write_tensors(path / "model.safetensors", weights, [key_of(recipe), channels, side])
 
 
@@ -273,13 +263,8 @@ def png(images: Tensor, columns: int = 8) -> bytes:
 
 
 def grid(**fields: Any) -> list[Recipe]:
-    """All recipes of a grid: fields given as lists vary, the last one fastest; the others are fixed."""
-    varying = {k: list(dict.fromkeys(v)) for k, v in fields.items() if isinstance(v, list)}
-    fixed = {k: v for k, v in fields.items() if k not in varying}
-    return [
-        Recipe(**fixed, **dict(zip(varying, row, strict=True)))
-        for row in itertools.product(*varying.values())
-    ]
+    """All recipes of a grid, see `experiment.grids.points`."""
+    return points(Recipe, **fields)
 
 
 def run_all(recipes: Iterable[Recipe], **options: Any) -> list[Run]:
@@ -287,10 +272,5 @@ def run_all(recipes: Iterable[Recipe], **options: Any) -> list[Run]:
     recipes = list(recipes)
     for recipe in recipes:
         key_of(recipe)
-    with progress_bar("trainings", len(recipes), "run", options.get("progress")) as bar:
-        runs = []
-        for recipe in recipes:
-            bar.set_postfix_str(f"{recipe.data}, {recipe.parts}, seed {recipe.seed}")
-            runs.append(run(recipe, **options))
-            bar.update()
-    return runs
+    shown = ("data", "parts", "seed")
+    return in_turn(lambda r: run(r, **options), recipes, shown, options.get("progress"))

@@ -5,7 +5,7 @@ trained, and how.
 import bisect
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from specfreq.core.devices import autocast, exact
-from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import keyed
 from specfreq.core.spec import Positive, Refusing
 from specfreq.data import normal_form
@@ -194,79 +193,6 @@ def _fool(pairs: Iterable[Pair], made: Sequence[Tensor]) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def fit(
-    pairs: Pairs,
-    average: nn.ModuleList,
-    parts: Tensor,
-    recipe: Recipe,
-    *,
-    checkpoints: Checkpoints | None = None,
-    progress: bool | None = None,
-    after_epoch: Callable[[int], None] | None = None,
-    after_step: Callable[[int, int], None] | None = None,
-) -> list[Row]:
-    r"""Train generators against discriminators, in place, by the non-saturating loss, with Adam.
-
-    .. math:: L_D = -\log D(x) - \log(1 - D(G(z))), \quad L_G = -\log D(G(z)), \quad z \sim \mathcal{N}(0, 1)
-
-    Args:
-        pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the
-            same step.
-        average: generators like those of the pairs; they take the exponential average of their weights, see
-            `settle`.
-        parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
-        checkpoints: where to keep the state and to resume from, to the same bits.
-        progress: bar with rate and remaining time; None shows it on terminals only.
-        after_epoch: called with the number of finished epochs.
-        after_step: called with the numbers of finished epochs and steps of the current one.
-
-    Returns:
-        One row per epoch: epoch, discriminator and generator, their mean losses over images and pairs.
-
-    Raises:
-        Diverged: a loss is no longer finite; names epoch and step.
-        UserError: a checkpoint is damaged or belongs to another recipe.
-
-    Source: Radford, Metz and Chintala, ICLR 2016.
-    """
-    state = _State(pairs, average, recipe)
-    if checkpoints is not None and (found := checkpoints.load()):
-        state.restore(*found, checkpoints)
-    device, count = parts.device, parts.shape[1]
-    steps = math.ceil(count / recipe.batch)
-    seen = (len(state.history) * steps + len(state.losses)) * count // steps
-    bar = progress_bar("train", recipe.epochs * count, "img", progress, line=1, initial=seen, unit_scale=True)
-
-    def losses(epoch: int) -> Tensor:
-        return finite_losses(state.losses, epoch, steps, lambda step: recipe.lr)
-
-    with bar, exact(device):
-        for epoch in range(len(state.history), recipe.epochs):
-            order = torch.randperm(count, generator=keyed(recipe.seed, epoch, "order")).to(device)
-            sides = torch.randint(2, (count,), generator=keyed(recipe.seed, epoch, "flip"))
-            mirrored = sides.bool().to(device)
-            batches = order.tensor_split(steps)  # near-equal parts: no tiny last batch
-            for step in range(len(state.losses), steps):
-                index = batches[step]
-                random = keyed(recipe.seed, epoch, step, "latent")
-                latent = torch.randn(len(index), recipe.latent, generator=random).to(device)
-                state.step(latent, _shown(parts[:, index], mirrored[index] & recipe.flip, len(pairs)))
-                bar.update(len(index))
-                if checkpoints is not None and checkpoints.due():
-                    losses(epoch)
-                    checkpoints.save(*state.tensors())
-                if after_step is not None:
-                    after_step(epoch, step + 1)
-            judged, fooled = (losses(epoch).double().mean(0) / len(pairs)).tolist()
-            state.end_epoch(judged, fooled)
-            now = {"epoch": f"{epoch + 1}/{recipe.epochs}", "D": f"{judged:.3f}", "G": f"{fooled:.3f}"}
-            bar.set_postfix(now, refresh=False)
-            if after_epoch is not None:
-                after_epoch(epoch + 1)
-    settle(average, recipe)
-    return state.history
-
-
 @torch.no_grad()
 def settle(average: nn.ModuleList, recipe: Recipe) -> None:
     """Give averaged generators the batch statistics of their own weights: means over 100 batches of latents.
@@ -286,26 +212,47 @@ def settle(average: nn.ModuleList, recipe: Recipe) -> None:
                 update_bn(shown, generator)
 
 
-def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
-    """Parts (P, B, C, H, W), some images mirrored, as each pair sees them: one part each, or all as channels
-    of one.
+class Step:
+    r"""Generators trained against discriminators, in place, by the non-saturating loss, with Adam: for
+    `train.loop.drive`.
+
+    .. math:: L_D = -\log D(x) - \log(1 - D(G(z))), \quad L_G = -\log D(G(z)), \quad z \sim \mathcal{N}(0, 1)
+
+    Args:
+        pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the
+            same step.
+        average: generators like those of the pairs; they take the exponential average of their weights, see
+            `settle`.
+        parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
+        checkpoints: what to go on from, to the same bits.
+
+    Its history has a row for each epoch: epoch, discriminator and generator, their mean losses over images
+    and pairs.
+
+    Raises:
+        UserError: a checkpoint is damaged or belongs to another recipe.
+
+    Source: Radford, Metz and Chintala, ICLR 2016.
     """
-    parts = torch.where(mirrored[:, None, None, None], parts.flip(-1), parts)
-    return list(parts) if pairs == len(parts) else [parts.transpose(0, 1).flatten(1, 2)]
 
-
-class _State:
-    """All that a training is made of between two steps: what a checkpoint holds."""
-
-    def __init__(self, pairs: Pairs, average: nn.ModuleList, recipe: Recipe):
+    def __init__(
+        self,
+        pairs: Pairs,
+        average: nn.ModuleList,
+        parts: Tensor,
+        recipe: Recipe,
+        checkpoints: Checkpoints | None = None,
+    ):
         self.pairs, self.average, self.recipe = pairs.train(), average, recipe
-        self.device = next(pairs.parameters()).device
-        self.named = dict(pairs.named_parameters())
-        self.optimizers = {
-            kind: torch.optim.Adam(
-                [p for name, p in self.named.items() if kind in name], recipe.lr, (recipe.beta1, 0.999)
-            )
+        self.parts, self.device, self.count = parts, parts.device, parts.shape[1]
+        self.steps = math.ceil(self.count / recipe.batch)  # of an epoch
+        self.learned = {
+            kind: {name: p for name, p in pairs.named_parameters() if kind in name}
             for kind in ("discriminator", "generator")
+        }
+        self.optimizers = {
+            kind: torch.optim.Adam(own.values(), recipe.lr, (recipe.beta1, 0.999))
+            for kind, own in self.learned.items()
         }
         self.live = [t for pair in pairs for t in pair.generator.parameters()]
         self.kept = list(average.parameters())
@@ -313,10 +260,27 @@ class _State:
             zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True)
         )
         self.history: list[Row] = []
-        self.losses: list[Tensor] = []
+        self._losses: list[Tensor] = []  # of the epoch
         self.taken = 0  # steps
+        if checkpoints is not None and (found := checkpoints.load()):
+            self._restore(*found, checkpoints)
 
-    def step(self, latent: Tensor, real: Sequence[Tensor]) -> None:
+    def position(self) -> list[int]:
+        return [len(self.history), len(self._losses)]
+
+    def take(self) -> Iterator[int]:
+        epoch, first = self.position()
+        order = torch.randperm(self.count, generator=keyed(self.recipe.seed, epoch, "order")).to(self.device)
+        sides = torch.randint(2, (self.count,), generator=keyed(self.recipe.seed, epoch, "flip"))
+        mirrored = sides.bool().to(self.device) & self.recipe.flip
+        batches = order.tensor_split(self.steps)  # near-equal parts: no tiny last batch
+        for step, index in enumerate(batches[first:], first):
+            random = keyed(self.recipe.seed, epoch, step, "latent")
+            latent = torch.randn(len(index), self.recipe.latent, generator=random).to(self.device)
+            self._learn(latent, _shown(self.parts[:, index], mirrored[index], len(self.pairs)))
+            yield len(index)
+
+    def _learn(self, latent: Tensor, real: Sequence[Tensor]) -> None:
         """One step of the discriminators, then one of the generators."""
         with autocast(self.device, self.recipe.precision):
             made, judged = _judge(self.pairs, latent, real)
@@ -325,7 +289,7 @@ class _State:
             fooled = _fool(self.pairs, made)
         self._descend("generator", fooled)
         # these stay on the device: reading them here would stall its queue
-        self.losses.append(torch.stack([judged.detach(), fooled.detach()]))
+        self._losses.append(torch.stack([judged.detach(), fooled.detach()]))
         self.taken += 1
         self._follow()
 
@@ -345,32 +309,49 @@ class _State:
         for kept, live in self.statistics:
             kept.copy_(live)
 
-    def end_epoch(self, discriminator: float, generator: float) -> None:
-        self.history.append(
-            {"epoch": len(self.history) + 1, "discriminator": discriminator, "generator": generator}
-        )
-        self.losses = []
+    def losses(self) -> Tensor:
+        epoch, _ = self.position()
+        return finite_losses(self._losses, epoch, self.steps, lambda step: self.recipe.lr)
+
+    def end_epoch(self) -> Row:
+        judged, fooled = (self.losses().double().mean(0) / len(self.pairs)).tolist()
+        row = {"epoch": len(self.history) + 1, "discriminator": judged, "generator": fooled}
+        self.history.append(row)
+        self._losses = []
+        return row
+
+    def end(self) -> None:
+        settle(self.average, self.recipe)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of pairs and averaged generators."""
+        tensors = {f"pairs/{k}": v for k, v in self.pairs.state_dict().items()}
+        return tensors | {f"average/{k}": v for k, v in self.average.state_dict().items()}
 
     def tensors(self) -> tuple[dict[str, Tensor], Any]:
-        tensors = {f"pairs/{k}": v for k, v in self.pairs.state_dict().items()}
-        tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
-        for optimizer in self.optimizers.values():
-            tensors |= moments(optimizer, self.named)
-        if self.losses:
-            tensors["losses"] = torch.stack(self.losses)
+        tensors = self.weights()
+        for kind, optimizer in self.optimizers.items():
+            tensors |= moments(optimizer, self.learned[kind])
         meta = {
             "recipe": [version(self.recipe), self.recipe.model_dump(mode="json")],
             "history": self.history,
             "taken": self.taken,
         }
-        return tensors, meta
+        return tensors | {"losses": torch.stack(self._losses)}, meta
 
-    def restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
+    def _restore(self, tensors: dict[str, Tensor], meta: Any, source: Checkpoints) -> None:
         refuse_other(self.recipe, version(self.recipe), meta["recipe"], source)
         self.pairs.load_state_dict(part(tensors, "pairs"))
         self.average.load_state_dict(part(tensors, "average"))
         for kind, optimizer in self.optimizers.items():
-            own = {name: p for name, p in self.named.items() if kind in name}
-            restore_moments(optimizer, own, tensors)
+            restore_moments(optimizer, self.learned[kind], tensors)
         self.history, self.taken = meta["history"], meta["taken"]
-        self.losses = list(tensors["losses"].to(self.device)) if "losses" in tensors else []
+        self._losses = list(tensors["losses"].to(self.device))
+
+
+def _shown(parts: Tensor, mirrored: Tensor, pairs: int) -> list[Tensor]:
+    """Parts (P, B, C, H, W), some images mirrored, as each pair sees them: one part each, or all as channels
+    of one.
+    """
+    parts = torch.where(mirrored[:, None, None, None], parts.flip(-1), parts)
+    return list(parts) if pairs == len(parts) else [parts.transpose(0, 1).flatten(1, 2)]
