@@ -2,15 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from specfreq import augment, filters
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.progress import progress_bar
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, paired, row_of, summary
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, apart, crossed_with, row_of
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run
 
@@ -50,8 +50,10 @@ def rows(
             bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {name}")
             run.measure(measure)
             bar.update()
-    out = []
+    out: list[Row] = []
+    groups: dict[str, list[Run]] = {}  # by arm
     for arm, group in arms(runs).items():
+        groups[arm] = group
         first = group[0].experiment
         corrected = first.model_copy(update={"augment": augment.corrected(first.augment)})
         stands_for = label(corrected, runs[0].experiment)
@@ -72,7 +74,31 @@ def rows(
                 keys=[run.key for run in group],
             )
             out.append({**row, "passes": first.passes})
+    for quantity, (measure, key) in quantities.items():
+        _cross(out, quantity, lambda row, m=measure, k=key: [run.each(m, k) for run in groups[row["arm"]]])
     return out
+
+
+def _cross(found: list[Row], quantity: str, each: Callable[[Row], Sequence["np.ndarray | None"]]) -> None:
+    """Give the rows of a quantity intervals over seeds and images, in place, where they can have them: those
+    that share seeds and images with the first such row.
+    """
+    places, values = [], []
+    for place, row in enumerate(found):
+        if row["quantity"] != quantity or len(row["seeds"]) < 2:
+            continue
+        of_row = [value for value in each(row) if value is not None]
+        if len(of_row) < len(row["seeds"]) or len({len(value) for value in of_row}) > 1:
+            continue
+        whole = np.stack(of_row)
+        alike = not places or (found[places[0]]["seeds"], values[0].shape) == (row["seeds"], whole.shape)
+        if alike and whole.shape[1] > 1:
+            places.append(place)
+            values.append(whole)
+    if places:
+        rows = crossed_with([found[place] for place in places], values)
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row
 
 
 def entries(
@@ -158,9 +184,11 @@ def differences(found: Sequence[Row], baseline: str) -> list[Row]:
         other = equal(row, found, baseline)
         if other is None or row["arm"] == other["arm"]:
             continue
-        pairs = paired(row, other)
-        if pairs:
-            out.append({**row, **summary(pairs)})
+        gained = apart(row, other)
+        if gained is not None:
+            # its products are with other rows, not with other differences
+            known = {k: v for k, v in row.items() if k != "products"}
+            out.append(cast(Row, {**known, **gained}))
     return out
 
 
@@ -201,7 +229,21 @@ def filter_arms(runs: Sequence[Run]) -> list[Row]:
         results = [run.results["accuracy"] for run in group]
         ever = [sum(map(any, zip(*r["confusion"], strict=True))) for r in results]
         found.append({**_filter_row(data, filter, group, results), "answers": ever})
-    return found
+    return _crossed_by_data(found, groups)
+
+
+def _crossed_by_data(found: list[Row], groups: Mapping[tuple[str, str], Sequence[Run]]) -> list[Row]:
+    """Rows of filters with intervals over seeds and images, set by set."""
+    out = []
+    for data in dict.fromkeys(row["data"] for row in found):
+        rows = select(found, data=data)
+        _cross(
+            rows,
+            "accuracy",
+            lambda row: [r.each("accuracy", "accuracy") for r in groups[row["data"], row["spec"]]],
+        )
+        out += rows
+    return out
 
 
 def transfer(runs: Sequence[Run]) -> list[Row]:

@@ -1,10 +1,14 @@
 """Rows: one arm and quantity of a data set, a number for each sample, their mean and its interval."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeGuard, cast
 
 from specfreq import filters
+from specfreq.evidence.crossed import Squares, difference, products
 from specfreq.evidence.intervals import interval
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CORRECTED, PUBLISHED = "corrected", "as published"  # the series that verdicts are about
 
@@ -15,8 +19,8 @@ class Summary(TypedDict):
     seeds: list[int]  # of the trainings; or the numbers of the images
     values: list[float]  # one for each of the seeds
     mean: float
-    low: float | None  # of the 95 % Student-t interval; None for a single value
-    high: float | None
+    low: float | None  # of the 95 % interval, over seeds and images where `products` are there
+    high: float | None  # else Student's over the values; None for a single value
 
 
 class Row(Summary):
@@ -31,6 +35,9 @@ class Row(Summary):
     chance: float | None  # accuracy of guessing, %; None where nobody classifies
     keys: list[str]  # of the runs
     passes: NotRequired[int]  # of images through each network in training, see `Experiment.passes`
+    images: NotRequired[int]  # that each value is a mean over
+    # mean products with rows of the same quantity, by arm, this one among them: of seeds, images and the rest
+    products: NotRequired[dict[str, list[float]]]
     answers: NotRequired[list[int]]  # how many classes each network ever answered
 
 
@@ -64,6 +71,43 @@ def summary(values: Mapping[int, float]) -> Summary:
     """The fields of a row that follow from its values by seed."""
     mean, low, high = interval(list(values.values()))
     return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
+
+
+def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]") -> list[Row]:
+    """Rows of one quantity with intervals over seeds and images, and with the products of each two of them.
+
+    Args:
+        each: for each row what its values are means of, (S, N): the same seeds and images for all.
+    """
+    found = products(each)
+    out = []
+    for i, row in enumerate(rows):
+        of_row = {
+            other["arm"]: [float(f"{part[i, j]:.9g}") for part in (found.seed, found.image, found.rest)]
+            for j, other in enumerate(rows)
+        }
+        squares = Squares(found.seeds, found.images, *of_row[row["arm"]])
+        low, high = squares.interval(row["mean"])
+        out.append({**row, "low": low, "high": high, "images": found.images, "products": of_row})
+    return out
+
+
+def apart(one: Row, other: Row) -> Summary | None:
+    """The summary of one row minus another, paired by seed, and by image where both know of their images.
+
+    None if they share no seed. A single pair has no interval.
+    """
+    pairs = paired(one, other)
+    if not pairs:
+        return None
+    found = summary(pairs)
+    shared = one.get("products", {}).get(other["arm"])
+    mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
+    alike = one["seeds"] == other["seeds"] and one.get("images") == other.get("images")
+    if alike and shared and mine and theirs and (images := one.get("images")):
+        squares = difference(len(pairs), images, mine, shared, theirs)
+        found["low"], found["high"] = squares.interval(found["mean"])
+    return found
 
 
 def of_images(

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.intervals import interval
-from specfreq.evidence.rows import Row, paired
+from specfreq.evidence.rows import Row, apart
 
 
 class Judgement(NamedTuple):
@@ -111,11 +110,12 @@ def _decided(holds: bool, fails: bool) -> bool | None:
 
 def _difference(a: Row, b: Row) -> tuple[float, float, float]:
     """Mean and interval of a - b. A single pair proves no difference: its interval is unbounded."""
-    pairs = list(paired(a, b).values())
-    mean, low, high = interval(pairs or [a["mean"] - b["mean"]])
-    if low is None or high is None:
-        return mean, float("-inf"), float("inf")
-    return mean, low, high
+    found = apart(a, b)
+    if found is None:
+        return a["mean"] - b["mean"], float("-inf"), float("inf")
+    if found["low"] is None or found["high"] is None:
+        return found["mean"], float("-inf"), float("inf")
+    return found["mean"], found["low"], found["high"]
 
 
 def _means(rows: Sequence[Row], unit: str) -> str:

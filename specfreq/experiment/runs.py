@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,9 @@ from specfreq.experiment.store import (
 # without it
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from torch import Tensor
 
     from specfreq.data.sets import ImageSet
     from specfreq.data.streams import Stream
@@ -222,6 +226,45 @@ class Run:
                 other classes, channels, or a size that network or filter cannot take; what the measure
                 refuses.
         """
+        return self._measured(name, filter, device, data, False)[0]
+
+    def each(
+        self,
+        name: str,
+        number: str,
+        filter: str | None = None,
+        device: "str | torch.device | None" = None,
+        data: str | None = None,
+    ) -> "np.ndarray | None":
+        """What a number of a measure is the mean of: a value of each image, float64 (N,); None if it is none.
+
+        As `measure`, which it calls; results of older versions, which kept nothing of each image, are
+        measured anew.
+
+        Args:
+            number: its place in the result, such as ``mean_error`` or ``by_corruption.2``.
+        """
+        import numpy as np
+
+        path = self._measured(name, filter, device, data, True)[1]
+        tensors, meta = storage.read_tensors(path)
+        if number not in tensors:
+            return None
+        found = tensors[number].numpy()
+        if number in meta["shares"]:
+            shape = meta["shares"][number]
+            found = 100.0 * np.unpackbits(found, count=math.prod(shape)).reshape(shape)
+        return found.astype(np.float64).reshape(-1, found.shape[-1]).mean(0)
+
+    def _measured(
+        self,
+        name: str,
+        filter: str | None,
+        device: "str | torch.device | None",
+        data: str | None,
+        each: bool,
+    ) -> tuple[dict[str, Any], Path]:
+        """The result of a measure, and the file of what it says of each image, there if asked for."""
         name = measures.normal_form(name)
         filter = filters.normal_form(filter) if filter else self.experiment.filter
         stem = (name if filter == self.experiment.filter else f"{name}@{filter}").replace(":", " ")
@@ -234,10 +277,11 @@ class Run:
             images = self._others(data, filter)
             if images.digest != self.provenance["data"]["test"]:
                 folder = folder / images.digest[:16]
-        path = folder / f"{stem}.json"
+        path, beside = folder / f"{stem}.json", folder / f"{stem}.safetensors"
         version = measures.version(name)
-        if (kept := self._kept(path, version)) is not None:
-            return kept
+        kept = self._kept(path, version)
+        if kept is not None and (not each or _belongs(beside, path)):
+            return kept, beside
         from specfreq.core.devices import device_of
         from specfreq.core.provenance import provenance
 
@@ -245,13 +289,43 @@ class Run:
         if images is None:
             images = self.image_set("test")
         model = self.classifier(filter, None if device is None else str(device))
-        result = measures.compute(name, model, images)
+        result, values = measures.computed(name, model, images)
         made = {"measure": name, "measures": version, **provenance(device_of(model))}
         if folder.name != "results":
             made["data"] = {"name": data, "digest": images.digest}
         storage.tidy(folder, ABANDONED)
+        _write_each(beside, values, {**result, "provenance": made})
         storage.write_sealed(path, {**result, "provenance": made}, self._about(path))
-        return self._result(path)
+        return self._result(path), beside
+
+
+def _write_each(path: Path, values: "dict[str, Tensor]", result: dict[str, Any]) -> None:
+    """Keep what a result says of each image: truths a bit each, other values as float32."""
+    import numpy as np
+    import torch
+
+    tensors, shares = {}, {}
+    for name, value in values.items():
+        if value.dtype == torch.bool:
+            tensors[name] = torch.from_numpy(np.packbits(value.numpy()))
+            shares[name] = list(value.shape)
+        else:
+            tensors[name] = value.float()
+    storage.write_tensors(path, tensors, {"of": _digest(result), "shares": shares})
+
+
+def _belongs(path: Path, result: Path) -> bool:
+    """Whether a file holds what a result, in the other file, says of each image."""
+    try:
+        kept = storage.read_object(result)
+        kept.pop("sha256", None)
+        return path.exists() and storage.read_tensors(path)[1]["of"] == _digest(kept)
+    except storage.Damaged:
+        return False
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return storage.digest(json.dumps(result, sort_keys=True))
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from specfreq.core.errors import UserError
 from specfreq.core.spec import canonical, parse, resolve
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from specfreq.measures.answers import Images
 
@@ -21,6 +21,7 @@ __all__ = [
     "VERSION",
     "check",
     "compute",
+    "computed",
     "names",
     "normal_form",
     "version",
@@ -121,6 +122,30 @@ def compute(
         >>> measures.compute("accuracy", network, data.load("digits", "test", size=20))["images"]
         20
     """
+    return computed(spec, model, images, precision=precision, batch=batch, **options)[0]
+
+
+def computed(
+    spec: str,
+    model: "nn.Module",
+    images: "Images",
+    *,
+    precision: str = "float32",
+    batch: int | None = None,
+    **options: Any,
+) -> "tuple[dict[str, Any], dict[str, Tensor]]":
+    """What `compute` gives, and what it says of each image, for those numbers that are means over images.
+
+    Returns:
+        The result; and, by the place of a number in it, ``mean_error`` or ``by_corruption.2``, what it is the
+        mean of: truths (..., N), for a share in %, or float values (..., N). The last axis is that of the
+        images, in the order of the set (of pairs, or of known and other images, where a measure is about
+        those), and alike for all networks: their differences can be taken image by image. A number that is no
+        mean, as an area or an error of calibration, has values whose mean it is and whose variance is, for
+        many images, its own: those of the infinitesimal jackknife.
+
+    Source: Efron, *The jackknife, the bootstrap and other resampling plans*, 1982, chapter 6.
+    """
     name, values = _resolved(spec, **options)
     if not len(images):
         raise UserError(f"{images.name} has no images; nothing can be measured")
@@ -129,7 +154,9 @@ def compute(
 
     batch = batch or (100 if devices.device_of(model).type == "cpu" else 1000)
     with answers.only_logits(model, images):
-        return _MEASURES[name](model, images, precision=precision, batch=batch, **values)
+        result = _MEASURES[name](model, images, precision=precision, batch=batch, **values)
+    each = result.pop(answers.EACH, {})
+    return result, each
 
 
 def _resolved(spec: str, **options: Any) -> tuple[str, dict[str, Any]]:

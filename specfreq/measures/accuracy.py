@@ -33,4 +33,5 @@ def accuracy(
         "images": sum(counts),
         "per_class": [100 * r / n if n else None for r, n in zip(right, counts, strict=True)],
         "confusion": confusion.tolist(),
+        answers.EACH: {"accuracy": given == images.labels},
     }

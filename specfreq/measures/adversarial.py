@@ -174,7 +174,22 @@ def adversarial(
         "late": late if "apgd-ce" in names else None,
         "masked": [reason for reason, holds in reasons.items() if holds],
         "images": len(images),
+        answers.EACH: _of_each(table, names, radii, eps),
     }
+
+
+def _of_each(table: Tensor, names: Sequence[str], radii: Sequence[float], eps: float) -> dict[str, Tensor]:
+    """Which images (N,) are answered rightly, by the place of their share in the result; from the table
+    (N, ...) of `_Suite.run`.
+    """
+    right, _, noise, _, fgsm, _, *more, _ = table.unbind(1)
+    at, after = more[: len(radii)], more[len(radii) :]
+    alone = {"fgsm": fgsm, "pgd": at[radii.index(eps)]}
+    each = {"accuracy": right, "noise_accuracy": noise, "robust": after[-1]}
+    each |= {f"after.{place}": held for place, held in enumerate(after)}
+    each |= {f"alone.{place}": alone[name] for place, name in enumerate(names) if name in alone}
+    each |= {f"curve_accuracy.{place}": held for place, held in enumerate(at)}
+    return {name: held > 0.5 for name, held in each.items()}
 
 
 class _Suite:

@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Radius = Annotated[float, Field(gt=0, le=1e6)]
 Level = Literal["set", "zero"]
 Radii = Annotated[tuple[Radius, ...], Listed]  # written 4+8+12
+# under which a measure keeps, beside its result, what numbers of it are means of: see `measures.computed`
+EACH = "each"
 NAMED = 5  # images that are named in a message
 
 

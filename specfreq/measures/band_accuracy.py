@@ -71,7 +71,8 @@ def band_accuracy(
     low, high = zip(*answers.accuracies(given, images.labels), strict=True)
     chance, clean = answers.chance(images), high[0]
     # counted in right answers, so that a curve that comes exactly half way has come half way
-    right = (given == images.labels[:, None, None]).sum(0)
+    wholly = given == images.labels[:, None, None]
+    right = wholly.sum(0)
     classes, all_right = len(images.classes), int(right[0, 1])
     half_low, half_high = (2 * classes * right >= len(images) + classes * all_right).T.tolist()
     above = classes * all_right > len(images)
@@ -84,6 +85,11 @@ def band_accuracy(
         "images": len(images),
         "low_half": next(itertools.compress(radii, half_low)) if above else None,
         "high_half": max(itertools.compress(radii, half_high)) if above else None,
+        answers.EACH: {
+            "accuracy": wholly[:, 0, 1],
+            **{f"low.{place}": wholly[:, place, 0] for place in range(len(radii))},
+            **{f"high.{place}": wholly[:, place, 1] for place in range(len(radii))},
+        },
         "low_area": _area(radii, low),
         "high_area": _area(radii, high),
     }

@@ -81,7 +81,9 @@ def calibration(
         made = {"made": f"regenerated, {recipe}", "corruptions": names, "severities": list(severities)}
     places = (bins * (confidence + ALIKE)).floor().long().clamp_max(bins - 1)
     fixed = _Bins.of(places, confidence, right, bins)
-    adaptive = _adaptive(confidence, right, per_bin)
+    order, places, tied = _in_order(confidence, right, per_bin)
+    adaptive = _Bins.of(places, confidence[order], tied[order], int(places[-1]) + 1)
+    each = _jackknife((tied - confidence)[order], places, order.argsort(), len(images))
     summed = slice(-1) if as_published else slice(None)
     mean, accuracy = (100 * math.fsum(values.tolist()) / len(values) for values in (confidence, right))
     return {
@@ -91,6 +93,7 @@ def calibration(
         **{f"fixed_{k}": v for k, v in _errors(fixed, fixed.count > 0).items()},
         **{f"adaptive_{k}": v for k, v in _errors(adaptive, summed).items()},
         "images": len(images),
+        answers.EACH: {} if as_published else {"adaptive_rms": each},
         **_listed("fixed", fixed),
         **_listed("adaptive", adaptive),
         **made,
@@ -152,13 +155,15 @@ class _Bins(NamedTuple):
         return cls(count, *(torch.bincount(places, each, bins) / count for each in (right, confidence)))
 
 
-def _adaptive(confidence: Tensor, right: Tensor, per_bin: int) -> _Bins:
+def _in_order(confidence: Tensor, right: Tensor, per_bin: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The order (N,) of the confidence, the adaptive bins (N,) of the images in it, and what is right (N,),
+    shared by images of one confidence.
+    """
     _, tied, ties = (confidence / ALIKE).round().unique(return_inverse=True, return_counts=True)
     right = (torch.bincount(tied, right) / ties)[tied]
     order = tied.argsort(stable=True)
     bins = max(1, len(order) // per_bin)
-    places = (torch.arange(len(order)) // per_bin).clamp_max(bins - 1)
-    return _Bins.of(places, confidence[order], right[order], bins)
+    return order, (torch.arange(len(order)) // per_bin).clamp_max(bins - 1), right
 
 
 def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
@@ -172,6 +177,30 @@ def _errors(bins: _Bins, counted: slice | Tensor) -> dict[str, float | None]:
         "rms": float((share * gap**2).sum().sqrt()),
         "max": float(gap.max()),
     }
+
+
+def _jackknife(gap: Tensor, places: Tensor, back: Tensor, images: int) -> Tensor:
+    r"""What the root-mean-square error in % is the mean of: a value of each image (N,).
+
+    .. math:: \theta + N \sum_v \frac{\partial \theta}{\partial w_{iv}}, \quad
+        \theta = 100 \sqrt Q, \quad Q = \sum_b \frac{D_b^2}{n_b W}
+
+    for weights w of the answers, all 1; D_b is the sum of the gaps, right minus sure, in a bin of n_b
+    answers, and W the number of all, several views v of each image. The bins stay as they are.
+
+    Args:
+        gap, places: of the answers in the order of their confidence, (W,).
+        back: their places in that order, as they came: views of one image together.
+    """
+    count = len(gap)
+    sums, sizes = torch.bincount(places, gap), torch.bincount(places).double()
+    square = float((sums**2 / sizes).sum() / count)
+    if not square:
+        return torch.zeros(images, dtype=torch.float64)
+    ratio = (sums / sizes)[places]
+    slope = (2 * ratio * gap - ratio**2 - square) / count
+    slope = 50 * slope / math.sqrt(square)
+    return 100 * math.sqrt(square) + images * slope[back].view(images, -1).sum(1)
 
 
 def _listed(kind: str, bins: _Bins) -> dict[str, list[Any]]:

@@ -92,8 +92,8 @@ def corruption(
     clean = answers.balanced(images, size)
     if source == "official":
         made = corrupted.name_of(images)
-        error = _official(model, images, names, severities, size, precision, batch)
-        (wrong,) = _errors(model, clean, [lambda x: x], precision, batch)
+        corrupt_wrong = _official(model, images, names, severities, size, precision, batch)
+        (wrong,) = _wrong(model, clean, [lambda x: x], precision, batch)
     else:
         chosen = recipe or recipe_for(*images.shape[1:]).name
         made = f"regenerated, {chosen}, frost {frost}" if "frost" in names else f"regenerated, {chosen}"
@@ -103,8 +103,9 @@ def corruption(
             "frost": root() / PHOTOGRAPHS if frost == "photographs" else None,
         }
         views = [_view(name, severity, options) for name in names for severity in severities]
-        wrong, *flat = _errors(model, clean, [lambda x: x, *views], precision, batch)
-        error = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
+        wrong, *flat = _wrong(model, clean, [lambda x: x, *views], precision, batch)
+        corrupt_wrong = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
+    error = [[_percent(each) for each in of] for of in corrupt_wrong]
     means: dict[str, Any] = dict(zip(names, map(_mean, error), strict=True))
     of_imagenet = made == "ImageNet-C" or made.startswith("regenerated, imagenet-c")
     whole = of_imagenet and set(COMMON) <= set(names) and len(severities) == 5
@@ -117,8 +118,9 @@ def corruption(
         "mean_error": _mean([means[name] for name in COMMON if name in means]),
         "extra_error": _mean([means[name] for name in EXTRA if name in means]),
         "mce": _mean([means[name] / ALEXNET[name] for name in COMMON]) if whole else None,
-        "clean_error": wrong,
+        "clean_error": _percent(wrong),
         "images": len(clean),
+        answers.EACH: {"clean_error": wrong, **_of_each(names, corrupt_wrong)},
     }
 
 
@@ -159,10 +161,10 @@ def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor
     return lambda x: corrupt(x, name, severity, **options)
 
 
-def _errors(
+def _wrong(
     model: nn.Module, images: Images, views: Sequence[Callable[[Tensor], Tensor]], precision: str, batch: int
-) -> list[float]:
-    """Errors in % on several views of the images, which are read once."""
+) -> list[Tensor]:
+    """Which images (N,) are answered wrongly, for several views of them, which are read once."""
 
     def one(view: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         given = answers.checked(model(view(x)), images).argmax(1)
@@ -174,7 +176,23 @@ def _errors(
 
     with progress_bar("corruptions", len(images) * len(views), "img", line=1, unit_scale=True) as bar:
         given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
-    return [100 - accuracy for accuracy in answers.accuracies(given, images.labels)]
+    return list((given != images.labels[:, None]).unbind(1))
+
+
+def _percent(wrong: Tensor) -> float:
+    return 100 * int(wrong.sum()) / len(wrong)
+
+
+def _of_each(names: Sequence[str], wrong: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Which images are answered wrongly: by corruption (severities, N), and over the common ones (..., N).
+    None, if they are not the same images each time.
+    """
+    if len({len(each) for of in wrong for each in of}) > 1:
+        return {}
+    by_name = {name: torch.stack(list(of)) for name, of in zip(names, wrong, strict=True)}
+    each = {f"by_corruption.{place}": of for place, of in enumerate(by_name.values())}
+    common = [by_name[name] for name in COMMON if name in by_name]
+    return each | ({"mean_error": torch.cat(common)} if common else {})
 
 
 def _official(
@@ -185,8 +203,8 @@ def _official(
     size: int | None,
     precision: str,
     batch: int,
-) -> list[list[float]]:
-    def one(name: str, severity: int) -> float:
+) -> list[list[Tensor]]:
+    def one(name: str, severity: int) -> Tensor:
         found = corrupted.source(images, name, severity)
         kept = np.arange(len(found.labels))
         if size is not None and size < len(kept):
@@ -198,8 +216,7 @@ def _official(
                 yield answers.checked(inference.logits(model, part, precision, batch), images).argmax(1)
                 bar.update(len(part))
 
-        wrong = torch.cat(list(answered())) != torch.from_numpy(found.labels[kept])
-        return 100 * float(wrong.double().mean())
+        return torch.cat(list(answered())) != torch.from_numpy(found.labels[kept])
 
     total = len(names) * len(severities) * (len(images) if size is None else min(size, len(images)))
     with progress_bar("corruptions", total, "img", line=1, unit_scale=True) as bar:

@@ -126,6 +126,7 @@ def out_of_distribution(
         "other_images": [len(one) for one in sets],
         "other_how": [one.how for one in sets],
         "other_digests": [one.digest for one in sets],
+        answers.EACH: {} if as_published else separation.of_each(mine, theirs),
         "edges": edges,
         "histogram": histogram,
         "other_histograms": histograms,

@@ -99,19 +99,22 @@ def fourier_heatmap(
 
     with progress_bar("heat map", len(images) * len(distinct), "img", line=1, unit_scale=True) as bar:
         given = inference.evaluate(model, images, answer, precision=precision, batch=batch)
+    wrong = (given != images.labels[:, None]).T  # (1 + K, N)
     clean, *errors = (100 - accuracy for accuracy in answers.accuracies(given, images.labels))
     error = torch.zeros(height * width, dtype=torch.float64)
     error[distinct] = error[mirrored.flatten()[distinct]] = torch.tensor(errors, dtype=torch.float64)
-    error = error.view(height, width)
+    error, parts = error.view(height, width), _bands(shown)
+    both = distinct, mirrored.flatten()[distinct]
+    each = {name: _of_each(wrong[1:], *both, part) for name, part in parts.items() if part.any()}
     return {
         "norm": strength,
         "ky": (rows - height // 2).tolist(),
         "kx": (columns - width // 2).tolist(),
         "error": error[rows[:, None], columns].tolist(),
         "clean_error": clean,
-        "mean_error": float(error[shown].mean()),
-        **_bands(error, shown),
+        **{name: float(error[part].mean()) if part.any() else None for name, part in parts.items()},
         **_rings(error, shown, extent),
+        answers.EACH: {"clean_error": wrong[0], **each},
         "bases": len(distinct),
         "images": len(images),
     }
@@ -159,19 +162,27 @@ def _waves(places: Tensor, height: int, width: int) -> Tensor:
     return (waves / torch.linalg.vector_norm(waves, dim=(-2, -1), keepdim=True)).float()[:, None, None]
 
 
-def _bands(error: Tensor, shown: Tensor) -> dict[str, float | None]:
-    """Means over the bands of the planted sets, the last one with the corners of the map."""
-    height, width = error.shape
+def _bands(shown: Tensor) -> dict[str, Tensor]:
+    """Where the map is of each band of the planted sets, the last one with the corners; and all of it."""
+    height, width = shown.shape
     ky, kx = (torch.arange(n) - n // 2 for n in (height, width))
-    squared = (ky * width)[:, None] ** 2 + (
-        kx * height
-    ) ** 2  # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
-    means = {}
+    # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
+    squared = (ky * width)[:, None] ** 2 + (kx * height) ** 2
+    parts = {"mean_error": shown}
     for band, edges in BANDS.items():
         low, high = (int(edge * 8) ** 2 * (height * width) ** 2 for edge in edges)
         inside = shown & (squared > 0) & (64 * squared >= low) & ((64 * squared < high) | (band == "high"))
-        means[f"{band}_error"] = float(error[inside].mean()) if inside.any() else None
-    return means
+        parts[f"{band}_error"] = inside
+    return parts
+
+
+def _of_each(wrong: Tensor, distinct: Tensor, mirrored: Tensor, inside: Tensor) -> Tensor:
+    """The mean error of each image (N,) in % over a part of the map (H, W), from its wrong answers (K, N) to
+    the waves of these places (K,) and their mirror images.
+    """
+    times = inside.flatten()[distinct].double()
+    times += inside.flatten()[mirrored] & (mirrored != distinct)
+    return 100 * (times @ wrong.double()) / times.sum()
 
 
 def _rings(error: Tensor, shown: Tensor, extent: int | None) -> dict[str, list[Any]]:

@@ -32,5 +32,6 @@ def nll(model: nn.Module, images: Images, *, precision: str = "float32", batch: 
         "nll": math.fsum(losses.tolist()) / len(losses),
         "chance": math.log(len(images.classes)),
         "images": len(losses),
+        answers.EACH: {"nll": losses},
         "per_class": [math.fsum(part) / len(part) if part else None for part in by_class],
     }

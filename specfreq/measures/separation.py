@@ -104,6 +104,39 @@ def _first_near_95(known: Tensor, other: Tensor) -> int:
     return int(other[known > left][0]) if left < n else int(other[-1])
 
 
+def of_each(known: Tensor, others: Sequence[Tensor]) -> dict[str, Tensor]:
+    r"""What the areas in % are means of: ``auroc.k`` of set k, values (N + M_k,), ``mean_auroc``, (N + M,).
+
+    .. math:: \theta + \tfrac{N+M}{N} (V_i - \theta), \qquad \theta + \tfrac{N+M}{M} (V'_j - \theta)
+
+    for known images i and others j, V_i being the share of the others that score less than i, V'_j that of
+    the known ones that score more than j, ties counting half. So their mean is θ, and its variance that of
+    DeLong, var(V) / N + var(V') / M.
+
+    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988, equations 4 to 6.
+    """
+    shares = [(_below(known, other), 1 - _below(other, known)) for other in others]
+    each = {f"auroc.{place}": _spread([pair[0]], [pair[1]]) for place, pair in enumerate(shares)}
+    return each | {"mean_auroc": _spread(*map(list, zip(*shares, strict=True)))}
+
+
+def _below(scores: Tensor, others: Tensor) -> Tensor:
+    """The share of the others that have less than each score (N,), equal ones counting half."""
+    ranked = others.sort().values
+    less, most = (torch.searchsorted(ranked, scores.contiguous(), right=right) for right in (False, True))
+    return (less + most).double() / (2 * len(others))
+
+
+def _spread(of_known: list[Tensor], of_others: list[Tensor]) -> Tensor:
+    """Values in % of all images, known ones first, from shares against each of K sets, (N,) and (M_k,)."""
+    sets, total = len(of_known), len(of_known[0]) + sum(map(len, of_others))
+    mine = torch.stack(of_known).mean(0)
+    mean = mine.mean()
+    parts = [(mine - mean) * total / len(mine)]
+    parts += [(each - each.mean()) * total / (len(each) * sets) for each in of_others]
+    return 100 * (mean + torch.cat(parts))
+
+
 def curve(counts: Thresholds) -> dict[str, list[float]]:
     """At most `POINTS` points of the curves from (0, 0) on, evenly along TPR + FPR: lists fpr, tpr and ccr,
     in %.

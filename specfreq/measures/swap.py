@@ -81,7 +81,7 @@ def amplitude_phase_swap(
     whole = ask.whole(known, keys=keys)
     right, ranks = whole.named == known.labels, _ranks(torch.cat(keys), known.labels)
     if other is None:
-        found, theirs_sure = None, None
+        found, theirs = None, None
         a, d = (ranks[donors] for donors in pairs(known.labels[ranks], seed))
         with_phase = with_amplitude = ask.mixed(_Donors(known, a), _Donors(known, d))
         hits = {
@@ -91,13 +91,11 @@ def amplitude_phase_swap(
         hits["neither"], trusted = ~(hits["phase"] | hits["amplitude"]), right[a] & right[d]
     else:
         found = others.find(other, known, size=size, seed=seed)
-        theirs_sure = _percent(ask.whole(found.given, found.view).sure)
+        theirs = ask.whole(found.given, found.view).sure
         order = torch.randperm(len(found), generator=keyed(seed, "swap", other))
-        own, theirs = (
-            _Donors(known, ranks),
-            _Donors(found.given, order[torch.arange(len(known)) % len(order)], found.view),
-        )
-        with_phase, with_amplitude = ask.mixed(theirs, own), ask.mixed(own, theirs)
+        own = _Donors(known, ranks)
+        foreign = _Donors(found.given, order[torch.arange(len(known)) % len(order)], found.view)
+        with_phase, with_amplitude = ask.mixed(foreign, own), ask.mixed(own, foreign)
         hits = {
             "phase": with_phase.named == known.labels[ranks],
             "amplitude": with_amplitude.named == known.labels[ranks],
@@ -115,11 +113,19 @@ def amplitude_phase_swap(
         "confidence": _percent(whole.sure),
         "phase_confidence": _percent(with_phase.sure),
         "amplitude_confidence": _percent(with_amplitude.sure),
-        "other_confidence": theirs_sure,
+        "other_confidence": None if theirs is None else _percent(theirs),
         "images": len(known),
         "other": other,
         "other_how": None if found is None else found.how,
         "other_digest": None if found is None else found.digest,
+        answers.EACH: {
+            **hits,
+            "accuracy": right[ranks],
+            "confidence": whole.sure[ranks],
+            "phase_confidence": with_phase.sure,
+            "amplitude_confidence": with_amplitude.sure,
+            **({} if theirs is None else {"other_confidence": theirs}),
+        },
     }
 
 

@@ -2,11 +2,12 @@
 compared with.
 """
 
+import numpy as np
 import pytest
 
 from specfreq import augment, experiment
 from specfreq.core.errors import UserError
-from specfreq.evidence import comparison, tables
+from specfreq.evidence import comparison, crossed, tables
 
 SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "batch": 50, "shift": 0, "flip": False}
 
@@ -45,6 +46,34 @@ def test_rows_hold_what_the_measures_found(runs):
     published = comparison.select(rows, series="as published", quantity="accuracy")
     assert [r["stands_for"] for r in published] == ["apr-p"]
     assert {r["arm"]: r["stands_for"] for r in rows}["none, epochs=2"] == "none, epochs=2"
+
+
+def test_rows_have_intervals_over_seeds_and_images_and_differences_too(runs):
+    """Of the differences, as of the arms, what the analysis of variance of their own numbers gives."""
+    rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy")})
+    each = {
+        arm: np.stack([run.each("accuracy", "accuracy") for run in group])
+        for arm, group in comparison.arms(runs).items()
+    }
+    assert [each[r["arm"]].mean(1).tolist() for r in rows] == [pytest.approx(r["values"]) for r in rows]
+    for row in rows:
+        own = crossed.products([each[row["arm"]]])
+        squares = crossed.Squares(2, 100, *(float(part[0, 0]) for part in own[2:]))
+        assert (row["low"], row["high"]) == pytest.approx(squares.interval(row["mean"]))
+        assert row["images"] == 100
+    for row in comparison.differences(rows, "none"):
+        base = "none" if row["arm"] != "apr-p" else "none, epochs=2"  # as many passes
+        base = "none, epochs=2" if row["spec"].startswith("apr-p") else base
+        own = crossed.products([each[row["arm"]] - each[base]])
+        squares = crossed.Squares(2, 100, *(float(part[0, 0]) for part in own[2:]))
+        assert (row["low"], row["high"]) == pytest.approx(squares.interval(row["mean"]), abs=1e-6)
+
+
+def test_rows_of_other_seeds_or_without_images_have_intervals_over_seeds(runs):
+    alone = comparison.rows(runs[:1], {"accuracy": ("accuracy", "accuracy")})
+    assert alone[0]["low"] is None and "products" not in alone[0]
+    none = comparison.rows(runs[:2], {"bins": ("calibration", "fixed_max")})  # is no mean over images
+    assert "products" not in none[0] and none[0]["low"] < none[0]["mean"] < none[0]["high"]
 
 
 def test_entries_of_a_list_become_quantities_by_their_names(runs):

@@ -52,7 +52,7 @@ def forbid_training(monkeypatch):
 def test_asking_twice_computes_once(monkeypatch):
     first = specfreq.run(Experiment(**SMALL))
     forbid_training(monkeypatch)
-    monkeypatch.setattr(measures, "compute", None)
+    monkeypatch.setattr(measures, "computed", None)
     second = specfreq.run(Experiment(**SMALL))
     assert first.results == second.results
     assert second.results["accuracy"]["images"] == 100
@@ -131,7 +131,7 @@ def test_another_version_of_the_measures_computes_anew(monkeypatch):
     run = specfreq.run(Experiment(**SMALL))
     assert run.results["accuracy"]["provenance"]["measures"] == measures.VERSION
     monkeypatch.setattr(measures, "VERSION", measures.VERSION + 1)
-    monkeypatch.setattr(measures, "compute", lambda *_: {"accuracy": -1})
+    monkeypatch.setattr(measures, "computed", lambda *_: ({"accuracy": -1}, {}))
     assert run.measure("accuracy")["accuracy"] == -1
 
 
@@ -530,7 +530,7 @@ def test_runs_of_releases_without_checksums_stay_readable(two, monkeypatch):
     for file in (two[0] / "provenance.json", two[0] / "results" / "accuracy.json"):
         unsealed(file)
     forbid_training(monkeypatch)
-    monkeypatch.setattr(measures, "compute", None)
+    monkeypatch.setattr(measures, "computed", None)
     old = specfreq.run(Experiment(**SMALL))
     assert old.results["accuracy"]["images"] == 100 and len(old.history) == 1
 
@@ -638,11 +638,41 @@ def test_a_run_stays_what_it_is_whatever_lies_in_the_working_directory(two, tmp_
     assert experiment.Run(moved).key == moved.name
 
 
+def test_what_is_said_of_each_image_is_kept_beside_the_result(two, monkeypatch):
+    one = experiment.Run(two[0])
+    right = one.each("accuracy", "accuracy")
+    assert right.shape == (100,) and set(right) == {0.0, 100.0}
+    assert right.mean() == one.results["accuracy"]["accuracy"]
+    assert one.each("accuracy", "per_class.0") is None
+    views = one.each("corruption:corruptions=fog,severities=1+2,size=20", "by_corruption.0")
+    assert views.shape == (20,) and set(views) <= {0.0, 50.0, 100.0}
+    monkeypatch.setattr(measures, "computed", None)
+    assert np.array_equal(one.each("accuracy", "accuracy"), right)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_bytes(b"x")])
+def test_what_is_missing_of_each_image_is_measured_anew(two, spoil):
+    """As in runs of older versions, which kept nothing of each image."""
+    one = experiment.Run(two[0])
+    right = one.each("accuracy", "accuracy")
+    spoil(one.path / "results" / "accuracy.safetensors")
+    assert one.measure("accuracy")["images"] == 100  # does not need it
+    assert np.array_equal(one.each("accuracy", "accuracy"), right)
+
+
+def test_what_belongs_to_another_result_is_measured_anew(two):
+    one, other = map(experiment.Run, two)
+    right = one.each("accuracy", "accuracy")
+    other.each("accuracy", "accuracy")
+    shutil.copy(other.path / "results/accuracy.safetensors", one.path / "results/accuracy.safetensors")
+    assert np.array_equal(one.each("accuracy", "accuracy"), right)
+
+
 def test_a_run_that_holds_no_new_result_is_refused_before_measuring(two, monkeypatch):
     one = experiment.Run(two[0])
     shutil.rmtree(one.path / "results")
     (one.path / "results").write_text("a file where the folder should be")
-    monkeypatch.setattr(measures, "compute", None)
+    monkeypatch.setattr(measures, "computed", None)
     with pytest.raises(UserError, match=r"cannot write .*results"):
         one.measure("nll")
 
