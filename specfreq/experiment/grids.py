@@ -41,17 +41,14 @@ def grid(**fields: Any) -> list[Experiment]:
 
 
 def in_turn(
-    run: Callable[[Described], Result],
-    described: Sequence[Described],
-    names: Sequence[str],
-    progress: bool | None,
+    run: Callable[[Described], Result], of: Sequence[Described], names: Sequence[str], progress: bool | None
 ) -> list[Result]:
-    """What becomes of descriptions, one after another, under a bar that shows the fields of these names."""
+    """Run descriptions one after another, under a bar that shows the fields of these names."""
     from specfreq.core.progress import progress_bar
 
     results = []
-    with progress_bar("runs", len(described), "run", progress) as bar:
-        for one in described:
+    with progress_bar("runs", len(of), "run", progress) as bar:
+        for one in of:
             bar.set_postfix_str(", ".join(f"{name} {getattr(one, name)}" for name in names))
             results.append(run(one))
             bar.update()

@@ -96,16 +96,10 @@ def fit(
     check(recipe, images, team.size)
     step = Step(model, images, labels, recipe, augmentation, team, checkpoints)
     _warn_of_early(recipe, step.steps)
-    first = team.rank == 0
     shown = None if after_epoch is None else lambda epoch: after_epoch(epoch, _copied(step.model))
-    drive(
-        step,
-        recipe.epochs,
-        checkpoints=checkpoints if first else None,
-        progress=progress if first else False,
-        after_step=after_step,
-        after_epoch=shown if first else None,
-    )
+    if team.rank:
+        checkpoints, progress, shown = None, False, None
+    drive(step, recipe.epochs, checkpoints, progress, after_step, shown)
     return step.state.history
 
 
@@ -127,7 +121,6 @@ class Training(Protocol):
 def drive(
     training: Training,
     epochs: int,
-    *,
     checkpoints: Checkpoints | None = None,
     progress: bool | None = None,
     after_step: Callable[[int, int], None] | None = None,

@@ -24,12 +24,8 @@ class Diverged(RuntimeError):
 
 
 def finite_losses(losses: Sequence[Tensor], epoch: int, steps: int, rate: Callable[[int], float]) -> Tensor:
-    """The losses of the first steps of an epoch, each () or (K,), on the CPU, once the device has computed
-    them.
-
-    Args:
-        steps: how many the epoch has.
-        rate: the learning rate of each.
+    """The losses of the first of all steps of an epoch, each () or (K,), on the CPU, once the device has
+    computed them.
 
     Raises:
         Diverged: one is not finite; names epoch, step and learning rate.

@@ -5,6 +5,7 @@ done.
 import logging
 import math
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,40 +57,24 @@ def minimise(
 def _descend(
     engine: type, f: Tensor, weight: Tensor, start: Tensor, tol: float, algorithm: str, history: list | None
 ) -> tuple[Tensor, ...]:
-    exponent = _exponent(f)
-    unit = torch.ldexp(torch.ones_like(weight), exponent)
-    f, weight, given = _scaled(f, -exponent), weight / unit, weight
-    low, high = f.amin((-2, -1)), f.amax((-2, -1))
-    shift, spread = low + (high - low) / 2, (high - low).amax(-1).double()  # small numbers are finer
-    most = (
-        spread * f[0].numel() * f[0, 0].numel()
-    )  # more than enough for the mean, of which more is proven by a shorter field
-    weight = torch.where(spread > 0, weight.minimum(most).maximum(spread * LEAST), 1.0)
-    shorter = (weight / (given / unit)).clamp_max(1)
-    centred = f.double() - shift[..., None, None]
-    mean = (shift.double() + total(centred, 2) / f[0, 0].numel()).to(f)
-    flat = 0.5 / weight * total((centred - (mean - shift.double())[..., None, None]).square_())
-    start, warm = _first_fields(f, weight, start, spread)
-    momentum = algorithm == "fgp"
-    fitted = (weight < FAINT * spread) | momentum
-    state = engine(f, shift, mean, flat, weight, start, fitted, momentum)
+    problem = _Scaled(f, weight)
+    start, warm = _first_fields(problem.f, problem.weight, start, problem.spread)
+    state = problem.posed(engine, start, algorithm == "fgp")
     image, dual = torch.empty_like(f), torch.empty_like(start)
     primal, gap = torch.empty_like(weight), torch.empty_like(weight)
     iterations = torch.zeros(len(f), dtype=torch.int64, device=f.device)
-    active, weights = torch.arange(len(f), device=f.device), weight
-    tau, sigma = steps.first_steps(algorithm, weight, spread, tol, warm)
+    active, weights = torch.arange(len(f), device=f.device), problem.weight
+    tau, sigma = steps.first_steps(algorithm, weights, problem.spread, tol, warm)
     best, before, iteration = torch.full_like(weight, math.inf), math.inf, 0
     mark = max(steps.PATIENCE, 8 * max(f.shape[-2:]))
     while True:
         energy, above, slack, misfit = state.certify()
         if history is not None:
-            scale = unit[active] * shorter[active]
+            scale = problem.unit[active] * problem.shorter[active]
             history.append((iteration, active, energy * scale, above * scale))
         relative = above / energy.masked_fill(energy == 0, 1)
-        done, best = (
-            ~(relative > tol),
-            torch.minimum(best, relative),
-        )  # what is no number is done, and refused
+        done = ~(relative > tol)  # what is no number is done, and refused
+        best = torch.minimum(best, relative)
         if iteration >= 2 * mark:
             done, before, mark = done | steps.stalled(best, before), best, iteration
         if done.any():
@@ -97,7 +82,7 @@ def _descend(
             image[finished], dual[finished] = state.take(done)
             primal[finished], gap[finished], iterations[finished] = energy[done], above[done], iteration
             if not going.any():
-                break
+                return *problem.restored(image, dual, primal, gap), iterations
             active, weights, best = active[going], weights[going], best[going]
             tau, sigma, before, slack, misfit = (
                 t[going] if isinstance(t, Tensor) else t for t in (tau, sigma, before, slack, misfit)
@@ -109,17 +94,49 @@ def _descend(
             lines.append(line)
         state.advance(lines, count)
         iteration += count
-    if (least := given / unit < weight).any():
-        image = torch.where(least[:, None, None, None], f, image)
-    if (shorter < 1).any():
-        dual = (dual * shorter[:, None, None, None, None]).to(f)
-    result = _scaled(image, exponent)
-    if (
-        exponent.min() < math.log2(torch.finfo(f.dtype).tiny) + 60
-    ):  # results that may not be normal numbers are looked at again
-        primal, *parts = certificate(_scaled(result, -exponent), f, dual, weight)
-        gap = sum(parts)
-    return result, dual, primal * unit * shorter, gap * unit * shorter, iterations
+
+
+class _Scaled:
+    """Images in units of a power of two each, about their spread, and weights (B,) in these, within the
+    bounds beyond which they change nothing.
+    """
+
+    def __init__(self, f: Tensor, weight: Tensor):
+        self.exponent = _exponent(f)
+        self.unit = torch.ldexp(torch.ones_like(weight), self.exponent)
+        self.f = f = _scaled(f, -self.exponent)
+        low, high = f.amin((-2, -1)), f.amax((-2, -1))
+        self.shift = low + (high - low) / 2  # small numbers are finer
+        self.spread = (high - low).amax(-1).double()
+        # more than enough for the mean, of which more is proven by a shorter field
+        most = self.spread * f[0].numel() * f[0, 0].numel()
+        given = weight / self.unit
+        bounded = given.minimum(most).maximum(self.spread * LEAST)
+        self.weight = torch.where(self.spread > 0, bounded, 1.0)
+        self.shorter = (self.weight / given).clamp_max(1)
+        self.least = given < self.weight
+
+    def posed(self, engine: type, start: Tensor, momentum: bool) -> Any:
+        """The state of an engine that starts from these fields."""
+        centred = self.f.double() - self.shift[..., None, None]
+        mean = (self.shift.double() + total(centred, 2) / self.f[0, 0].numel()).to(self.f)
+        level = (mean - self.shift.double())[..., None, None]
+        flat = 0.5 / self.weight * total((centred - level).square_())
+        fitted = (self.weight < FAINT * self.spread) | momentum
+        return engine(self.f, self.shift, mean, flat, self.weight, start, fitted, momentum)
+
+    def restored(self, image: Tensor, dual: Tensor, primal: Tensor, gap: Tensor) -> tuple[Tensor, ...]:
+        """What was found, of the images and weights that were given."""
+        if self.least.any():
+            image = torch.where(self.least[:, None, None, None], self.f, image)
+        if (self.shorter < 1).any():
+            dual = (dual * self.shorter[:, None, None, None, None]).to(self.f)
+        result = _scaled(image, self.exponent)
+        # results that may not be normal numbers are looked at again
+        if self.exponent.min() < math.log2(torch.finfo(self.f.dtype).tiny) + 60:
+            primal, along, rest = certificate(_scaled(result, -self.exponent), self.f, dual, self.weight)
+            gap = along + rest
+        return result, dual, primal * self.unit * self.shorter, gap * self.unit * self.shorter
 
 
 def _exponent(f: Tensor) -> Tensor:

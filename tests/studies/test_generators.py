@@ -42,10 +42,8 @@ def runs(tmp_path_factory):
 def fit(parts: torch.Tensor, recipe: Recipe, checkpoints=None, **options) -> training.Step:
     """A training on these parts, at its end."""
     channels, side = parts.shape[2:4]
-    pairs, others = (training.networks(recipe, channels, side) for _ in range(2))
-    average = torch.nn.ModuleList(p.generator for p in others).requires_grad_(False)
-    step = training.Step(pairs, average, parts, recipe, checkpoints)
-    drive(step, recipe.epochs, checkpoints=checkpoints, **options)
+    step = training.Step(training.networks(recipe, channels, side), parts, recipe, checkpoints)
+    drive(step, recipe.epochs, checkpoints, **options)
     return step
 
 

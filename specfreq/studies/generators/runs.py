@@ -188,10 +188,8 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
     parts = prepared(recipe)
     channels, side = parts.values.shape[2:4]
     pairs = training.networks(recipe, channels, side)
-    average = torch.nn.ModuleList(p.generator for p in training.networks(recipe, channels, side))
-    for networks in (pairs, average):
-        networks.to(team.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    average.requires_grad_(False).eval()
+    pairs.to(team.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    step = training.Step(pairs, parts.ranged.to(team.device), recipe, checkpoints)
     storage.write_json(path / "recipe.json", recipe.model_dump(mode="json"))
     fixed = latents(GRID, recipe.latent, recipe.seed, "sheet").to(team.device)
 
@@ -201,12 +199,12 @@ def _train(recipe: Recipe, path: Path, team: Team, checkpoints: Checkpoints, pro
         """
         if epoch != recipe.epochs and epoch not in {m * 10**k for m in (1, 2, 5) for k in range(9)}:
             return
-        training.settle(average, recipe)
-        whole = sum_up(restored([_generated(g, fixed) for g in average], parts.centre, parts.scale), recipe)
+        training.settle(step.average, recipe)
+        made = [_generated(generator, fixed) for generator in step.average]
+        whole = sum_up(restored(made, parts.centre, parts.scale), recipe)
         storage.write(path / "samples" / f"epoch-{epoch:04}.png", png(whole))
 
-    step = training.Step(pairs, average, parts.ranged.to(team.device), recipe, checkpoints)
-    drive(step, recipe.epochs, checkpoints=checkpoints, progress=progress, after_epoch=sheet)
+    drive(step, recipe.epochs, checkpoints, progress, after_epoch=sheet)
     written = write_history(path, step.history, ["epoch", "discriminator", "generator"])
     count, deep = training.layout(recipe, channels)
     width = training.matched(recipe, channels, side)

@@ -3,6 +3,7 @@ trained, and how.
 """
 
 import bisect
+import copy
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -221,13 +222,11 @@ class Step:
     Args:
         pairs: from `networks`, on the device that trains. All pairs meet the same images and latents at the
             same step.
-        average: generators like those of the pairs; they take the exponential average of their weights, see
-            `settle`.
         parts: what is to be generated, (P, N, C, H, W) in [-1, 1], on that device.
         checkpoints: what to go on from, to the same bits.
 
-    Its history has a row for each epoch: epoch, discriminator and generator, their mean losses over images
-    and pairs.
+    `average` are generators of averaged weights, see `settle`; the history has a row for each epoch: epoch,
+    discriminator and generator, their mean losses over images and pairs.
 
     Raises:
         UserError: a checkpoint is damaged or belongs to another recipe.
@@ -235,15 +234,10 @@ class Step:
     Source: Radford, Metz and Chintala, ICLR 2016.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        average: nn.ModuleList,
-        parts: Tensor,
-        recipe: Recipe,
-        checkpoints: Checkpoints | None = None,
-    ):
-        self.pairs, self.average, self.recipe = pairs.train(), average, recipe
+    def __init__(self, pairs: Pairs, parts: Tensor, recipe: Recipe, checkpoints: Checkpoints | None = None):
+        self.pairs, self.recipe = pairs.train(), recipe
+        generators = nn.ModuleList(pair.generator for pair in pairs)
+        self.average = copy.deepcopy(generators).requires_grad_(False).eval()
         self.parts, self.device, self.count = parts, parts.device, parts.shape[1]
         self.steps = math.ceil(self.count / recipe.batch)  # of an epoch
         self.learned = {
@@ -254,11 +248,8 @@ class Step:
             kind: torch.optim.Adam(own.values(), recipe.lr, (recipe.beta1, 0.999))
             for kind, own in self.learned.items()
         }
-        self.live = [t for pair in pairs for t in pair.generator.parameters()]
-        self.kept = list(average.parameters())
-        self.statistics = list(
-            zip(average.buffers(), (t for pair in pairs for t in pair.generator.buffers()), strict=True)
-        )
+        self.live, self.kept = list(generators.parameters()), list(self.average.parameters())
+        self.statistics = list(zip(self.average.buffers(), generators.buffers(), strict=True))
         self.history: list[Row] = []
         self._losses: list[Tensor] = []  # of the epoch
         self.taken = 0  # steps
@@ -310,8 +301,7 @@ class Step:
             kept.copy_(live)
 
     def losses(self) -> Tensor:
-        epoch, _ = self.position()
-        return finite_losses(self._losses, epoch, self.steps, lambda step: self.recipe.lr)
+        return finite_losses(self._losses, len(self.history), self.steps, lambda step: self.recipe.lr)
 
     def end_epoch(self) -> Row:
         judged, fooled = (self.losses().double().mean(0) / len(self.pairs)).tolist()
