@@ -12,7 +12,7 @@ from specfreq import ImageSet, measures
 from specfreq.core.errors import UserError
 from specfreq.corruptions import COMMON, corrupt
 from specfreq.measures import compute
-from specfreq.measures.calibration import _adaptive
+from specfreq.measures.calibration import _in_order
 
 ERRORS = ["fixed_error", "fixed_rms", "fixed_max", "adaptive_error", "adaptive_rms", "adaptive_max"]
 RELIABILITY = [
@@ -161,7 +161,8 @@ def test_confidences_that_differ_by_rounding_alone_share_their_accuracy():
     half = torch.full((4,), 0.5, dtype=torch.float64)
     half[::2] = half[::2].nextafter(torch.tensor(1.0, dtype=torch.float64))
     for right in ([1.0, 0, 1, 0], [0.0, 1, 0, 1]):
-        assert _adaptive(half, torch.tensor(right, dtype=torch.float64), 2).accuracy.tolist() == [0.5, 0.5]
+        order, places, shared = _in_order(half, torch.tensor(right, dtype=torch.float64), 2)
+        assert places.tolist() == [0, 0, 1, 1] and shared[order].tolist() == [0.5] * 4
 
 
 @pytest.mark.parametrize(("key", "norm"), [("fixed_error", "l1"), ("fixed_rms", "l2"), ("fixed_max", "max")])
