@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.rows import Row, apart
+from specfreq.evidence.rows import Row, apart, bounds
 
 
 class Judgement(NamedTuple):
@@ -24,8 +24,10 @@ class Rule(NamedTuple):
     judge: Callable[..., Judgement]
     least: int  # rows that it compares
     options: type[BaseModel]  # what a claim may, or must, say beside its name
+    tested: bool  # whether it decides by intervals, and so can err by chance
 
 
+CONFIDENCE = "confidence"  # of the intervals that a rule decides by: no option of a claim
 RULES: dict[str, Rule] = {}
 
 
@@ -37,23 +39,26 @@ def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Ju
         options: dict[str, Any] = {
             p.name: (p.annotation, ... if p.default is p.empty else p.default)
             for p in parameters
-            if p.kind is p.KEYWORD_ONLY
+            if p.kind is p.KEYWORD_ONLY and p.name != CONFIDENCE
         }
         model = create_model(judge.__name__, __config__=ConfigDict(extra="forbid"), **options)
-        RULES[judge.__name__] = Rule(judge, least, model)
+        tested = CONFIDENCE in inspect.signature(judge).parameters
+        RULES[judge.__name__] = Rule(judge, least, model, tested)
         return judge
 
     return register
 
 
 @rule(least=1)
-def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+def at_chance(
+    rows: Sequence[Row], *, confidence: float = 0.95, margin: float = 1.0, unit: str = " %"
+) -> Judgement:
     """Every interval over seeds lies within a margin of the accuracy of guessing. False if one misses it."""
     chance = rows[0]["chance"]
     if chance is None:
         raise UserError(f"{rows[0]['quantity']} has no accuracy of guessing; at_chance judges accuracies")
     evidence = f"{_means(rows, unit)} against {chance:.2f}{unit} by guessing"
-    intervals = [(r["low"], r["high"]) for r in rows if r["low"] is not None and r["high"] is not None]
+    intervals = [found for found in (bounds(r, confidence) for r in rows) if found]
     if len(intervals) < len(rows):
         return Judgement(None, evidence)
     near = all(chance - margin <= low and high <= chance + margin for low, high in intervals)
@@ -62,22 +67,24 @@ def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> 
 
 
 @rule(least=2)
-def falls(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
+def falls(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is lower than the one before: paired differences have intervals above 0. False if one is below."""
-    return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower", unit)
+    return _steps(rows, [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)], "lower", unit)
 
 
 @rule(least=2)
-def rises(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
+def rises(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is higher than the one before, as `falls` has it."""
-    return _steps(rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher", unit)
+    return _steps(rows, [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)], "higher", unit)
 
 
 @rule(least=2)
-def alike(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+def alike(
+    rows: Sequence[Row], *, confidence: float = 0.95, margin: float = 1.0, unit: str = " %"
+) -> Judgement:
     """No two differ by more than a margin, by intervals of paired differences. False if one lies outside."""
     descending = sorted(rows, key=lambda r: -r["mean"])
-    pairs = [_difference(a, b) for a, b in itertools.combinations(descending, 2)]
+    pairs = [_difference(a, b, confidence) for a, b in itertools.combinations(descending, 2)]
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
     away = any(low > margin for _, low, _ in pairs)
     evidence = f"{_means(rows, unit)}; largest difference {_bounds(*max(pairs))}"
@@ -108,9 +115,9 @@ def _decided(holds: bool, fails: bool) -> bool | None:
     return False if fails else None
 
 
-def _difference(a: Row, b: Row) -> tuple[float, float, float]:
+def _difference(a: Row, b: Row, confidence: float) -> tuple[float, float, float]:
     """Mean and interval of a - b. A single pair proves no difference: its interval is unbounded."""
-    found = apart(a, b)
+    found = apart(a, b, confidence)
     if found is None:
         return a["mean"] - b["mean"], float("-inf"), float("inf")
     if found["low"] is None or found["high"] is None:

@@ -10,7 +10,7 @@ from specfreq.evidence.claims import Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.verdicts import judge
+from specfreq.evidence.verdicts import family
 from specfreq.experiment.runs import Run
 
 if TYPE_CHECKING:
@@ -67,13 +67,17 @@ def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":
     """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
-    record = published(study, profile)
+    of = load(study).claims
+    found, together = family(of, published(study, profile))
     rows = []
-    for claim in load(study).claims:
-        verdict, evidence = judge(claim, record)
+    for claim, (verdict, evidence) in zip(of, found, strict=True):
         claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
         rows.append({"claimed": claimed, "verdict": verdict, "evidence": evidence})
-    return page_table(rows)
+    table = page_table(rows)
+    if together > 1:
+        told = f"{together} claims judged together, by Holm's correction: wide intervals, few errors"
+        table.set_caption(told)
+    return table
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
