@@ -13,6 +13,13 @@ def student(confidence: float, freedom: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
+def decimals(half: float | None) -> int:
+    """How many decimals an interval of that half-width warrants: two digits of it; 2 without one."""
+    if not half or not math.isfinite(half):
+        return 2
+    return min(6, max(0, 1 - math.floor(math.log10(half))))
+
+
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:
     r"""Mean and Student-t interval, :math:`\bar v \pm t_{n-1} s / \sqrt n`; without bounds for one value."""
     n = len(values)

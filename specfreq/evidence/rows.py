@@ -35,6 +35,7 @@ class Row(Summary):
     chance: float | None  # accuracy of guessing, %; None where nobody classifies
     keys: list[str]  # of the runs
     passes: NotRequired[int]  # of images through each network in training, see `Experiment.passes`
+    flags: NotRequired[list[str]]  # why the numbers are no evidence, by the measure's own check
     images: NotRequired[int]  # that each value is a mean over
     # mean products with rows of the same quantity, by arm, this one among them: of seeds, images and the rest
     products: NotRequired[dict[str, list[float]]]
