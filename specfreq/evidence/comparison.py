@@ -73,7 +73,11 @@ def rows(
                 chance=100 / len(group[0].image_set("test").classes),
                 keys=[run.key for run in group],
             )
-            out.append({**row, "passes": first.passes})
+            row["passes"] = first.passes
+            masked = {reason for run in group for reason in run.measure(measure).get("masked", [])}
+            if masked:
+                row["flags"] = [f"signs of hidden gradients ({', '.join(sorted(masked))})"]
+            out.append(row)
     for quantity, (measure, key) in quantities.items():
         _cross(out, quantity, lambda row, m=measure, k=key: [run.each(m, k) for run in groups[row["arm"]]])
     return out

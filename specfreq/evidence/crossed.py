@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from specfreq.evidence.intervals import student
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -44,9 +46,7 @@ class Squares(NamedTuple):
 
     def interval(self, mean: float, confidence: float = 0.95) -> tuple[float, float]:
         """Student's interval about a mean."""
-        from scipy import stats
-
-        half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+        half = student(confidence, self.freedom) * self.error
         return mean - half, mean + half
 
 

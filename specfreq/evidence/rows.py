@@ -35,6 +35,7 @@ class Row(Summary):
     chance: float | None  # accuracy of guessing, %; None where nobody classifies
     keys: list[str]  # of the runs
     passes: NotRequired[int]  # of images through each network in training, see `Experiment.passes`
+    flags: NotRequired[list[str]]  # why the numbers are no evidence, by the measure's own check
     images: NotRequired[int]  # that each value is a mean over
     # mean products with rows of the same quantity, by arm, this one among them: of seeds, images and the rest
     products: NotRequired[dict[str, list[float]]]
@@ -67,9 +68,9 @@ def row_of(
     }
 
 
-def summary(values: Mapping[int, float]) -> Summary:
+def summary(values: Mapping[int, float], confidence: float = 0.95) -> Summary:
     """The fields of a row that follow from its values by seed."""
-    mean, low, high = interval(list(values.values()))
+    mean, low, high = interval(list(values.values()), confidence)
     return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
 
 
@@ -92,7 +93,16 @@ def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]") -> list[Row]
     return out
 
 
-def apart(one: Row, other: Row) -> Summary | None:
+def bounds(row: Row, confidence: float) -> tuple[float, float] | None:
+    """The interval of a row, over seeds and images or over seeds; None for a single value."""
+    own = row.get("products", {}).get(row["arm"])
+    if own and (images := row.get("images")):
+        return Squares(len(row["seeds"]), images, *own).interval(row["mean"], confidence)
+    _, low, high = interval(row["values"], confidence)
+    return None if low is None or high is None else (low, high)
+
+
+def apart(one: Row, other: Row, confidence: float = 0.95) -> Summary | None:
     """The summary of one row minus another, paired by seed, and by image where both know of their images.
 
     None if they share no seed. A single pair has no interval.
@@ -100,13 +110,13 @@ def apart(one: Row, other: Row) -> Summary | None:
     pairs = paired(one, other)
     if not pairs:
         return None
-    found = summary(pairs)
+    found = summary(pairs, confidence)
     shared = one.get("products", {}).get(other["arm"])
     mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
     alike = one["seeds"] == other["seeds"] and one.get("images") == other.get("images")
     if alike and shared and mine and theirs and (images := one.get("images")):
         squares = difference(len(pairs), images, mine, shared, theirs)
-        found["low"], found["high"] = squares.interval(found["mean"])
+        found["low"], found["high"] = squares.interval(found["mean"], confidence)
     return found
 
 

@@ -2,20 +2,32 @@
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.rows import Row, apart
+from specfreq.evidence.intervals import decimals
+from specfreq.evidence.rows import Row, apart, bounds
+
+
+class Effect(NamedTuple):
+    """The difference that a claim rests on, with its interval; bounds are None for a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    unit: str
 
 
 class Judgement(NamedTuple):
     """What a rule finds."""
 
     holds: bool | None  # None if the samples cannot tell
-    evidence: str
+    evidence: str  # in words
+    effect: Effect  # in the direction of the claim: it holds if this is above 0, or small enough
 
 
 class Rule(NamedTuple):
@@ -24,8 +36,11 @@ class Rule(NamedTuple):
     judge: Callable[..., Judgement]
     least: int  # rows that it compares
     options: type[BaseModel]  # what a claim may, or must, say beside its name
+    tested: bool  # whether it decides by intervals, and so can err by chance
 
 
+DOWN, UP = ("lower", "higher"), ("higher", "lower")  # a step as claimed, and against the claim
+CONFIDENCE = "confidence"  # of the intervals that a rule decides by: no option of a claim
 RULES: dict[str, Rule] = {}
 
 
@@ -37,51 +52,61 @@ def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Ju
         options: dict[str, Any] = {
             p.name: (p.annotation, ... if p.default is p.empty else p.default)
             for p in parameters
-            if p.kind is p.KEYWORD_ONLY
+            if p.kind is p.KEYWORD_ONLY and p.name != CONFIDENCE
         }
         model = create_model(judge.__name__, __config__=ConfigDict(extra="forbid"), **options)
-        RULES[judge.__name__] = Rule(judge, least, model)
+        tested = CONFIDENCE in inspect.signature(judge).parameters
+        RULES[judge.__name__] = Rule(judge, least, model, tested)
         return judge
 
     return register
 
 
 @rule(least=1)
-def at_chance(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+def at_chance(
+    rows: Sequence[Row], *, confidence: float = 0.95, margin: float = 1.0, unit: str = " %"
+) -> Judgement:
     """Every interval over seeds lies within a margin of the accuracy of guessing. False if one misses it."""
     chance = rows[0]["chance"]
     if chance is None:
         raise UserError(f"{rows[0]['quantity']} has no accuracy of guessing; at_chance judges accuracies")
-    evidence = f"{_means(rows, unit)} against {chance:.2f}{unit} by guessing"
-    intervals = [(r["low"], r["high"]) for r in rows if r["low"] is not None and r["high"] is not None]
+    found = [bounds(r, confidence) for r in rows]
+    evidence = f"{_named(rows, unit)}; {chance:.2f}{unit} by guessing"
+    furthest = max(range(len(rows)), key=lambda k: abs(rows[k]["mean"] - chance))
+    low, high = found[furthest] or (math.nan, math.nan)
+    effect = _effect((rows[furthest]["mean"] - chance, low - chance, high - chance), unit)
+    intervals = [each for each in found if each]
     if len(intervals) < len(rows):
-        return Judgement(None, evidence)
+        return Judgement(None, evidence, effect)
     near = all(chance - margin <= low and high <= chance + margin for low, high in intervals)
     away = any(not low <= chance <= high for low, high in intervals)
-    return Judgement(_decided(near, away), evidence)
+    return Judgement(_decided(near, away), evidence, effect)
 
 
 @rule(least=2)
-def falls(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
+def falls(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is lower than the one before: paired differences have intervals above 0. False if one is below."""
-    return _steps(rows, [_difference(a, b) for a, b in itertools.pairwise(rows)], "lower", unit)
+    return _steps(rows, [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)], DOWN, unit)
 
 
 @rule(least=2)
-def rises(rows: Sequence[Row], *, unit: str = " %") -> Judgement:
+def rises(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is higher than the one before, as `falls` has it."""
-    return _steps(rows, [_difference(b, a) for a, b in itertools.pairwise(rows)], "higher", unit)
+    return _steps(rows, [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)], UP, unit)
 
 
 @rule(least=2)
-def alike(rows: Sequence[Row], *, margin: float = 1.0, unit: str = " %") -> Judgement:
+def alike(
+    rows: Sequence[Row], *, confidence: float = 0.95, margin: float = 1.0, unit: str = " %"
+) -> Judgement:
     """No two differ by more than a margin, by intervals of paired differences. False if one lies outside."""
     descending = sorted(rows, key=lambda r: -r["mean"])
-    pairs = [_difference(a, b) for a, b in itertools.combinations(descending, 2)]
+    pairs = [_difference(a, b, confidence) for a, b in itertools.combinations(descending, 2)]
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
     away = any(low > margin for _, low, _ in pairs)
-    evidence = f"{_means(rows, unit)}; largest difference {_bounds(*max(pairs))}"
-    return Judgement(_decided(near, away), evidence)
+    largest = max(pairs)
+    evidence = f"{_named(rows, unit)}; they differ by at most {_bounds(*largest, unit)}"
+    return Judgement(_decided(near, away), evidence, _effect(largest, unit))
 
 
 @rule(least=1)
@@ -89,17 +114,33 @@ def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement
     """No sample is larger than the limit. False if one is: the statement is about each."""
     largest = max(max(r["values"]) for r in rows)
     samples = len(rows[0]["values"])
-    evidence = f"{_means(rows, unit)}; largest of {samples}: {_short(largest)}{unit}"
-    return Judgement(largest <= limit, evidence)
+    evidence = f"{_named(rows, unit)}; largest of {samples}: {_short(largest)}{unit}"
+    return Judgement(largest <= limit, evidence, Effect(largest, None, None, unit))
 
 
 def _steps(
-    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], word: str, unit: str
+    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], words: tuple[str, str], unit: str
 ) -> Judgement:
+    """Of the steps from each row to the next, as claimed if above 0; `words` are those for it and against."""
     all_so = all(low > 0 for _, low, _ in steps)
     one_not = any(high <= 0 for _, _, high in steps)
-    evidence = f"{_means(rows, unit)}; {word} by {'; '.join(_bounds(*s) for s in steps)}"
-    return Judgement(_decided(all_so, one_not), evidence)
+    told = "; then ".join(_told(step, words, unit) for step in steps)
+    weakest = min(steps, key=lambda step: step[1])
+    return Judgement(_decided(all_so, one_not), f"{_named(rows, unit)}: {told}", _effect(weakest, unit))
+
+
+def _told(step: tuple[float, float, float], words: tuple[str, str], unit: str) -> str:
+    """A difference in words, never a negative amount of less: ``5.8 points lower [3.0, 8.2]``."""
+    mean, low, high = step
+    if mean < 0:
+        mean, low, high = -mean, -high, -low
+        return f"{_bounds(mean, low, high, unit, words[1])}"
+    return f"{_bounds(mean, low, high, unit, words[0])}"
+
+
+def _effect(step: tuple[float, float, float], unit: str) -> Effect:
+    mean, low, high = step
+    return Effect(mean, low, high, unit) if math.isfinite(low) else Effect(mean, None, None, unit)
 
 
 def _decided(holds: bool, fails: bool) -> bool | None:
@@ -108,9 +149,9 @@ def _decided(holds: bool, fails: bool) -> bool | None:
     return False if fails else None
 
 
-def _difference(a: Row, b: Row) -> tuple[float, float, float]:
+def _difference(a: Row, b: Row, confidence: float) -> tuple[float, float, float]:
     """Mean and interval of a - b. A single pair proves no difference: its interval is unbounded."""
-    found = apart(a, b)
+    found = apart(a, b, confidence)
     if found is None:
         return a["mean"] - b["mean"], float("-inf"), float("inf")
     if found["low"] is None or found["high"] is None:
@@ -118,14 +159,28 @@ def _difference(a: Row, b: Row) -> tuple[float, float, float]:
     return found["mean"], found["low"], found["high"]
 
 
-def _means(rows: Sequence[Row], unit: str) -> str:
-    return ", ".join(_short(r["mean"]) for r in rows) + unit
+def _named(rows: Sequence[Row], unit: str) -> str:
+    """Each mean by what tells the rows apart: their arm, or their quantity."""
+    by = "arm" if len({r["arm"] for r in rows}) > 1 or len(rows) == 1 else "quantity"
+    each = (f"{r[by]} {_short(r['mean'], _half(r))}" for r in rows)
+    return f"{', '.join(each)}{unit}"
 
 
-def _short(value: float) -> str:
-    """Two decimals, or two digits of what would be zero then."""
-    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+def _half(row: Row) -> float | None:
+    return None if row["high"] is None else row["high"] - row["mean"]
 
 
-def _bounds(mean: float, low: float, high: float) -> str:
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+def _short(value: float, half: float | None = None) -> str:
+    """As many decimals as an interval warrants, or two digits of what would be zero then."""
+    text = f"{value:.{decimals(half)}f}"
+    return text if value == 0 or float(text) else f"{value:.1e}"
+
+
+def _bounds(mean: float, low: float, high: float, unit: str, word: str = "") -> str:
+    """A difference with its interval; percentages differ by points."""
+    points = " points" if unit == " %" else unit
+    amount = " ".join(filter(None, [f"{{}}{points}", word]))
+    if not math.isfinite(low):
+        return f"{amount.format(f'{mean:.2f}')} (one seed)"
+    places = decimals((high - low) / 2)
+    return f"{amount.format(f'{mean:.{places}f}')} [{low:.{places}f}, {high:.{places}f}]"

@@ -8,9 +8,10 @@ from specfreq import filters
 from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Number, load
 from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.intervals import decimals
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.verdicts import judge
+from specfreq.evidence.verdicts import family
 from specfreq.experiment.runs import Run
 
 if TYPE_CHECKING:
@@ -67,13 +68,17 @@ def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
 
 def verdicts(study: str, profile: str = "laptop") -> "Styler":
     """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
-    record = published(study, profile)
+    of = load(study).claims
+    found, together = family(of, published(study, profile))
     rows = []
-    for claim in load(study).claims:
-        verdict, evidence = judge(claim, record)
+    for claim, verdict in zip(of, found, strict=True):
         claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
-        rows.append({"claimed": claimed, "verdict": verdict, "evidence": evidence})
-    return page_table(rows)
+        rows.append({"claimed": claimed, "verdict": verdict.verdict, "evidence": verdict.evidence})
+    table = page_table(rows)
+    if together > 1:
+        told = f"{together} claims judged together, by Holm's correction: wide intervals, few errors"
+        table.set_caption(told)
+    return table
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
@@ -146,16 +151,22 @@ def measured(row: Row | None) -> str:
     """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
     if row is None:
         return "–"
-    half = "" if row["high"] is None else f" ± {row['high'] - row['mean']:.2f}"
-    return f"{row['mean']:.2f}{half}"
+    if row["high"] is None:
+        return f"{row['mean']:.2f}"
+    half = row["high"] - row["mean"]
+    places = decimals(half)
+    return f"{row['mean']:.{places}f} ± {half:.{places}f}"
 
 
 def shown(row: Row, signed: bool = False) -> str:
     """A row in words: ``12.3 ± 0.4``, or ``+1.2 [0.8, 1.6]`` if it is a difference."""
     if not signed:
         return measured(row)
-    bounds = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['mean']:+.2f}{bounds}"
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return f"{row['mean']:+.2f}"
+    places = decimals((high - low) / 2)
+    return f"{row['mean']:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]"
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

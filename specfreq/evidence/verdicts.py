@@ -8,44 +8,97 @@ from specfreq.evidence import claims
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.comparison import by_name, equal, select
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.rules import RULES
+from specfreq.evidence.rules import CONFIDENCE, RULES, Effect
 
-YES, NOT, UNDECIDED, NO_RECORD = "reproduced", "not reproduced", "undecided", "no record yet"
+# outcomes of the corrected computation
+YES, NOT, UNDECIDED, NO_RECORD = "holds", "fails", "undecided", "no record yet"
 UNTESTABLE = "not testable here"
+# and where that of the published one is another
+ONLY, CURED = "held only by the defect", "fails as published, holds once corrected"
 PLAIN = "none"  # the arm without an augmentation
-ONLY = "reproduced only with the original's defect"
 
 
 class Verdict(NamedTuple):
-    """One of the words above, and the numbers that it rests on, in words."""
+    """One of the words above, and the numbers that it rests on, in words; and its parts.
+
+    Args:
+        outcome: of the corrected computation; one of the first words.
+        published: of the published one, if it was tried.
+        effect: the difference that it rests on.
+        flags: why the numbers are weaker evidence than they seem.
+    """
 
     verdict: str
     evidence: str
+    outcome: str
+    published: str | None = None
+    effect: Effect | None = None
+    flags: tuple[str, ...] = ()
 
 
-def judge(claim: Claim, record: Mapping[str, Any] | None) -> Verdict:
-    """Verdict and evidence for a claim from a study's record."""
+def judge(claim: Claim, record: Mapping[str, Any] | None, confidence: float = 0.95) -> Verdict:
+    """Verdict and evidence for a claim from a study's record, by intervals of that confidence."""
     if claim.judge == claims.UNTESTABLE:
-        return Verdict(UNTESTABLE, claim.why)
+        return Verdict(UNTESTABLE, claim.why, UNTESTABLE)
     found = select((record or {}).get(claim.rows, []), data=claim.data)
     corrected = by_name(found, CORRECTED)
     published = by_name(found, PUBLISHED)
     compared = claim.compared
     if not all(pair in corrected for pair in compared):
-        return Verdict(NO_RECORD, "")
-    rule = RULES[claim.judge].judge
-    true = rule(_at_equal_cost([corrected[pair] for pair in compared], found), **claim.options)
+        return Verdict(NO_RECORD, "", NO_RECORD)
+    rule, options = RULES[claim.judge], claim.options
+    options |= {CONFIDENCE: confidence} if rule.tested else {}
+    rows = _at_equal_cost([corrected[pair] for pair in compared], found)
+    true = rule.judge(rows, **options)
+    flags = tuple(f"{row['arm']}: {flag}" for row in rows for flag in row.get("flags", []))
+    outcome, evidence = UNDECIDED if flags else _WORDS[true.holds], true.evidence
+    if flags:
+        evidence = f"{evidence}. No evidence: {'; '.join(flags)}"
     # what the original got right stands for itself; of what it got wrong, every arm must have been trained
     # that way
     wrong = [p for p in compared if p in published or (claim.arms and _has_defects(p[0]))]
     if not wrong or not all(p in published for p in wrong):
-        return Verdict(_WORDS[true.holds], true.evidence)
+        return Verdict(outcome, evidence, outcome, None, true.effect, flags)
     theirs = [published.get(p, corrected[p]) for p in compared]
-    theirs = rule(_at_equal_cost(theirs, found), **claim.options)
-    evidence = f"corrected: {true.evidence}. As published: {theirs.evidence}"
-    if true.holds is False:
-        return Verdict(_WHERE_IT_FAILS[theirs.holds], evidence)
-    return Verdict(_WORDS[true.holds], evidence)
+    theirs = rule.judge(_at_equal_cost(theirs, found), **options)
+    evidence = f"corrected: {evidence}. As published: {theirs.evidence}"
+    as_published = _WORDS[theirs.holds]
+    word = _BOTH.get((outcome, as_published), outcome)
+    return Verdict(word, evidence, outcome, as_published, true.effect, flags)
+
+
+def family(
+    of: Sequence[Claim], record: Mapping[str, Any] | None, error: float = 0.05
+) -> tuple[list[Verdict], int]:
+    r"""The verdicts on the claims of a study, judged together, and on how many by intervals.
+
+    Of m such claims the k-th easiest, from 0, is decided if it is at the confidence
+    :math:`1 - \alpha / (m - k)`, and all easier ones are; the others are undecided. So the chance that any
+    claim is decided wrongly is at most α. Each is judged, and its evidence told, at the confidence that this
+    gives it.
+
+    Source: Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
+    tested = [
+        place
+        for place, claim in enumerate(of)
+        if claim.judge != claims.UNTESTABLE
+        and RULES[claim.judge].tested
+        and judge(claim, record).verdict != NO_RECORD
+    ]
+    levels = [error / (len(tested) - k) for k in range(len(tested))]
+
+    def first(place: int) -> int:
+        """The first level, from the strictest on, at which a claim is decided; beyond all if none is."""
+        found = (judge(of[place], record, 1 - level).verdict for level in levels)
+        return next((k for k, verdict in enumerate(found) if verdict != UNDECIDED), len(levels))
+
+    order = sorted((first(place), place) for place in tested)
+    stop = next((k for k, (needed, _) in enumerate(order) if needed > k), len(order))
+    out = [judge(claim, record) for claim in of]
+    for k, (_, place) in enumerate(order):
+        out[place] = judge(of[place], record, 1 - levels[min(k, stop)])
+    return out, len(tested)
 
 
 def _at_equal_cost(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
@@ -58,7 +111,7 @@ def _at_equal_cost(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
 
 
 _WORDS = {True: YES, False: NOT, None: UNDECIDED}
-_WHERE_IT_FAILS = {True: ONLY, False: NOT, None: UNDECIDED}  # by what holds as published
+_BOTH = {(NOT, YES): ONLY, (YES, NOT): CURED}  # where the published computation gives another outcome
 
 
 def _has_defects(arm: str) -> bool:

@@ -79,9 +79,10 @@ def test_alike_needs_an_interval_within_its_margin():
 def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
     """The published input falls, the corrected one may: undecided, and the evidence says both."""
     record = {"arms": [row("none", [80.0, 81, 82]), row(HIGH, [79.0, 82, 81]), row(QUIRK, [70.0, 71, 72.5])]}
-    verdict, evidence = verdicts.judge(claim("falls", "none", HIGH), record)
+    verdict, evidence, *_ = verdicts.judge(claim("falls", "none", HIGH), record)
     assert verdict == verdicts.UNDECIDED
-    assert "corrected: 81.00, 80.67 %" in evidence and "As published: 81.00, 71.17 %" in evidence
+    assert "corrected: unfiltered 81.0, high-pass σ = 2 px 80.7 %: 0.3 points lower [-2.5, 3.2]" in evidence
+    assert "As published: unfiltered 81.0, high-pass σ = 2 px 71.2 %: 9.83 points lower" in evidence
 
 
 def test_alike_looks_at_every_pair():
@@ -91,7 +92,10 @@ def test_alike_looks_at_every_pair():
 
 
 def test_without_a_record_there_is_no_verdict():
-    assert verdicts.judge(claim("falls", "none", "whitening"), None) == (verdicts.NO_RECORD, "")
+    assert verdicts.judge(claim("falls", "none", "whitening"), None)[:2] == (
+        verdicts.NO_RECORD,
+        "",
+    )
 
 
 def test_tables_put_our_numbers_beside_the_published_ones(book):
@@ -109,7 +113,7 @@ def test_tables_put_our_numbers_beside_the_published_ones(book):
         "9.50",
         "10.00",
         "10.00 ± 0.00",
-        "51.00 ± 2.48",
+        "51.0 ± 2.5",
         "zero",
     ]
     assert html == tables.published_accuracies("s").to_html()
@@ -139,7 +143,56 @@ def test_a_claim_about_arms_is_judged_on_its_own_quantity_and_rows(judge, verdic
         statement="s", data="cifar10", rows="hardened", quantity="error", judge=judge, arms=["none", "apr-p"]
     )
     assert verdicts.judge(asked, record)[0] == verdict
-    assert verdicts.judge(asked.model_copy(update={"quantity": "third"}), record) == (verdicts.NO_RECORD, "")
+    assert verdicts.judge(asked.model_copy(update={"quantity": "third"}), record)[:2] == (
+        verdicts.NO_RECORD,
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("corrected", "published", "word", "outcome"),
+    [
+        ([1.0, 1.1, 1.2], [9.0, 9.1, 9.2], verdicts.CURED, verdicts.YES),
+        ([9.0, 9.1, 9.2], [1.0, 1.1, 1.2], verdicts.ONLY, verdicts.NOT),
+        ([1.0, 1.1, 1.2], [0.1, 4.9, 9.6], verdicts.YES, verdicts.YES),
+        ([9.0, 9.1, 9.2], [0.1, 4.9, 9.6], verdicts.NOT, verdicts.NOT),
+        ([0.1, 4.9, 9.6], [9.0, 9.1, 9.2], verdicts.UNDECIDED, verdicts.UNDECIDED),
+    ],
+)
+def test_a_verdict_names_both_computations(corrected, published, word, outcome):
+    quirk = arm("apr-s:x", published, series="as published", stands_for="apr-s")
+    record = {"arms": [arm("none", [5.0, 5.1, 5.2]), arm("apr-s", corrected), quirk]}
+    asked = claims.Claim(
+        statement="s", data="cifar10", quantity="error", judge="falls", arms=["none", "apr-s"]
+    )
+    found = verdicts.judge(asked, record)
+    assert (found.verdict, found.outcome) == (word, outcome)
+
+
+@pytest.mark.parametrize(
+    ("rule", "second", "words"),
+    [
+        ("falls", [46.0, 46.2, 46.4], "none 50.5, apr-s 46.20 %: 4.30 points lower [3.55, 5.05]"),
+        ("rises", [46.0, 46.2, 46.4], "none 50.5, apr-s 46.20 %: 4.30 points lower [3.55, 5.05]"),
+        ("rises", [58.0, 58.6, 59.2], "none 50.5, apr-s 58.6 %: 8.10 points higher [7.85, 8.35]"),
+    ],
+)
+def test_an_effect_is_told_without_negative_amounts(rule, second, words):
+    record = {"arms": [arm("none", [50.0, 50.5, 51.0]), arm("apr-s", second)]}
+    asked = claims.Claim(statement="s", data="cifar10", quantity="error", judge=rule, arms=["none", "apr-s"])
+    assert verdicts.judge(asked, record).evidence == words
+
+
+def test_a_number_that_its_own_check_calls_no_evidence_decides_nothing():
+    hidden = arm("apr-sp", [90.0, 91, 92]) | {"flags": ["signs of hidden gradients (growing-eps)"]}
+    record = {"arms": [arm("none", [50.0, 51, 52]), hidden]}
+    asked = claims.Claim(
+        statement="s", data="cifar10", quantity="error", judge="rises", arms=["none", "apr-sp"]
+    )
+    found = verdicts.judge(asked, record)
+    assert found.verdict == verdicts.UNDECIDED
+    assert found.flags == ("apr-sp: signs of hidden gradients (growing-eps)",)
+    assert "No evidence: apr-sp: signs of hidden gradients (growing-eps)" in found.evidence
 
 
 def test_an_arm_is_judged_against_plain_training_of_equal_cost():
@@ -171,7 +224,7 @@ def test_an_arm_that_was_not_trained_as_published_lends_its_corrected_form_to_no
     asked = claims.Claim(
         statement="s", data="cifar10", quantity="error", judge="falls", arms=["apr-p", "apr-sp"]
     )
-    verdict, evidence = verdicts.judge(asked, record)
+    verdict, evidence, *_ = verdicts.judge(asked, record)
     assert verdict == verdicts.NOT and "As published" not in evidence
 
 
@@ -186,7 +239,10 @@ def test_a_claim_can_compare_quantities_of_one_arm(order, verdict):
     ]
     asked = claims.Claim(statement="s", data="cifar10", quantity=order, judge="rises", arms=["none"])
     assert verdicts.judge(asked, {"arms": arms})[0] == verdict
-    assert verdicts.judge(asked, {"arms": arms[:1]}) == (verdicts.NO_RECORD, "")
+    assert verdicts.judge(asked, {"arms": arms[:1]})[:2] == (
+        verdicts.NO_RECORD,
+        "",
+    )
 
 
 def test_a_claim_says_where_it_was_made(book):
@@ -198,7 +254,7 @@ def test_a_claim_says_where_it_was_made(book):
 
 def test_what_cannot_be_tested_here_says_why():
     asked = claims.Claim(statement="s", judge="untestable", why="no such images")
-    assert verdicts.judge(asked, {"arms": []}) == (verdicts.UNTESTABLE, "no such images")
+    assert verdicts.judge(asked, {"arms": []})[:2] == (verdicts.UNTESTABLE, "no such images")
 
 
 def test_numbers_of_arms_stand_beside_the_published_ones(book):
@@ -214,7 +270,7 @@ def test_numbers_of_arms_stand_beside_the_published_ones(book):
     cells = [
         c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()
     ]
-    assert cells[-6:] == ["error", "apr-s", "9.10", "40.00 ± 0.00", "51.00 ± 2.48", "W; n"]
+    assert cells[-6:] == ["error", "apr-s", "9.10", "40.00 ± 0.00", "51.0 ± 2.5", "W; n"]
 
 
 def test_the_books_claims_name_real_filters_and_rules():
@@ -256,7 +312,8 @@ def test_a_limit_holds_for_every_sample():
         statement="s", data="set", quantity="q", judge="at_most", limit=2.0, unit=" px", arms=["ours"]
     )
     good = rows.of_images("set", "ours", "q", [0.5, 1.9, 0.001])
-    assert verdicts.judge(limit, {"arms": [good]}) == (verdicts.YES, "0.80 px; largest of 3: 1.90 px")
+    found = verdicts.judge(limit, {"arms": [good]})
+    assert found[:2] == (verdicts.YES, "ours 0.8 px; largest of 3: 1.90 px")
     bad = rows.of_images("set", "ours", "q", [0.5, 2.1])
     assert verdicts.judge(limit, {"arms": [bad]})[0] == verdicts.NOT
     quirk = rows.of_images("set", "program", "q", [1.0, 1.0], stands_for="ours", series="as published")
@@ -267,7 +324,7 @@ def test_a_limit_holds_for_every_sample():
 def test_small_numbers_of_a_claim_are_not_written_as_zero():
     limit = claims.Claim(statement="s", data="set", quantity="q", judge="at_most", limit=1.0, arms=["ours"])
     assert verdicts.judge(limit, {"arms": [rows.of_images("set", "ours", "q", [2e-7])]})[1].startswith(
-        "2.0e-07 %"
+        "ours 2.0e-07 %"
     )
 
 
@@ -291,13 +348,14 @@ def test_a_rule_is_registered_once_and_claims_know_it(monkeypatch):
 
     @rules.rule(least=1)
     def at_least(found, *, limit: float, unit: str = " %"):
-        return rules.Judgement(all(v >= limit for r in found for v in r["values"]), f"all{unit}")
+        effect = rules.Effect(limit, None, None, unit)
+        return rules.Judgement(all(v >= limit for r in found for v in r["values"]), f"all{unit}", effect)
 
     asked = {"statement": "s", "data": "cifar10", "quantity": "error", "arms": ["none"]}
     record = {"arms": [arm("none", [3.0, 4.0])]}
     for limit, verdict in ((3, verdicts.YES), (3.5, verdicts.NOT)):
         stated = claims.Claim(**asked, judge="at_least", limit=limit, unit=" px")
-        assert verdicts.judge(stated, record) == (verdict, "all px")
+        assert verdicts.judge(stated, record)[:2] == (verdict, "all px")
 
 
 @pytest.mark.parametrize(
