@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader
 
 from benchmarks.timing import processor
-from benchmarks.training import FAST
+from benchmarks.training import FAST, Pictures
 from specfreq import Experiment, data, experiment, models
 from specfreq.core.devices import autocast, checked_device
 from specfreq.core.errors import UserError
@@ -80,28 +78,13 @@ def trained(name: str, fields: dict[str, Any], epochs: int, seed: int = 0) -> Po
     return Point(name, epochs, seed, made["seconds"], accuracy, made["precision"])
 
 
-class Pictures(Dataset):
-    """CIFAR-10 with torchvision's transforms, one image at a time, as one would write it."""
-
-    def __init__(self, images: Tensor, labels: Tensor):
-        self.images, self.labels = images, labels
-        crop = [v2.RandomCrop(32, padding=4, padding_mode="reflect"), v2.RandomHorizontalFlip()]
-        scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.49] * 3, [0.25] * 3)]
-        self.transform = v2.Compose([*crop, *scale])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.images[index]), self.labels[index]
-
-
 def usual_loop(epochs: int, device: torch.device, seed: int = 0) -> Point:
     """What one would write with torchvision: the same network, schedule and optimizer."""
     training, test = data.load("cifar10", "train"), data.load("cifar10", "test")
     torch.manual_seed(seed)
     started = time.monotonic()
-    model = models.build("resnet20", 10, seed=seed).to(device).train()
+    scaled = torch.full((3,), 0.49), torch.full((3,), 0.25)
+    model = models.Classifier(models.build("resnet20", 10, seed=seed), *scaled).to(device).train()
     loader = DataLoader(Pictures(training.images, training.labels), 128, shuffle=True)
     optimizer = torch.optim.SGD(model.parameters(), 0.3, momentum=0.9, nesterov=True, weight_decay=5e-4)
     steps = epochs * len(loader)
@@ -117,8 +100,7 @@ def usual_loop(epochs: int, device: torch.device, seed: int = 0) -> Point:
             optimizer.step()
             schedule.step()
     seconds = time.monotonic() - started
-    classifier = models.Classifier(model, torch.full((3,), 0.49), torch.full((3,), 0.25)).to(device).eval()
-    right = logits(classifier, test).argmax(1) == test.labels
+    right = logits(model, test).argmax(1) == test.labels
     return Point(PEER, epochs, seed, seconds, 100 * float(right.double().mean()), "float32")
 
 

@@ -64,7 +64,8 @@ def train(
         measures.check(name)
     # of the processes that torchrun starts, the first alone
     if (os.environ.get("RANK") or "0") == "0":
-        what = f"{experiment.model} on {experiment.data}, {experiment.epochs} epochs"
+        epochs = f"{experiment.epochs} epoch{'s' * (experiment.epochs != 1)}"
+        what = f"{experiment.model} on {experiment.data}, {epochs}"
         base.say(f"specfreq: training {what}, unless it is trained")
     from specfreq.experiment import run
     from specfreq.train import team

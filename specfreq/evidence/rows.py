@@ -84,7 +84,7 @@ def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]") -> list[Row]
     out = []
     for i, row in enumerate(rows):
         of_row = {
-            other["arm"]: [float(f"{part[i, j]:.9g}") for part in (found.seed, found.image, found.rest)]
+            other["arm"]: [float(part[i, j]) for part in (found.seed, found.image, found.rest)]
             for j, other in enumerate(rows)
         }
         squares = Squares(found.seeds, found.images, *of_row[row["arm"]])

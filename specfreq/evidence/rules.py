@@ -178,9 +178,10 @@ def _short(value: float, half: float | None = None) -> str:
 
 def _bounds(mean: float, low: float, high: float, unit: str, word: str = "") -> str:
     """A difference with its interval; percentages differ by points."""
-    points = " points" if unit == " %" else unit
-    amount = " ".join(filter(None, [f"{{}}{points}", word]))
-    if not math.isfinite(low):
-        return f"{amount.format(f'{mean:.2f}')} (one seed)"
-    places = decimals((high - low) / 2)
-    return f"{amount.format(f'{mean:.{places}f}')} [{low:.{places}f}, {high:.{places}f}]"
+    known = math.isfinite(low)
+    places = decimals((high - low) / 2 if known else None)
+    amount = f"{mean:.{places}f}"
+    if unit == " %":
+        unit = " point" if amount == "1" else " points"
+    ends = f"[{low:.{places}f}, {high:.{places}f}]" if known else "(one seed)"
+    return " ".join(filter(None, [f"{amount}{unit}", word, ends]))

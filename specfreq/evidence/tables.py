@@ -76,8 +76,10 @@ def verdicts(study: str, profile: str = "laptop") -> "Styler":
         rows.append({"claimed": claimed, "verdict": verdict.verdict, "evidence": verdict.evidence})
     table = page_table(rows)
     if together > 1:
-        told = f"{together} claims judged together, by Holm's correction: wide intervals, few errors"
-        table.set_caption(told)
+        table.set_caption(
+            f"{together} claims judged together: by Holm's correction, the chance that any is decided "
+            "wrongly is at most 5 %, and intervals are as wide as that takes."
+        )
     return table
 
 

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from specfreq.filters.classes import Filter, Program
 
 __all__ = [
+    "AmplitudeOnly",
     "Filter",
     "GaussianHighPass",
     "GaussianLowPass",
     "Identity",
+    "PhaseOnly",
     "Whitening",
     "as_published",
     "build",
