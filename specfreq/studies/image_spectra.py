@@ -4,7 +4,7 @@ apart.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from torch import Tensor
 from specfreq import fourier
 from specfreq.core.errors import UserError
 from specfreq.data.sets import ImageSet
-from specfreq.evidence import records, tables
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
+from specfreq.evidence import records
+from specfreq.evidence.markup import Table
 
 WITH, WITHOUT = "mean brightness counted", "without the mean brightness"
 
@@ -159,7 +157,7 @@ def published_profiles(names: Sequence[str]) -> dict[str, Any]:
     return {"profiles": profiles, "sides": sides, "note": note}
 
 
-def published_table(names: Sequence[str]) -> "Styler":
+def published_table(names: Sequence[str], caption: str = "", name: str = "") -> Table:
     """Centroids and the original's score of the published sets."""
     rows = [
         {
@@ -172,4 +170,4 @@ def published_table(names: Sequence[str]) -> "Styler":
         }
         for name, r in _published(names).items()
     ]
-    return tables.page_table(rows)
+    return Table(rows, caption, name)

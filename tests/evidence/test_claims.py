@@ -270,7 +270,7 @@ def test_numbers_of_arms_stand_beside_the_published_ones(book):
     cells = [
         c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()
     ]
-    assert cells[-6:] == ["error", "apr-s", "9.10", "40.00 ± 0.00", "51.0 ± 2.5", "W; n"]
+    assert cells[-6:] == ["error", "APR-S", "9.10", "40.00 ± 0.00", "51.0 ± 2.5", "W; n"]
 
 
 def test_the_books_claims_name_real_filters_and_rules():
