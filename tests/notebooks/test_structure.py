@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx_external_toc.parsing import parse_toc_yaml
 
+from specfreq import experiment
 from specfreq.compendium import execution, skeleton
 from specfreq.compendium.parameters import declared_in
 from specfreq.core import storage
@@ -210,6 +211,24 @@ def test_every_study_is_a_page_has_profiles_and_is_judged_by_claims():
 
 def test_quick_is_the_defaults_of_every_study():
     assert not any(execution.known_profiles(ROOT)["quick"].values())
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu"])
+def test_the_studies_of_networks_on_cifar10_share_one_recipe(profile):
+    """And on the laptop its length too, so that their plain trainings are the same runs."""
+    studies = execution.known_profiles(ROOT)[profile]
+    recipes = [
+        experiment.fields(studies[name]["recipe"]) | {"epochs": str(studies[name]["epochs"])}
+        for name in ("amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps")
+    ]
+    bands = studies["band-limited-training"]
+    recipes.append(experiment.fields(bands["recipe"].split()) | {"epochs": str(bands["epochs"])})
+    recipes.append(experiment.fields(studies["spectral-tv-augmentation"]["recipes"][0].split()))
+    if profile == "gpu":
+        recipes = [{k: v for k, v in recipe.items() if k != "epochs"} for recipe in recipes]
+    assert recipes == [recipes[0]] * len(recipes)
+    models = {study["model"] for study in studies.values() if "recipe" in study and "model" in study}
+    assert len(models) == 1
 
 
 def test_no_study_owes_what_its_skeleton_left_open():
