@@ -26,7 +26,14 @@ def runs(tmp_path_factory):
 def row(arm, values, seeds=None, quantity="q", **more):
     mean = sum(values) / len(values)
     seeds = list(range(len(values))) if seeds is None else seeds
-    fields = {"data": "d", "arm": arm, "stands_for": arm, "series": "corrected", "quantity": quantity}
+    fields = {
+        "data": "d",
+        "arm": arm,
+        "label": arm,
+        "stands_for": arm,
+        "series": "corrected",
+        "quantity": quantity,
+    }
     return {**fields, "seeds": seeds, "values": values, "mean": mean, "low": None, "high": None, **more}
 
 
