@@ -53,7 +53,12 @@ class Table:
 
     def markdown(self) -> str:
         """The table as a MyST directive."""
-        options = {"name": self.name, "header-rows": 1, "stub-columns": 1, "class": self._classes()}
+        options = {
+            "name": self.name,
+            "header-rows": 1,
+            "stub-columns": int(len(self.columns) > 1),
+            "class": self._classes(),
+        }
         head = [f":::::{{list-table}} {self.caption}".rstrip()]
         head += [f":{key}: {value}" for key, value in options.items() if value]
         lines = [list(map(_escaped, self.columns)), *(list(map(_escaped, line)) for line in self.cells())]
