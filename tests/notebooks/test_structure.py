@@ -169,7 +169,7 @@ def missing(root: Path) -> list[str]:
     studies = execution.studies(root)
     pages = {page for page in parse_toc_yaml(root / "_toc.yml") if page.startswith("notebooks/")}
     profiles = execution.known_profiles(root)
-    claims = storage.read_yaml(root / "book" / "claims.yaml") or {}
+    claims = (storage.read_yaml(root / "book" / "claims.yaml") or {}).get("studies", {})
     found = [f"_toc.yml: {page} has no notebook" for page in sorted(pages) if page[10:] not in studies]
     found += [f"book/claims.yaml: {name} is no study" for name in claims if name not in studies]
     for name, path in studies.items():
@@ -373,7 +373,7 @@ def compendium(tmp_path, add_study):
     (tmp_path / "book").mkdir()
     files = {
         "_toc.yml": "format: jb-book\nroot: book/a\nparts:\n- chapters:\n  - file: notebooks/study\n",
-        "book/claims.yaml": "study: {claims: []}\n",
+        "book/claims.yaml": "studies:\n  study: {claims: []}\n",
         "notebooks/profiles.yaml": "laptop:\n  study: {}\npaper:\n  study: {}\n",
     }
     for name, text in files.items():
@@ -396,7 +396,7 @@ def test_nothing_is_missing_in_a_whole_compendium(compendium):
             "",
             "study: add `study: {...}` to the profile paper",
         ),
-        ("book/claims.yaml", "study: {claims: []}", "", "study: add its claims to book/claims.yaml"),
+        ("book/claims.yaml", "study: {claims: []}", "{}", "study: add its claims to book/claims.yaml"),
         ("book/claims.yaml", "study:", "studdy:", "book/claims.yaml: studdy is no study"),
         (
             "notebooks/study.ipynb",
@@ -414,5 +414,5 @@ def test_a_study_that_a_file_does_not_know_of_is_named_with_the_mend(compendium,
 
 
 def test_what_a_skeleton_left_open_is_counted(compendium):
-    (compendium / "book" / "claims.yaml").write_text("study: {claims: []} # To be written: all of it\n")
+    (compendium / "book" / "claims.yaml").write_text("studies: {} # To be written: all of it\n")
     assert owed(compendium) == ["claims.yaml: 1 times 'To be written'"]
