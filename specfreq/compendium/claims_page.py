@@ -35,6 +35,7 @@ def page(entries: Sequence[Entry], titles: dict[str, str]) -> str:
     """
     table = _table(entries, titles)
     parts = [TOP, _works(entries), _raw(_tally(entries)), "## All claims\n", END.strip(), "", _raw(table)]
+    parts.append(_raw('<script src="../_static/ledger.js" defer></script>'))
     return "\n".join(parts)
 
 

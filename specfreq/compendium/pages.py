@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from specfreq.compendium import claims_page, front
+from specfreq.compendium import claims_page, front, thumbnails
 from specfreq.core import places, storage
 from specfreq.evidence import ledger
 
@@ -50,7 +50,7 @@ def made(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
     staged = {
         f"{CLAIMS}.md": claims_page.page(entries, titles).encode(),
         f"{LANDING}.md": landing.encode(),
-        **front.pictures(list(studies)),
+        **thumbnails.pictures(list(studies)),
     }
     named = {entry.record for entry in entries if entry.record}
     beside = {name: (places.root() / name).read_bytes() for name in ["book/claims.yaml", *sorted(named)]}
