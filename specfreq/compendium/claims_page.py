@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,11 +15,11 @@ from specfreq.evidence.ledger import OUTCOMES, WHOSE, Entry
 TOP = """(claims-page)=
 # What was claimed, and what we found
 
-Every claim of the five works that we found in their papers, READMEs and programs, and a few questions of
-our own. Each is judged by a rule that was written down beside it, from records of finished runs;
-{ref}`reading` says what the words mean. The claims of one study are judged together, by Holm's correction.
-Across studies nothing is corrected: of twenty claims without any effect in different studies, about one
-would look decided.
+Every claim of the five works that their papers, READMEs and programs make, and a few questions of our own.
+A rule judges each from records of finished runs; {ref}`reading` says what the words mean. Claims of one study
+are judged together, by Holm's correction. Across studies nothing is corrected: of twenty claims without an
+effect, about one would look decided.
+
 """
 END = """Every row opens to its rule, numbers, record and runs. The same table for machines is
 <a href="claims.json">claims.json</a>; claims and rules are <a href="claims.yaml">claims.yaml</a>, and our
@@ -34,7 +35,7 @@ def page(entries: Sequence[Entry], titles: dict[str, str]) -> str:
         titles: of studies.
     """
     table = _table(entries, titles)
-    parts = [TOP, _works(entries), _raw(_tally(entries)), "## All claims\n", END.strip(), "", _raw(table)]
+    parts = [TOP, _works(), _raw(_tally(entries)), "## All claims\n", END.strip(), "", _raw(table)]
     parts.append(_raw('<script src="../_static/ledger.js" defer></script>'))
     return "\n".join(parts)
 
@@ -43,14 +44,13 @@ def _raw(text: str) -> str:
     return f"```{{raw}} html\n{text}\n```\n"
 
 
-def _works(entries: Sequence[Entry]) -> str:
+def _works() -> str:
     """Who the works are of, for citations are links that the book's builder makes."""
-    named = [f"*{work.title}*: {{cite:t}}`{work.cite}`" for work in claims.works().values()]
-    open_ = [work.title for work in claims.works().values() if not work.studies]
-    text = "The works are " + "; ".join(named) + "."
-    if open_:
-        text += f" Of {' and '.join(f'*{title}*' for title in open_)} nothing is judged yet."
-    return f"{text}\n"
+    lines = []
+    for work in claims.works().values():
+        later = "" if work.studies else ": no claim is judged yet"
+        lines.append(f"- *{work.title}*, {{cite:t}}`{work.cite}`{later}")
+    return "\n".join([*lines, ""])
 
 
 def _tally(entries: Sequence[Entry]) -> str:
@@ -59,8 +59,8 @@ def _tally(entries: Sequence[Entry]) -> str:
     total = sum(counts.values(), Counter())
     kinds = {verdict: kind for verdict, kind in OUTCOMES.items() if total[verdict]}
     heads = "".join(
-        f'<th scope="col"><span class="outcome is-{kind}"><span aria-hidden="true">{ICONS[kind]}</span> '
-        f"{SHORT[kind][1]}</span></th>"
+        f'<th scope="col" class="is-{kind}"><span aria-hidden="true">{ICONS[kind]}</span> '
+        f"{SHORT[kind][1]}</th>"
         for kind in kinds.values()
     )
     titles = {work.name: work.title for work in claims.works().values()}
@@ -82,7 +82,8 @@ def _tally(entries: Sequence[Entry]) -> str:
 def _count(number: int, work: str, kind: str) -> str:
     if not number:
         return '<td class="none">0</td>'
-    return f'<td data-work="{work}" data-outcome="{kind}">{number}</td>'
+    label = f"{ICONS[kind]} {SHORT[kind][number != 1]}"
+    return f'<td data-work="{work}" data-outcome="{kind}" data-label="{label}">{number}</td>'
 
 
 def _table(entries: Sequence[Entry], titles: dict[str, str]) -> str:
@@ -139,8 +140,9 @@ def _details(entry: Entry, titles: dict[str, str]) -> str:
         return ""
     items = []
     if entry.compared:
-        compared = " → ".join(f"<code>{html.escape(each)}</code>" for each in entry.compared)
-        rule = f"<code>{entry.judge}</code> of {compared}. {html.escape(entry.rule)}"
+        compared = "; ".join(f"<i>{html.escape(each)}</i>" for each in entry.compared)
+        rule = re.sub("`([a-z_]+)`", r"<code>\1</code>", html.escape(entry.rule))
+        rule = f"<code>{entry.judge}</code>, of {compared}. {rule}"
         items += [("rule", rule), ("numbers", html.escape(entry.evidence))]
     else:
         items.append(("why", html.escape(entry.rule)))

@@ -34,6 +34,7 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
     by_claim = {entry.name: entry for entry in entries}
     many: dict[str, tuple[Mapping[str, Any], Callable[[str], str]]] = {
         "badge": (by_claim, lambda name: _badge(by_claim[name])),
+        "largest": (by_claim, lambda name: _decimal(by_claim[name])),
         "effect": (by_claim, lambda name: by_claim[name].amount),
         "study": (studies, lambda name: _card(name, studies[name])),
         "verdicts": (studies, lambda name: _verdicts(name, entries)),
@@ -64,6 +65,13 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
 
 def _badge(entry: Entry) -> str:
     return marks.badge(entry.verdict, link=f"claims.html#{entry.anchor}")
+
+
+def _decimal(entry: Entry) -> str:
+    """The size of an effect to two digits, without an exponent."""
+    size = 0.0 if entry.effect is None else abs(entry.effect.mean)
+    places = tables.decimals(size)
+    return f"{size:.{places}f}"
 
 
 def _card(name: str, title: str) -> str:
@@ -101,17 +109,12 @@ def numbers() -> dict[str, str]:
     band = claims.load("band-limited-training").published["cifar10"][HIGH_PASS]
     ours = row("band-limited-training", "cifar10", HIGH_PASS, "accuracy")
     plain = row("band-limited-training", "cifar10", "none", "accuracy")
-    errors = _against_plain("amplitude-phase-recombination", "cifar10", "apr-sp", "corruption error")
     clean = _against_plain("amplitude-phase-recombination", "cifar10", "apr-sp", "accuracy")
-    identity = records.content("spectral-tv-gan", "identity")
-    largest = max(value for row in identity for value in row["values"])
     return {
         "printed": f"{band.printed:.2f}",
         "high-pass": tables.measured(ours),
         "unfiltered": tables.measured(plain),
-        "errors": in_points(errors, "fewer errors", "more errors", sign=-1),
         "clean": in_points(clean, "more accurate", "less accurate"),
-        "identity": f"{largest:.1g}",
     }
 
 
@@ -125,38 +128,36 @@ def _against_plain(study: str, data: str, arm: str, quantity: str) -> tuple[floa
     return found["mean"], found["low"], found["high"]
 
 
-def in_points(found: tuple[float, float, float], up: str, down: str, sign: int = 1) -> str:
-    """A difference of percentages in words: ``4.0 points fewer errors [3.1, 4.9]``."""
-    mean, low, high = (sign * value for value in found)
-    word = up
+def in_points(found: tuple[float, float, float], up: str, down: str) -> str:
+    """A difference of percentages in words: ``3.0 points less accurate [0.6, 5.3]``."""
+    mean, low, high = found
     if mean < 0:
-        mean, low, high, word = -mean, -low, -high, down
-    low, high = sorted((low, high))
+        mean, low, high, up = -mean, -high, -low, down
     places = tables.decimals((high - low) / 2)
-    return f"{mean:.{places}f} points {word} [{low:.{places}f}, {high:.{places}f}]"
+    return f"{mean:.{places}f} points {up} [{low:.{places}f}, {high:.{places}f}]"
 
 
 def _hero() -> str:
     """Three pictures side by side: as it is, as the program made it, as it was meant; with the accuracies."""
     found = numbers()
     shown = [
-        ("hero-picture", "A picture", "", "A photograph of a cat."),
+        ("hero-picture", "An image", "", "A photograph of a cat."),
         (
             "hero-published",
-            "What the program trained on",
-            f"reported accuracy: {found['printed']} %",
-            f"A black square: the input behind the reported accuracy of {found['printed']} percent.",
+            "What a published program trained on",
+            f"{found['printed']} %",
+            f"A black square, the input behind the reported accuracy of {found['printed']} %.",
         ),
         (
             "hero-corrected",
             "What it meant to train on",
-            f"accuracy, corrected: {found['high-pass']} %",
-            f"The cat's outlines on grey: the input with which accuracy is {found['high-pass']} percent.",
+            f"{found['high-pass']} %",
+            f"The outlines of the cat on grey, the input with which accuracy is {found['high-pass']} %.",
         ),
     ]
     parts = []
     for name, title, number, alt in shown:
         image = f'<img src="../_static/front/{name}.png" alt="{alt}" width="{SIDE}" height="{SIDE}">'
-        number = f"<strong>{number}</strong>" if number else "<span>of a data set, say</span>"
-        parts.append(f"<figure>{image}<figcaption>{title}<br>{number}</figcaption></figure>")
+        number = f": <strong>{number}</strong>" if number else ""
+        parts.append(f"<figure>{image}<figcaption>{title}{number}</figcaption></figure>")
     return f'<div class="hero">{"".join(parts)}</div>'

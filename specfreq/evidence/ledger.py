@@ -25,6 +25,7 @@ OUTCOMES = {
     verdicts.UNTESTABLE: "untestable",
     verdicts.OPEN: "open",
 }
+PLAIN = "plain training"
 WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
 
 
@@ -134,7 +135,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         ours=claim.proxy or "",
         judge=claim.judge,
         rule=_in_words(claim) if judged else claim.why,
-        compared=tuple(f"{_human(name)}: {quantity}" for name, quantity in claim.compared) if judged else (),
+        compared=_named(claim) if judged else (),
         verdict=verdict.verdict,
         outcome=verdict.outcome,
         published=verdict.published,
@@ -159,8 +160,11 @@ def _in_words(claim: Claim) -> str:
     return " ".join(text.split())
 
 
-def _human(name: str) -> str:
-    return filters.label(name)[0] if name.partition(":")[0] in filters.names() else name
+def _named(claim: Claim) -> tuple[str, ...]:
+    """What a claim compares, in words: ``apr-sp, corruption error``."""
+    names = {name: filters.label(name)[0] for name, _ in claim.compared} if claim.filters else {}
+    names |= {verdicts.PLAIN: PLAIN} if claim.arms else {}
+    return tuple(f"{names.get(name, name)}, {quantity}" for name, quantity in claim.compared)
 
 
 def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
