@@ -12,7 +12,7 @@ from specfreq.core import places, storage
 from specfreq.evidence import claims, ledger
 from specfreq.evidence.ledger import OUTCOMES, WHOSE, Entry
 
-TOP = """(claims-page)=
+TOP = """(claims)=
 # What was claimed, and what we found
 
 Every claim of the five works that their papers, READMEs and programs make, and a few questions of our own.
@@ -112,7 +112,8 @@ def _row(number: int, entry: Entry, axes: dict[str, float], titles: dict[str, st
     data = " ".join(f'data-{name}="{html.escape(str(value))}"' for name, value in marked.items())
     effect = ""
     if entry.amount:
-        effect = f'{forest(entry, axis)}<span class="amount">{html.escape(entry.amount)}</span>'
+        amount = re.sub(r"(\[.*\])", r'<span class="interval">\1</span>', html.escape(entry.amount))
+        effect = f'{forest(entry, axis)}<span class="amount">{amount}</span>'
     cells = [
         f'<th scope="row" role="rowheader">{anchor}{_claim(entry, titles)}</th>',
         _cell("setting", _setting(entry)),

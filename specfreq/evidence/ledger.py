@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from specfreq import filters
 from specfreq.core.errors import UserError
 from specfreq.evidence import claims, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.rows import CORRECTED
+from specfreq.evidence.rows import CORRECTED, Row
 from specfreq.evidence.rules import Effect
 from specfreq.evidence.verdicts import Verdict
 
@@ -25,7 +24,6 @@ OUTCOMES = {
     verdicts.UNTESTABLE: "untestable",
     verdicts.OPEN: "open",
 }
-PLAIN = "plain training"
 WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
 
 
@@ -135,7 +133,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         ours=claim.proxy or "",
         judge=claim.judge,
         rule=_in_words(claim) if judged else claim.why,
-        compared=_named(claim) if judged else (),
+        compared=_named(compared),
         verdict=verdict.verdict,
         outcome=verdict.outcome,
         published=verdict.published,
@@ -149,7 +147,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
     )
 
 
-def _compared(claim: Claim, record: dict[str, Any]) -> list[Any]:
+def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:
     found = by_name(select(record[claim.rows], data=claim.data), CORRECTED)
     return [found[pair] for pair in claim.compared]
 
@@ -160,11 +158,9 @@ def _in_words(claim: Claim) -> str:
     return " ".join(text.split())
 
 
-def _named(claim: Claim) -> tuple[str, ...]:
-    """What a claim compares, in words: ``apr-sp, corruption error``."""
-    names = {name: filters.label(name)[0] for name, _ in claim.compared} if claim.filters else {}
-    names |= {verdicts.PLAIN: PLAIN} if claim.arms else {}
-    return tuple(f"{names.get(name, name)}, {quantity}" for name, quantity in claim.compared)
+def _named(rows: Iterable[Row]) -> tuple[str, ...]:
+    """What a claim compares, in words: ``APR-SP, corruption error``."""
+    return tuple(f"{row.get('label') or row['arm']}, {row['quantity']}" for row in rows)
 
 
 def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:

@@ -123,7 +123,7 @@ def effect_in_words(judge: str, effect: Effect, bound: float | None = None) -> s
     mean, low, high, unit = effect
     ends = (-math.inf, math.inf) if low is None or high is None else (low, high)
     if judge == "at_most":
-        return f"at most {_short(mean)}{unit}, limit {bound:g}{unit}"
+        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
     if judge == "alike":
         return f"{_bounds(mean, *ends, unit)} apart at most"
     if judge == "at_chance":
