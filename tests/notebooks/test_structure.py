@@ -58,12 +58,13 @@ def all_text(cell: NotebookNode) -> str:
 
 
 def opening(notebook: NotebookNode) -> list[str]:
-    """A study opens with a title, and its first line asks a question."""
+    """A study opens with a title, and the first line after it, of its box in brief, asks a question."""
     first = notebook.cells[0]
     lines = [line for line in first.source.splitlines() if line.strip()]
     if first.cell_type != "markdown" or not lines or not lines[0].startswith("# "):
         return ["the first cell has no title"]
-    return [] if len(lines) > 1 and "?" in lines[1] else ["the first line asks no question"]
+    asked = next((line for line in lines[1:] if not line.startswith(":")), "")
+    return [] if "?" in asked else ["the first line asks no question"]
 
 
 def parameters(code: list[tuple[int, NotebookNode]]) -> list[str]:
