@@ -4,7 +4,7 @@ apart.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 from specfreq import fourier
 from specfreq.core.errors import UserError
 from specfreq.data.sets import ImageSet
-from specfreq.evidence import records, tables
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
+from specfreq.evidence import records
+from specfreq.evidence.markup import Table
 
 WITH, WITHOUT = "mean brightness counted", "without the mean brightness"
+TITLES = {"cifar10": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}  # of the published sets
 
 
 @dataclass(frozen=True)
@@ -40,22 +39,14 @@ class Spectra:
     centroids: dict[str, Tensor]
     score: Tensor
 
-    @property
-    def slopes(self) -> np.ndarray:
-        """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings
-        from 1 on.
-        """
-        lines = [
-            np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1)
-            for p in self.profiles.values()
-        ]
-        return np.array([line[0] for line in lines])
 
-    @property
-    def spread(self) -> float:
-        """Largest over smallest class power on the highest ring."""
-        top = torch.stack([p[-1] for p in self.profiles.values()])
-        return float(top.max() / top.min())
+def slopes(profiles: Mapping[str, Any]) -> list[float]:
+    """Exponent of each class: slope of log power over log frequency, a line fitted to the rings from 1 on."""
+    lines = [
+        np.polyfit(np.log(np.arange(1, len(p))), np.log(np.maximum(np.asarray(p)[1:], 1e-300)), 1)
+        for p in profiles.values()
+    ]
+    return [float(line[0]) for line in lines]
 
 
 def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -> Spectra:
@@ -86,15 +77,9 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
     return Spectra(power / counts[:, None, None], profiles, joined, joined[WITH] / power[0].numel())
 
 
-def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
-    """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for
-    `figures.pictures`.
-    """
-    levels = images.images.flatten(1).long()
-    # the variance in whole numbers: of pictures of equal contrast, such as mirror images, the first is shown
-    contrast = levels.shape[1] * levels.square().sum(1) - levels.sum(1).square()
-    classes = range(min(count, len(images.classes)))
-    x = images.images[[int(contrast.where(images.labels == k, -1).argmax()) for k in classes]].double() / 255
+def halves(pictures: Tensor) -> dict[str, Tensor]:
+    """Pictures (N, C, H, W) in [0, 1] taken apart into amplitude and phase: rows for `figures.pictures`."""
+    x = pictures.double()
     point = torch.zeros_like(x)  # all amplitudes 1, the phases of a point in the middle
     point[..., x.shape[-2] // 2, x.shape[-1] // 2] = 1
     detail = x - x.mean((-2, -1), keepdim=True)
@@ -147,29 +132,51 @@ def published_profiles(names: Sequence[str]) -> dict[str, Any]:
     for name, r in _published(names).items():
         by_class = sorted(r["profiles"].items(), key=lambda item: item[1][-1])
         lines = {
-            f"{name}, mean": np.mean([p for _, p in by_class], axis=0),
-            f"{name}, {by_class[-1][0]}": by_class[-1][1],
-            f"{name}, {by_class[0][0]}": by_class[0][1],
+            f"{TITLES[name]}, mean": np.mean([p for _, p in by_class], axis=0),
+            f"{TITLES[name]}, {by_class[-1][0]}": by_class[-1][1],
+            f"{TITLES[name]}, {by_class[0][0]}": by_class[0][1],
         }
         profiles |= lines
         sides |= dict.fromkeys(lines, r["shape"][-1])
     note = " · ".join(
-        f"{n}: {r['images']} images, data {_digest(r)[:8]}" for n, r in _published(names).items()
+        f"{TITLES[n]}: {r['images']} images, data {_digest(r)[:8]}" for n, r in _published(names).items()
     )
     return {"profiles": profiles, "sides": sides, "note": note}
 
 
-def published_table(names: Sequence[str]) -> "Styler":
-    """Centroids and the original's score of the published sets."""
-    rows = [
-        {
-            "data": name,
-            "images": f"{r['images']:,}",
-            "mean centroid": f"{r['centroid'][WITH]['mean']:.4f}",
-            "without the mean": f"{r['centroid'][WITHOUT]['mean']:.4f}",
-            "original's score, mean": f"{r['score']['mean']:.1e}",
-            "original's score, largest": f"{r['score']['largest']:.1e}",
+def told(names: Sequence[str]) -> dict[str, str]:
+    """Numbers of the published sets for sentences, by set and what: ``cifar10 slopes``; ``–`` where one is
+    not published.
+    """
+    out = {f"{name} {what}": "–" for name in names for what in ("images", "slopes", "spread", "most", "least")}
+    for name, r in _published(names).items():
+        exponents = slopes(r["profiles"])
+        top = {label: p[-1] for label, p in r["profiles"].items()}
+        most, least = max(top, key=lambda label: top[label]), min(top, key=lambda label: top[label])
+        out |= {
+            f"{name} images": f"{r['images']:,}",
+            f"{name} slopes": f"{min(exponents):.1f} to {max(exponents):.1f}",
+            f"{name} spread": f"{top[most] / top[least]:.1f}",
+            f"{name} most": most,
+            f"{name} least": least,
         }
-        for name, r in _published(names).items()
+    return out
+
+
+def published_table(names: Sequence[str], caption: str = "", name: str = "") -> Table:
+    """Centroids and the original's score of the published sets: a line for each number, a column for each
+    set.
+    """
+    found = _published(names)
+    lines = {
+        "mean centroid, brightness counted (cycles per pixel)": lambda r: f"{r['centroid'][WITH]['mean']:.4f}",
+        "mean centroid without the brightness (cycles per pixel)": lambda r: (
+            f"{r['centroid'][WITHOUT]['mean']:.4f}"
+        ),
+        "the original's score, mean": lambda r: f"{r['score']['mean']:.1e}",
+        "the original's score, largest": lambda r: f"{r['score']['largest']:.1e}",
+    }
+    rows = [
+        {"number": title, **{TITLES[name]: shown(r) for name, r in found.items()}} for title, shown in lines.items()
     ]
-    return tables.page_table(rows)
+    return Table(rows, caption, name)
