@@ -11,7 +11,8 @@ FLOORS = [
     {"data", "filters", "augment", "corruptions", "attacks", "models"},
     {"measures", "train"},
     {"experiment"},
-    {"evidence", "compendium"},
+    {"evidence"},
+    {"compendium"},
     {"studies", "cli"},
 ]
 APART = {"figures": {"core", "fourier"}}  # arrays in, a matplotlib Figure out

@@ -27,6 +27,7 @@ __all__ = [
     "check",
     "corrected",
     "describe",
+    "label",
     "names",
     "normal_form",
     "series",
@@ -135,6 +136,27 @@ def corrected(spec: str) -> str:
         kept = {key: value for key, value in values.items() if key not in _published(name)}
         parts.append(shortest(name, kept, _AUGMENTATIONS[name]))
     return in_sequence(parts)
+
+
+def label(spec: str) -> str:
+    """How tables and figures call an augmentation: ``APR-S, bytes wrapped``, ``APR-P as published``."""
+    return " + ".join(_label(name, values) for name, values in _parts(spec))
+
+
+def _label(name: str, values: dict[str, Any]) -> str:
+    entry = _AUGMENTATIONS[name]
+    title, words = entry.constant("title"), entry.constant("words")
+    published = _published(name)
+    if published and published.items() <= values.items():
+        title = f"{title} as published"
+        values = {key: value for key, value in values.items() if key not in published}
+    written = shortest(name, values, entry).partition(":")[2]
+    if written in words:  # several parameters that mean one thing
+        return f"{title}, {words[written]}"
+    said = []
+    for key, value in parse(f"{name}:{written}" if written else name)[1].items():
+        said.append(words.get(f"{key}={value}") or words.get(key, f"{key} = {{}}").format(value))
+    return ", ".join([title, *said])
 
 
 def series(spec: str) -> str:

@@ -33,6 +33,7 @@ class FourierWaves(Augmentation):
     Source: Vaish et al., CVPR 2024, section 3, and the program's fourier_basis.py.
     """
 
+    title = "AFA"
     shown = 2
     bounded = True
     within = CUT_OFF

@@ -31,6 +31,7 @@ class AmplitudeMix(Augmentation):
     Source: Xu et al., CVPR 2021, section 3.2, and the program's colorful_spectrum_mix.
     """
 
+    title = "Amplitude mix"
     published: ClassVar[Mapping[str, Any]] = {"donor": "batch"}
     shown = 2
     pairs = True

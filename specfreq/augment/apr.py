@@ -40,6 +40,19 @@ class APRPair(Augmentation):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"channels": True, "per": "batch", "donor": "batch"}
+    title = "APR-P"
+    words: ClassVar[Mapping[str, str]] = {
+        "per=batch": "one coin a batch",
+        "donor=batch": "donors from the batch",
+        "channels=True": "3-D transform",
+        "clip=True": "clipped",
+        "normalised=True": "normalised images",
+        "loss=mean": "mean loss",
+        "single": "APR-S with p = {}",
+        "overflow=wrap": "bytes wrapped",
+        "overflow=none": "not clipped",
+        "severity": "severity {}",
+    }
     pairs = True
     shown = 2
 
@@ -118,6 +131,13 @@ class APRSingle(EightBit):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "channels": True}
+    title = "APR-S"
+    words: ClassVar[Mapping[str, str]] = {
+        "channels=True": "3-D transform",
+        "overflow=wrap": "bytes wrapped",
+        "overflow=none": "not clipped",
+        "severity": "severity {}",
+    }
     early = True
 
     def __init__(
@@ -164,6 +184,7 @@ class APRBoth(APRPair):
         "per": "batch",
         "donor": "batch",
     }
+    title = "APR-SP"
     pairs = True
     early = True
 

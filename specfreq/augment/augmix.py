@@ -38,6 +38,8 @@ class AugMix(EightBit):
     Source: Hendrycks et al., ICLR 2020, section 3, and the program's cifar.py.
     """
 
+    title = "AugMix"
+
     def __init__(
         self,
         width: int = 3,

@@ -34,6 +34,9 @@ class Augmentation(Transform):
 
     # parameters of the original program that its paper does not tell, where they are not the defaults
     published: ClassVar[Mapping[str, Any]] = {}
+    title = "Plain"  # what tables and figures call it
+    # and its parameters that are not the defaults: "key=value", or "key" with {} for its value
+    words: ClassVar[Mapping[str, str]] = {}
     shown = 1  # how many views the network is shown of each image
     pairs = False  # whether images meet others: `forward` needs a batch of at least 2
     early = False  # whether `before` does anything

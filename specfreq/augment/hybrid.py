@@ -116,6 +116,7 @@ class HybridAugment(Augmentation):
     Source: Yucel et al., ICCV 2023, section 3, and the program's core/train.py and datasets/APR.py.
     """
 
+    title = "HybridAugment"
     published: ClassVar[Mapping[str, Any]] = {
         "overflow": "wrap",
         "channels": True,

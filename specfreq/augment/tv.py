@@ -72,6 +72,16 @@ class TVBands(Augmentation):
     """
 
     published: ClassVar[Mapping[str, Any]] = {"per": "batch", "gains": "integers"}
+    title = "Amplified texture"
+    words: ClassVar[Mapping[str, str]] = {
+        "high=1,low=1": "gains of 1 (plain pictures twice)",
+        "bands": "bands {}",
+        "gains=integers": "whole gains",
+        "per=batch": "one gain a batch",
+        "joint=True": "joint channels",
+        "clip=True": "clipped",
+        "loss=sum": "summed losses",
+    }
     shown = 2
 
     def __init__(

@@ -130,6 +130,7 @@ class VIPAug(APRPair):
     Source: Lee et al., AAAI 2024, and the program's datasets/VIP.py.
     """
 
+    title = "VIPAug"
     published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "per": "batch", "donor": "batch"}
     pairs = True
     early = True

@@ -9,6 +9,7 @@ from specfreq.compendium.parameters import Parameter, declared_in
 from specfreq.core import places
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.spec import file_name
+from specfreq.evidence.markup import Markdown, Table
 from specfreq.experiment import profiles
 from specfreq.experiment.profiles import QUICK
 
@@ -53,6 +54,24 @@ def parameters(study: str, root: Path | None = None) -> dict[str, Parameter]:
     if len(cells) > 1:
         raise UserError(f"{path.name} has {len(cells)} cells tagged 'parameters'; keep one of them")
     return declared_in(cells[0], path.name) if cells else {}
+
+
+def parameters_table(study: str, root: Path | None = None) -> Table:
+    """The parameters of a study as a table of its page: what each means, its type and its default."""
+    rows = [
+        {
+            "parameter": Markdown(f"`{p.name}`"),
+            "meaning": p.help,
+            "type": Markdown(f"`{p.annotation}`"),
+            "default": Markdown(f"`{p.default!r}`"),
+        }
+        for p in parameters(study, root).values()
+    ]
+    caption = (
+        f"Parameters of this notebook; `specfreq run {study} -p NAME VALUE` sets one, `--profile laptop` all "
+        "as for the published record."
+    )
+    return Table(rows, caption, f"tbl-{study}-parameters", wide=True)
 
 
 def known_profiles(root: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:

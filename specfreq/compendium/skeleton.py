@@ -79,15 +79,27 @@ FIGURE = {
     },
 }
 
+WORK = """\
+  {name}: # or, instead of this entry, its name among the studies of a work above
+    title: "{open}: the work that it is about"
+    cite: chen2021apr # {open}: its key in references.bib
+    studies: [{name}]
+
+"""
+
 CLAIM = """
-{name}:
-  claims:
-    - statement: "{open}: what the original says of some arms."
-      source: "{open}: where it says so"
-      data: cifar10
-      quantity: accuracy
-      judge: rises # a rule of specfreq/evidence/rules.py
-      arms: [none, apr-s]
+  {name}:
+    claims:
+      - name: {name}
+        statement: "{open}: what the original says of some arms."
+        whose: work # or theory, of a work that it builds on, or ours
+        source: "{open}: where it says so"
+        setting: "{open}: its network, data and training"
+        proxy: "{open}: what ours has in their place"
+        data: cifar10
+        quantity: accuracy
+        judge: rises # a rule of specfreq/evidence/rules.py
+        arms: [none, apr-s]
 """
 
 
@@ -216,13 +228,21 @@ def _added_to_profiles(before: Any, after: Any, name: str) -> bool:
 
 
 def _with_claims(path: Path, name: str) -> str:
-    """The claims with one more, of the study."""
+    """The claims with one more, of the study, and with a work that the study is about."""
+    lines = _lines(path)
+    work = WORK.format(name=name, open=OPEN)
     entry = CLAIM.format(name=name, open=OPEN)
+    heads = [n for n, line in enumerate(lines) if re.match(r"studies:\s*(#.*)?$", line)]
+    if not heads:
+        raise _refusal(path, "`works:` and then `studies:`, with an entry for each", entry)
+    lines.insert(heads[0], work)
 
     def added(before: Any, after: Any) -> bool:
-        return after == {**(before or {}), name: after[name]}
+        parts = ("works", "studies")
+        expected = {part: {**before[part], name: after[part][name]} for part in parts}
+        return after == {**before, **expected} and all(name not in before[part] for part in parts)
 
-    return _checked(path, [*_lines(path), entry], entry, added)
+    return _checked(path, [*lines, entry], entry, added)
 
 
 def _in_contents(path: Path, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeGuard, cast
 from specfreq import filters
 from specfreq.evidence.crossed import Squares, difference, products
 from specfreq.evidence.intervals import interval
+from specfreq.evidence.names import label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,8 @@ class Row(Summary):
     """What records, tables, figures and rules have in common. Differences of rows are rows."""
 
     data: str
-    arm: str  # what tables and figures call it
+    arm: str  # augmentation or filter, and what else differs from the first arm
+    label: str  # what tables and figures call it
     spec: str  # description of its filter or augmentation; empty where it has neither
     stands_for: str  # what claims call it: the arm, or the filter, without the original's defects
     series: str  # CORRECTED, PUBLISHED, or which of the defects it has
@@ -58,6 +60,7 @@ def row_of(
     return {
         "data": data,
         "arm": arm,
+        "label": label(arm),
         "spec": spec,
         "stands_for": stands_for or arm,
         "series": series,
@@ -160,4 +163,5 @@ def read(kept: Mapping[str, Any]) -> Row:
     if "filter" in row:
         row["spec"] = row.pop("filter")
         row |= {"stands_for": filters.corrected(row["spec"]), "quantity": "accuracy"}
+    row["label"] = label(row["arm"])
     return cast(Row, row)

@@ -1,45 +1,39 @@
 """Tables and numbers in words: what the pages of the book show of records, arms and claims."""
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from specfreq import filters
 from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.intervals import decimals
+from specfreq.evidence.markup import Markdown, Table
+from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.verdicts import family
+from specfreq.evidence.verdicts import CURED, NO_RECORD, NOT, ONLY, UNDECIDED, UNTESTABLE, YES, family
 from specfreq.experiment.runs import Run
 
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
-
-# where a table may break a name such as apr-s:channels=True,overflow=wrap
-BREAK = re.compile(r"([,:+])(?=[a-z])")
+# of outcomes, on badges; colour is never the only cue
+_COLOURS = {YES: "success", NOT: "danger", UNDECIDED: "warning"}
+LEDGER = "claims"  # the label of the page that has all claims
 
 
-def page_table(rows: Sequence[Mapping[str, Any]]) -> "Styler":
-    """Rows as a table for a page: no index column, and the same bytes each time."""
-    import pandas as pd
-
-    cells = [{k: _breakable(v) for k, v in row.items()} for row in rows]
-    style = pd.DataFrame(cells).style.hide(axis="index")
-    style.format(precision=2)
-    return style.set_uuid("table").set_table_attributes('class="dataframe"')
+def page_table(
+    rows: Iterable[Mapping[str, Any]], caption: str = "", name: str = "", *, wide: bool = False
+) -> Table:
+    """Rows as a table of a page, see `markup.Table`."""
+    return Table(list(rows), caption, name, wide)
 
 
-def _breakable(value: Any) -> Any:
-    return BREAK.sub(r"\1<wbr>", value) if isinstance(value, str) else value
-
-
-def settings(name: str, profile: str = "laptop") -> "Styler":
+def settings(study: str, profile: str = "laptop") -> Table:
     """The parameters and the cost of a published record, as a table."""
-    record = published(name, profile)
+    caption, name = "Settings of the published record.", f"tbl-{study}-settings"
+    record = published(study, profile)
     if record is None:
-        return page_table([])
+        return Table([], caption, name)
     settings = {**record["parameters"], "profile": profile}
     rows = [{"setting": name, "value": _in_words(value)} for name, value in settings.items()]
     origin = record["provenance"]
@@ -48,25 +42,65 @@ def settings(name: str, profile: str = "laptop") -> "Styler":
     cost = f"{runs} trainings, {hours:.1f} hours on " if runs else ""
     where = ", ".join([*origin["device"], *origin.get("precision", [])])
     computed = f"{cost}{where}; {', '.join(origin['date'])}"
-    return page_table([*rows, {"setting": "computed", "value": computed}])
+    return Table([*rows, {"setting": "computed", "value": computed}], caption, name)
 
 
 def _in_words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    words = {None: "all", True: "yes", False: "no"}
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "none"
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def arms_table(found: Sequence[Row], *, signed: bool = False) -> "Styler":
-    """Arms as lines, quantities as columns: mean ± half the interval; signed for differences."""
+def arms_table(
+    found: Sequence[Row],
+    caption: str = "",
+    name: str = "",
+    *,
+    signed: bool = False,
+    whole: bool = False,
+    wide: bool = False,
+) -> Table:
+    """Arms as lines, quantities as columns: mean ± half the interval.
+
+    Args:
+        found: the rows.
+        caption, name: see `markup.Table`.
+        signed: the rows are differences: ``+1.2 [0.8, 1.6]``.
+        whole: whole numbers without an interval, as of a demonstration.
+        wide: see `markup.Table`.
+    """
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        # neither is broken in a narrow column
-        text = shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
-        lines.setdefault(row["arm"], {"arm": row["arm"]})[row["quantity"]] = text
+        text = f"{row['mean']:+.0f}" if whole and signed else f"{row['mean']:.0f}"
+        # an interval is not broken in a narrow column
+        text = text if whole else shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
+        lines.setdefault(row["arm"], {"arm": row["label"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
-    return page_table([{"arm": arm, **{c: line.get(c, "–") for c in columns}} for arm, line in lines.items()])
+    cells = [{"arm": line["arm"], **{c: line.get(c, "–") for c in columns}} for line in lines.values()]
+    return Table(cells, caption, name, wide)
 
 
-def verdicts(study: str, profile: str = "laptop") -> "Styler":
+def code_names(found: Iterable[Row], caption: str = "Names of the arms.", name: str = "") -> Table:
+    """The description by which `specfreq train` and records know each arm."""
+    known = {row["arm"]: row["label"] for row in found}
+    rows = [{"arm": label, "code name": Markdown(f"`{arm}`")} for arm, label in known.items()]
+    return Table(rows, caption, name)
+
+
+def tally(study: str, profile: str = "laptop") -> Markdown:
+    """How many claims of a study hold, fail or are otherwise: badges that lead to the ledger."""
+    found, _ = family(load(study).claims, published(study, profile))
+    counts = Counter(verdict.verdict for verdict in found)
+    order = [YES, CURED, ONLY, NOT, UNDECIDED, UNTESTABLE, NO_RECORD]
+    parts = [
+        f"{{bdg-ref-{_COLOURS.get(word, 'muted')}}}`{counts[word]} {word} <{LEDGER}>`"
+        for word in sorted(counts, key=order.index)
+    ]
+    return Markdown(" ".join(["Claims:", *parts]) if parts else "No claim is judged here.")
+
+
+def verdicts(study: str, profile: str = "laptop") -> Table:
     """The table of a study's claims: what was claimed, our verdict, and the numbers it rests on."""
     of = load(study).claims
     found, together = family(of, published(study, profile))
@@ -74,16 +108,16 @@ def verdicts(study: str, profile: str = "laptop") -> "Styler":
     for claim, verdict in zip(of, found, strict=True):
         claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
         rows.append({"claimed": claimed, "verdict": verdict.verdict, "evidence": verdict.evidence})
-    table = page_table(rows)
+    caption = "Claims and verdicts."
     if together > 1:
-        table.set_caption(
-            f"{together} claims judged together: by Holm's correction, the chance that any is decided "
+        caption += (
+            f" {together} of them are judged together: by Holm's correction, the chance that any is decided "
             "wrongly is at most 5 %, and intervals are as wide as that takes."
         )
-    return table
+    return Table(rows, caption, f"tbl-{study}-verdicts", wide=True, cards=True)
 
 
-def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
+def published_accuracies(study: str, profile: str = "laptop") -> Table:
     """Test accuracy (%) as listed, as printed and here, as published and corrected, with 95 % intervals."""
     record = published(study, profile) or {}
     rows = []
@@ -105,10 +139,11 @@ def published_accuracies(study: str, profile: str = "laptop") -> "Styler":
                     "remark": number.note,
                 }
             )
-    return page_table(rows)
+    caption = "Test accuracy (%) as the original lists and prints it, and here; ± half a 95 % interval."
+    return Table(rows, caption, f"tbl-{study}-published", wide=True)
 
 
-def published_numbers(study: str, profile: str = "laptop") -> "Styler":
+def published_numbers(study: str, profile: str = "laptop") -> Table:
     """Published numbers of arms beside ours, as published and corrected, with 95 % intervals over seeds."""
     record = published(study, profile) or {}
     rows = []
@@ -118,14 +153,15 @@ def published_numbers(study: str, profile: str = "laptop") -> "Styler":
         rows.append(
             {
                 "quantity": number.quantity,
-                "arm": number.arm,
+                "arm": label(number.arm),
                 "published": _percent(number.published),
                 "as published, here": measured(by_name(found, PUBLISHED).get(pair)),
                 "corrected, here": measured(by_name(found, CORRECTED).get(pair)),
                 "remark": "; ".join(filter(None, [number.setting, number.note])),
             }
         )
-    return page_table(rows)
+    caption = "Numbers that were published (%), and ours; ± half a 95 % interval."
+    return Table(rows, caption, f"tbl-{study}-numbers", wide=True)
 
 
 def _percent(value: float | None) -> str:

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from specfreq import augment
+from specfreq.core.errors import unknown
 from specfreq.evidence import claims
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.comparison import by_name, equal, select
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, are_rows
 from specfreq.evidence.rules import CONFIDENCE, RULES, Effect
 
 # outcomes of the corrected computation
 YES, NOT, UNDECIDED, NO_RECORD = "holds", "fails", "undecided", "no record yet"
 UNTESTABLE = "not testable here"
+OPEN = "open"  # no study is about it yet
 # and where that of the published one is another
 ONLY, CURED = "held only by the defect", "fails as published, holds once corrected"
 PLAIN = "none"  # the arm without an augmentation
@@ -37,15 +39,21 @@ class Verdict(NamedTuple):
 
 
 def judge(claim: Claim, record: Mapping[str, Any] | None, confidence: float = 0.95) -> Verdict:
-    """Verdict and evidence for a claim from a study's record, by intervals of that confidence."""
-    if claim.judge == claims.UNTESTABLE:
-        return Verdict(UNTESTABLE, claim.why, UNTESTABLE)
-    found = select((record or {}).get(claim.rows, []), data=claim.data)
+    """Verdict and evidence for a claim from a study's record, by intervals of that confidence.
+
+    Raises:
+        UserError: the record lacks what the claim compares, see `check`.
+    """
+    if not claim.judged:
+        word = OPEN if claim.judge == claims.OPEN else UNTESTABLE
+        return Verdict(word, claim.why, word)
+    if record is None:
+        return Verdict(NO_RECORD, "", NO_RECORD)
+    check(claim, record)
+    found = select(record[claim.rows], data=claim.data)
     corrected = by_name(found, CORRECTED)
     published = by_name(found, PUBLISHED)
     compared = claim.compared
-    if not all(pair in corrected for pair in compared):
-        return Verdict(NO_RECORD, "", NO_RECORD)
     rule, options = RULES[claim.judge], claim.options
     options |= {CONFIDENCE: confidence} if rule.tested else {}
     rows = _at_equal_cost([corrected[pair] for pair in compared], found)
@@ -82,9 +90,7 @@ def family(
     tested = [
         place
         for place, claim in enumerate(of)
-        if claim.judge != claims.UNTESTABLE
-        and RULES[claim.judge].tested
-        and judge(claim, record).verdict != NO_RECORD
+        if record is not None and claim.judged and RULES[claim.judge].tested
     ]
     levels = [error / (len(tested) - k) for k in range(len(tested))]
 
@@ -99,6 +105,32 @@ def family(
     for k, (_, place) in enumerate(order):
         out[place] = judge(of[place], record, 1 - levels[min(k, stop)])
     return out, len(tested)
+
+
+def check(claim: Claim, record: Mapping[str, Any]) -> None:
+    """That a record has what a claim compares.
+
+    Raises:
+        UserError: it has no such rows, data set, arm or quantity, and the nearest is suggested.
+    """
+    where = f"claim {claim.name}"
+    hint = f"no such in the record {'.'.join(str(record.get(k, '?')) for k in ('study', 'profile'))}"
+    parts = [name for name, part in record.items() if are_rows(part)]
+    for part in filter(None, (claim.rows, claim.family)):
+        if part not in parts:
+            raise unknown("rows", part, parts, where, hint)
+    found = select(record[claim.rows], series=CORRECTED)
+    sets = {row["data"] for row in found}
+    if claim.data not in sets:
+        raise unknown("data set", claim.data, sets, where, hint)
+    found = select(found, data=claim.data)
+    for name, quantity in claim.compared:
+        arms = {row["stands_for"] for row in found}
+        if name not in arms:
+            raise unknown("arm", name, arms, where, hint)
+        quantities = {row["quantity"] for row in select(found, stands_for=name)}
+        if quantity not in quantities:
+            raise unknown("quantity", quantity, quantities, f"arm {name} of {where}", hint)
 
 
 def _at_equal_cost(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:

@@ -15,8 +15,8 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy over the size of the changes, and after each attack: a line for each name, of `adversarial`.
 
     Left: under pgd, from the images as they are; the hollow mark is what all attacks together leave. Right:
-    the accuracy as one attack after the other is tried, with their names. A name with an asterisk hides its
-    gradients: its numbers are no evidence.
+    the accuracy on clean images, and as one attack after the other is tried, with their names. A name with an
+    asterisk hides its gradients: its numbers are no evidence.
     """
     figure, (curve, steps) = plt.subplots(1, 2, sharey=True, figsize=(5.6, 3.9), width_ratios=(1, 1))
     lines = lines_of(results)
@@ -35,12 +35,12 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     curve.set_xticks(radii, [f"{radius:g}" for radius in radii])
     curve.minorticks_off()
     curve.set(
-        title="under pgd (hollow: all attacks)",
+        title="under PGD (hollow: all attacks)",
         xlabel="largest change ε (1/255)",
         ylabel="test accuracy (%)",
         ylim=(-3, 103),
     )
-    steps.set_xticks(range(len(order) + 1), ["none", *order], rotation=35, ha="right")
+    steps.set_xticks(range(len(order) + 1), ["clean", *map(_pretty, order)], rotation=35, ha="right")
     sizes = sorted({r["eps"] for r in results.values()})
     steps.set(
         title="after each attack",
@@ -50,6 +50,10 @@ def under_attack(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     if shown:
         legend(figure, shown)
     return figure
+
+
+def _pretty(attack: str) -> str:
+    return attack.title() if attack == "square" else attack.upper()
 
 
 @styled

@@ -62,6 +62,11 @@ def picture(axis: Any, image: np.ndarray, limit: float | None = None) -> None:
     axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
 
 
+def name_of(row: Mapping[str, Any]) -> str:
+    """What a figure calls the arm of a row."""
+    return row.get("label", row["arm"])
+
+
 def lines_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """How the line of each name is drawn: colour and marker, never the colour alone."""
     colours = sns.color_palette("colorblind", max(3, len(results)))

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from specfreq.figures.base import MARKERS, array, legend, lines_of, styled
+from specfreq.figures.base import MARKERS, array, legend, lines_of, name_of, styled
 
 
 @styled
@@ -20,16 +20,20 @@ def accuracies(
 
     Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed,
     drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
-    of guessing; None where nobody guesses.
+    of guessing; None where nobody guesses. Its line is named by its label, if it has one. A panel has the
+    arms of its own data alone.
     """
     panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
-    arms = list(dict.fromkeys(r["arm"] for r in rows))
+    named = {r["arm"]: name_of(r) for r in rows}
+    of_panel = [list(dict.fromkeys(r["arm"] for r in rows if r["data"] == panel)) for panel in panels]
     series = list(dict.fromkeys(r[marks] for r in rows))
     colours = dict(zip(series, sns.color_palette("colorblind", max(3, len(series))), strict=False))
-    size = (5.4, (0.34 * len(arms) + 0.5) * len(panels) + 0.9)  # panels below one another, for a phone
-    figure, axes = plt.subplots(len(panels), squeeze=False, sharex=True, sharey=True, figsize=size)
+    heights = [0.34 * len(arms) + 0.5 for arms in of_panel]
+    figure, axes = plt.subplots(  # panels below one another, for a phone
+        len(panels), squeeze=False, sharex=True, figsize=(5.4, sum(heights) + 0.9), height_ratios=heights
+    )
     spread = 0.16 * (len(series) - 1)
-    for axis, panel in zip(axes[:, 0], panels, strict=True):
+    for axis, panel, arms in zip(axes[:, 0], panels, of_panel, strict=True):
         drawn = [r for r in rows if r["data"] == panel]
         for r in drawn:
             k = series.index(r[marks])
@@ -43,7 +47,7 @@ def accuracies(
             axis.axvline(chance, color="#555555", lw=1, ls=":")
             axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
         axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
-    axes[0, 0].set_yticks(range(len(arms)), arms)
+        axis.set_yticks(range(len(arms)), [named[arm] for arm in arms])
     axes[-1, 0].set_xlabel(label)
     styles = zip(series, MARKERS, strict=False)
     handles = [Line2D([], [], color=colours[s], marker=m, ls="-", lw=2, label=s) for s, m in styles]
@@ -184,7 +188,7 @@ def reliability(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     axis.plot([0, 100], [0, 100], color="#555555", lw=1, ls="--")
     axis.set(ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103))
     counts.set(xlabel="confidence (%)", ylabel="images", yscale="log", ylim=(0.7, None))
-    legend(figure, lines, **{"right as often as said": "--"})
+    legend(figure, lines, **{"perfect calibration": "--"})
     return figure
 
 

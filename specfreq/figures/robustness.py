@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from specfreq.figures.base import AMOUNT, array, legend, lines_of, picture, styled
+from specfreq.figures.base import AMOUNT, array, legend, lines_of, name_of, picture, styled
 
 GROUPS = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
@@ -70,11 +70,11 @@ def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
+def swaps(examples: Sequence[Any], size: float = 1.3) -> Figure:
     """Two pictures and their two recombinations in each line, of `measures.swap.examples`, and their answers.
 
-    Below each: the class and the probability, on a line for each classifier. A mixture called like the
-    picture that gave the amplitude is marked A, like the one that gave the phase φ.
+    Below each: the class and the probability, on a line for each classifier. Of a mixture it also says
+    whether the class is that of the picture that gave the amplitude, or the phase.
     """
     names = list(dict.fromkeys(name for swap in examples for name in swap.answers))
     lines = max(1, len(examples))
@@ -84,7 +84,8 @@ def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
     figure, axes = plt.subplots(lines, 4, squeeze=False, figsize=(width, height))
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
-    for axis, title in zip(axes[0], ("A", "B", "amplitude A\nphase B", "amplitude B\nphase A"), strict=True):
+    titles = "picture 1", "picture 2", "amplitude of 1\nphase of 2", "amplitude of 2\nphase of 1"
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
     beside = {
         "xycoords": "axes fraction",
@@ -105,7 +106,7 @@ def swaps(examples: Sequence[Any], size: float = 1.1) -> Figure:
 
 
 def _said(named: str, sure: float, amplitude_of: str | None, phase_of: str | None) -> str:
-    return f"{named} {sure:.0f} %" + {amplitude_of: " A", phase_of: " φ"}.get(named, "")
+    return f"{named} {sure:.0f} %" + {amplitude_of: " amplitude", phase_of: " phase"}.get(named, "")
 
 
 @styled
@@ -118,9 +119,9 @@ def corruption_errors(
 
     Each row has arm, quantity (the corruption, or another name for what comes below them, such as a mean),
     mean, low and high (the interval over seeds; None for one seed), in % and in percentage points: rows of
-    `comparison.rows` and `comparison.differences`.
+    `comparison.rows` and `comparison.differences`. It is named by its label, if it has one.
     """
-    arms = {r["arm"]: None for r in [*rows, *differences]}
+    arms = {r["arm"]: name_of(r) for r in [*rows, *differences]}
     lines = lines_of(arms)
     quantities = dict.fromkeys(r["quantity"] for r in [*rows, *differences])
     grouped = {group: [q for q in names if q in quantities] for group, names in GROUPS.items()}
@@ -128,7 +129,7 @@ def corruption_errors(
     labels += [q for q in quantities if not any(q in names for names in grouped.values())]
     place = {label: y for y, label in enumerate(labels)}
     panels = 1 + bool(differences)
-    height = 0.1 + 0.07 * len(arms)
+    height = 0.08 + 0.05 * len(arms)
     size = (5.6, max(0.2, height) * len(labels) + 1.1)
     figure, axes = plt.subplots(1, panels, squeeze=False, sharey=True, figsize=size)
     for axis, shown in zip(axes[0], (rows, differences), strict=False):
@@ -138,7 +139,7 @@ def corruption_errors(
             y = place[r["quantity"]] + 0.7 * ((order + 0.5) / len(arms) - 0.5)
             if r.get("low") is not None:
                 axis.plot([r["low"], r["high"]], [y, y], color=line["color"], lw=1.6, alpha=0.7)
-            axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=4.5, mec="white", mew=0.4)
+            axis.plot(r["mean"], y, line["marker"], color=line["color"], ms=4, mec="white", mew=0.4)
     axes[0, 0].set(xlabel="error (%)", ylim=(len(labels) - 0.5, -0.7))
     axes[0, 0].set_xlim(0, None)
     named = [label if label in grouped else _pretty(label) for label in labels]
@@ -148,7 +149,8 @@ def corruption_errors(
     if differences:
         axes[0, 1].axvline(0, color="#555555", lw=1)
         axes[0, 1].set_xlabel(f"minus {baseline} (points)")
-    legend(figure, {name: {**line, "lw": 1.6} for name, line in lines.items()})
+        axes[0, 1].locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
+    legend(figure, {arms[arm]: {**line, "lw": 1.6} for arm, line in lines.items()})
     return figure
 
 

@@ -40,7 +40,8 @@ def test_a_skeleton_is_a_notebook_and_an_entry_in_each_file_that_knows_of_studie
     contents, claims, profiles = (storage.read_yaml(root / name) for name in KNOWING)
     assert contents["parts"][1]["chapters"].pop() == {"file": "notebooks/colour-and-shape"}
     assert contents == before["_toc.yml"]
-    assert claims.pop("colour-and-shape")["claims"] and claims == before["book/claims.yaml"]
+    assert claims["works"].pop("colour-and-shape")["studies"] == ["colour-and-shape"]
+    assert claims["studies"].pop("colour-and-shape")["claims"] and claims == before["book/claims.yaml"]
     for profile in ("laptop", "paper"):
         assert profiles[profile].pop("colour-and-shape") == {}
     assert profiles == before["notebooks/profiles.yaml"]
@@ -87,6 +88,7 @@ def test_a_name_that_no_study_can_have_is_refused_and_nothing_written(root, name
         ),  # the line it looks for is not there
         ("notebooks/profiles.yaml", "laptop:\n  engine: {}\n"),
         ("book/claims.yaml", "{a: 1}\n"),  # an appended entry would not be YAML
+        ("book/claims.yaml", "works:\nstudies:\n"),
         ("_toc.yml", "format: jb-book\nroot: book/introduction\n"),
         ("_toc.yml", "parts: [\n"),
     ],

@@ -5,8 +5,9 @@ import pytest
 
 from specfreq.evidence import claims, rows, verdicts
 
+SAID = {"name": "c", "statement": "s", "whose": "ours", "source": "our question"}
 CLAIMS = [
-    claims.Claim(statement="s", data="d", quantity="error", judge="falls", arms=[f"a{i}", f"b{i}"])
+    claims.Claim(**SAID, data="d", quantity="error", judge="falls", arms=[f"a{i}", f"b{i}"])
     for i in range(10)
 ]
 
@@ -71,6 +72,6 @@ def test_the_easiest_claim_is_judged_most_strictly_and_the_last_as_alone():
 
 
 def test_a_limit_is_no_test_and_costs_the_others_nothing():
-    limit = claims.Claim(statement="s", data="d", quantity="error", judge="at_most", arms=["a0"], limit=99)
+    limit = claims.Claim(**SAID, data="d", quantity="error", judge="at_most", arms=["a0"], limit=99)
     found, together = verdicts.family([limit, CLAIMS[0]], record(np.full((20, 3), 30.0)))
     assert together == 1 and found[0].verdict == verdicts.YES

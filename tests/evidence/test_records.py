@@ -130,13 +130,6 @@ def test_records_of_folders_stay_among_the_records(book, monkeypatch):
     assert records.publish("spectra-folder:/../../x y", "quick") == "spectra-folder-..-..-x-y.quick.json"
 
 
-def test_a_long_name_in_a_table_may_be_broken_after_its_commas_and_reads_the_same():
-    html = tables.page_table(
-        [{"arm": "apr-s:channels=True,overflow=wrap", "others": "a, b", "n": "1,000"}]
-    ).to_html()
-    assert "apr-s:<wbr>channels=True,<wbr>overflow=wrap" in html and "a, b" in html and "1,000" in html
-
-
 @pytest.mark.parametrize("profile", ["../../x", "..", "a/b", ".x", ""])
 def test_a_profile_takes_no_record_out_of_its_folder(profile, book, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RECORDS", str(tmp_path / "kept" / "records"))

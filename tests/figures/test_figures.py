@@ -168,6 +168,13 @@ def test_accuracies_are_drawn_where_they_are():
     assert [line.get_xdata()[0] for line in second.lines if line.get_linestyle() == ":"] == [25.0]
 
 
+def test_a_panel_of_accuracies_has_the_arms_of_its_own_data_by_their_labels():
+    row = {**ROWS[0], "data": "a", "arm": "x"}
+    others = [{**row, "data": "b", "arm": "x", "label": "X"}, {**row, "data": "b", "arm": "y", "label": "Y"}]
+    first, second = figures.accuracies([{**row, "label": "X"}, *others]).axes
+    assert [[t.get_text() for t in a.get_yticklabels()] for a in (first, second)] == [["X"], ["X", "Y"]]
+
+
 def test_rows_about_which_nobody_guesses_have_no_line_of_chance():
     (axis,) = figures.accuracies([{**ROWS[0], "chance": None}]).axes
     assert not [line for line in axis.lines if line.get_linestyle() == ":"]

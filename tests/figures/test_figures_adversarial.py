@@ -50,7 +50,7 @@ def test_accuracy_is_drawn_over_the_size_and_after_each_attack():
     assert points(curve)[::2] == [([0, 2, 8], [90, 85, 70]), ([0, 2, 8], [90, 85, 40])]
     assert points(curve)[1::2] == [([8], [69]), ([8], [39])]
     assert points(steps) == [([0, 1, 2, 3], [90, 80, 70, 69]), ([0, 1, 2, 3], [90, 50, 40, 39])]
-    assert [t.get_text() for t in steps.get_xticklabels()] == ["none", "fgsm", "pgd", "square"]
+    assert [t.get_text() for t in steps.get_xticklabels()] == ["clean", "FGSM", "PGD", "Square"]
 
 
 def test_attacks_that_one_network_did_not_meet_leave_no_mark_for_it():

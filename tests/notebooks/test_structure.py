@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx_external_toc.parsing import parse_toc_yaml
 
+from specfreq import experiment
 from specfreq.compendium import execution, skeleton
 from specfreq.compendium.parameters import declared_in
 from specfreq.core import storage
@@ -169,7 +170,7 @@ def missing(root: Path) -> list[str]:
     studies = execution.studies(root)
     pages = {page for page in parse_toc_yaml(root / "_toc.yml") if page.startswith("notebooks/")}
     profiles = execution.known_profiles(root)
-    claims = storage.read_yaml(root / "book" / "claims.yaml") or {}
+    claims = (storage.read_yaml(root / "book" / "claims.yaml") or {}).get("studies", {})
     found = [f"_toc.yml: {page} has no notebook" for page in sorted(pages) if page[10:] not in studies]
     found += [f"book/claims.yaml: {name} is no study" for name in claims if name not in studies]
     for name, path in studies.items():
@@ -210,6 +211,24 @@ def test_every_study_is_a_page_has_profiles_and_is_judged_by_claims():
 
 def test_quick_is_the_defaults_of_every_study():
     assert not any(execution.known_profiles(ROOT)["quick"].values())
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu"])
+def test_the_studies_of_networks_on_cifar10_share_one_recipe(profile):
+    """And on the laptop its length too, so that their plain trainings are the same runs."""
+    studies = execution.known_profiles(ROOT)[profile]
+    recipes = [
+        experiment.fields(studies[name]["recipe"]) | {"epochs": str(studies[name]["epochs"])}
+        for name in ("amplitude-versus-phase", "amplitude-phase-recombination", "fourier-heatmaps")
+    ]
+    bands = studies["band-limited-training"]
+    recipes.append(experiment.fields(bands["recipe"].split()) | {"epochs": str(bands["epochs"])})
+    recipes.append(experiment.fields(studies["spectral-tv-augmentation"]["recipes"][0].split()))
+    if profile == "gpu":
+        recipes = [{k: v for k, v in recipe.items() if k != "epochs"} for recipe in recipes]
+    assert recipes == [recipes[0]] * len(recipes)
+    models = {study["model"] for study in studies.values() if "recipe" in study and "model" in study}
+    assert len(models) == 1
 
 
 def test_no_study_owes_what_its_skeleton_left_open():
@@ -373,7 +392,7 @@ def compendium(tmp_path, add_study):
     (tmp_path / "book").mkdir()
     files = {
         "_toc.yml": "format: jb-book\nroot: book/a\nparts:\n- chapters:\n  - file: notebooks/study\n",
-        "book/claims.yaml": "study: {claims: []}\n",
+        "book/claims.yaml": "studies:\n  study: {claims: []}\n",
         "notebooks/profiles.yaml": "laptop:\n  study: {}\npaper:\n  study: {}\n",
     }
     for name, text in files.items():
@@ -396,7 +415,7 @@ def test_nothing_is_missing_in_a_whole_compendium(compendium):
             "",
             "study: add `study: {...}` to the profile paper",
         ),
-        ("book/claims.yaml", "study: {claims: []}", "", "study: add its claims to book/claims.yaml"),
+        ("book/claims.yaml", "study: {claims: []}", "{}", "study: add its claims to book/claims.yaml"),
         ("book/claims.yaml", "study:", "studdy:", "book/claims.yaml: studdy is no study"),
         (
             "notebooks/study.ipynb",
@@ -414,5 +433,5 @@ def test_a_study_that_a_file_does_not_know_of_is_named_with_the_mend(compendium,
 
 
 def test_what_a_skeleton_left_open_is_counted(compendium):
-    (compendium / "book" / "claims.yaml").write_text("study: {claims: []} # To be written: all of it\n")
+    (compendium / "book" / "claims.yaml").write_text("studies: {} # To be written: all of it\n")
     assert owed(compendium) == ["claims.yaml: 1 times 'To be written'"]

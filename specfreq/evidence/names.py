@@ -1,0 +1,45 @@
+"""What tables and figures call arms: human names for the descriptions that records and claims have."""
+
+from specfreq import augment
+from specfreq.core.errors import UserError
+
+# arms of studies that train nothing with an augmentation
+_OTHERS = {
+    "chambolle-pock-1": "Chambolle–Pock 1",
+    "chambolle-pock-2": "Chambolle–Pock 2, accelerated",
+    "condat": "Condat, over-relaxed",
+    "fgp": "fast gradient projection",
+    "gaussian-blur": "Gaussian blur",
+    "total-variation": "total variation",
+    "total-variation:by-discrepancy": "total variation, weight by discrepancy",
+    "noisy": "noisy picture",
+    "ours": "this package",
+    "program": "the program",
+}
+_FIELDS = {"epochs": "{} epochs", "train_size": "{} training images"}  # that arms of one study differ in
+
+
+def label(arm: str) -> str:
+    """The human name of an arm: ``Plain, 8 epochs`` for ``none, epochs=8``; any other text as it is.
+
+    An arm is an augmentation, or a name of its study, and what else differs from the study's first run.
+    """
+    if arm in _OTHERS:
+        return _OTHERS[arm]
+    spec, *others = arm.split(", ")
+    said = [_field(part) for part in others]
+    return ", ".join([_augmentation(spec), *said])
+
+
+def _augmentation(spec: str) -> str:
+    if spec.partition(":")[0].partition("+")[0] not in augment.names():
+        return spec
+    try:
+        return augment.label(spec)
+    except UserError:  # a record of another version, whose parameters this one does not have
+        return spec
+
+
+def _field(written: str) -> str:
+    key, equals, value = written.partition("=")
+    return _FIELDS.get(key, f"{key} = {{}}").format(value) if equals else written
