@@ -49,6 +49,12 @@ def slopes(profiles: Mapping[str, Any]) -> list[float]:
     return [float(line[0]) for line in lines]
 
 
+def spread(profiles: Mapping[str, Any]) -> float:
+    """Largest over smallest class power on the highest ring."""
+    top = [float(p[-1]) for p in profiles.values()]
+    return max(top) / min(top)
+
+
 def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -> Spectra:
     """Spectra, profiles and centroids of an image set. Every class needs an image.
 
@@ -148,7 +154,9 @@ def told(names: Sequence[str]) -> dict[str, str]:
     """Numbers of the published sets for sentences, by set and what: ``cifar10 slopes``; ``–`` where one is
     not published.
     """
-    out = {f"{name} {what}": "–" for name in names for what in ("images", "slopes", "spread", "most", "least")}
+    out = {
+        f"{name} {what}": "–" for name in names for what in ("images", "slopes", "spread", "most", "least")
+    }
     for name, r in _published(names).items():
         exponents = slopes(r["profiles"])
         top = {label: p[-1] for label, p in r["profiles"].items()}
@@ -156,7 +164,7 @@ def told(names: Sequence[str]) -> dict[str, str]:
         out |= {
             f"{name} images": f"{r['images']:,}",
             f"{name} slopes": f"{min(exponents):.1f} to {max(exponents):.1f}",
-            f"{name} spread": f"{top[most] / top[least]:.1f}",
+            f"{name} spread": f"{spread(r['profiles']):.1f}",
             f"{name} most": most,
             f"{name} least": least,
         }
@@ -167,16 +175,15 @@ def published_table(names: Sequence[str], caption: str = "", name: str = "") -> 
     """Centroids and the original's score of the published sets: a line for each number, a column for each
     set.
     """
-    found = _published(names)
-    lines = {
-        "mean centroid, brightness counted (cycles per pixel)": lambda r: f"{r['centroid'][WITH]['mean']:.4f}",
-        "mean centroid without the brightness (cycles per pixel)": lambda r: (
-            f"{r['centroid'][WITHOUT]['mean']:.4f}"
-        ),
-        "the original's score, mean": lambda r: f"{r['score']['mean']:.1e}",
-        "the original's score, largest": lambda r: f"{r['score']['largest']:.1e}",
-    }
-    rows = [
-        {"number": title, **{TITLES[name]: shown(r) for name, r in found.items()}} for title, shown in lines.items()
-    ]
+    by_set: dict[str, dict[str, str]] = {}
+    for name, r in _published(names).items():
+        counted, without = (r["centroid"][title]["mean"] for title in (WITH, WITHOUT))
+        by_set[TITLES[name]] = {
+            "mean centroid, brightness counted (cycles per pixel)": f"{counted:.4f}",
+            "mean centroid without the brightness (cycles per pixel)": f"{without:.4f}",
+            "the original's score, mean": f"{r['score']['mean']:.1e}",
+            "the original's score, largest": f"{r['score']['largest']:.1e}",
+        }
+    lines = next(iter(by_set.values()), {})
+    rows = [{"number": line, **{title: found[line] for title, found in by_set.items()}} for line in lines]
     return Table(rows, caption, name)
