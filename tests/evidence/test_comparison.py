@@ -127,6 +127,14 @@ def test_a_seed_that_the_baseline_has_not_is_left_out():
     assert comparison.differences([row("none", [1.0]), row("a", [2.0], seeds=[5])], "none") == []
 
 
+def test_sets_are_pooled_by_the_mean_of_each_seed_that_all_of_them_have():
+    one, other = row("a", [1.0, 2.0, 9.0]), row("a", [3.0, 6.0], seeds=[1, 0])
+    found = comparison.pooled([one, other])
+    assert found["seeds"] == [0, 1] and found["values"] == [3.5, 2.5] and found["mean"] == 3
+    assert found["high"] - 3 == pytest.approx(12.7062 * 0.5, rel=1e-4)  # Student's t of one degree of freedom
+    assert comparison.pooled([]) is comparison.pooled([one, row("a", [1.0], seeds=[7])]) is None
+
+
 def test_departures_are_compared_with_the_arm_that_has_none():
     rows = [
         row("none", [50.0, 51, 52]),
