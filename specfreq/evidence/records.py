@@ -153,7 +153,14 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     if not path.exists():
         return None
     kept = storage.read_object(path)
-    return {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
+    found = {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
+    return {**found, "provenance": _provenance(kept.get("provenance", {}))}
+
+
+def _provenance(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a record was computed, as `_record` writes it: version 0.1 had texts in the place of lists."""
+    listed = {k: [v] if k != "data" and isinstance(v, str) else v for k, v in kept.items()}
+    return {"seconds": 0.0, "runs": 0, **listed}
 
 
 def origin(name: str, profile: str = "laptop") -> str:
