@@ -10,6 +10,7 @@ from specfreq.core.errors import UserError
 from specfreq.evidence import claims, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
 from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.intervals import decimals
 from specfreq.evidence.rows import CORRECTED, Row
 from specfreq.evidence.rules import Effect
 from specfreq.evidence.verdicts import Verdict
@@ -25,6 +26,12 @@ OUTCOMES = {
     verdicts.OPEN: "open",
 }
 WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
+# how an effect is told, by rule: if it is negative, and if not
+WORDS = {
+    "falls": ("higher", "lower"),
+    "at_chance": ("below guessing", "above guessing"),
+    "alike": ("apart at most", "apart at most"),
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Entry:
     @property
     def amount(self) -> str:
         """The effect in words: ``5.8 points lower [3.0, 8.2]``; empty without one."""
-        return "" if self.effect is None else rules.effect_in_words(self.judge, self.effect, self.bound)
+        return "" if self.effect is None else in_words(self.effect, self.judge, self.bound)
 
 
 def ledger(profile: str = "laptop") -> list[Entry]:
@@ -145,6 +152,28 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         record=f"book/results/{study}.{profile}.json" if judged else None,
         keys=tuple(dict.fromkeys(key for row in compared for key in row["keys"])),
     )
+
+
+def in_words(effect: Effect, judge: str, bound: float | None = None) -> str:
+    """An effect without the rows behind it: ``5.8 points lower [3.0, 8.2]``, never a negative amount.
+
+    Args:
+        judge: the rule, whose effects are differences in the direction of its claims, or of a limit.
+        bound: that limit.
+    """
+    mean, low, high, unit = effect
+    if judge == "at_most":
+        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
+    less, more = WORDS.get(judge, ("lower", "higher"))
+    if mean < 0:
+        mean, less, more = -mean, more, less
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    places = decimals(None if low is None or high is None else (high - low) / 2)
+    amount = f"{mean:.{places}f}"
+    if unit == " %":  # percentages differ by points
+        unit = " point" if amount == "1" else " points"
+    ends = "(one seed)" if low is None or high is None else f"[{low:.{places}f}, {high:.{places}f}]"
+    return f"{amount}{unit} {more} {ends}"
 
 
 def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:

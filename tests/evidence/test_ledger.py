@@ -9,6 +9,7 @@ import yaml
 from specfreq.core import places
 from specfreq.core.errors import UserError
 from specfreq.evidence import claims, ledger, verdicts
+from specfreq.evidence.rules import Effect
 
 
 @pytest.fixture
@@ -102,3 +103,18 @@ def test_the_twin_for_machines_says_what_the_entries_say():
         if entry.effect is not None:
             assert [row["effect"][k] for k in ("mean", "low", "high", "unit")] == list(entry.effect)
     assert twin["tally"] == {work: dict(counts) for work, counts in ledger.tally(entries).items()}
+
+
+@pytest.mark.parametrize(
+    ("effect", "judge", "words"),
+    [
+        (Effect(5.75, 3.0, 8.5, " %"), "falls", "5.8 points lower [3.0, 8.5]"),
+        (Effect(-5.75, -8.5, -3.0, " %"), "falls", "5.8 points higher [3.0, 8.5]"),
+        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "1.0 dB lower [-7.0, 9.0]"),
+        (Effect(1.0, None, None, " %"), "rises", "1.00 points higher (one seed)"),
+        (Effect(55.8, 54.0, 57.7, " %"), "at_chance", "55.8 points above guessing [54.0, 57.7]"),
+        (Effect(0.0000121, None, None, " %"), "at_most", "at most 0.000012 %, limit 0.001 %"),
+    ],
+)
+def test_effects_in_words_are_never_negative_amounts(effect, judge, words):
+    assert ledger.in_words(effect, judge, bound=0.001) == words
