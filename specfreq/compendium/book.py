@@ -20,7 +20,7 @@ from papermill.exceptions import strip_color
 from sphinx_external_toc.parsing import MalformedError, parse_toc_data
 
 from specfreq import data
-from specfreq.compendium import execution
+from specfreq.compendium import execution, pages
 from specfreq.compendium.execution import QUICK, StudyFailed
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
@@ -57,7 +57,7 @@ def build(
 
     Raises:
         UserError: before anything runs: no compendium, an unknown profile, an impossible parameter, a place
-            that cannot be written.
+            that cannot be written, a claim that names what does not exist.
         BookFailed: at the end: studies that failed, warnings of the book's builder, missing pages.
     """
     root = (root or places.root()).resolve()
@@ -65,20 +65,21 @@ def build(
         raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
     with _alone(root / "_build", say):
         _check_contents(root)
+        pages.check(_pages(root))
         executed = _run_studies(profile, root, timeout, say)
         files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
         key = digest(environment(), {name: _hash(path) for name, path in files.items()})
         html = root / "_build" / "html"
-        made_of = root / "_build" / "html.key"
+        built_of = root / "_build" / "html.key"
         started = time.perf_counter()
-        if made_of.exists() and made_of.read_text() == key and not _missing(root, html):
+        if built_of.exists() and built_of.read_text() == key and not _missing(root, html):
             say(_line("pages", "unchanged"))
         else:
             say(_line("pages", "started"))
             with storage.writing(root / "_build"):
-                made_of.unlink(missing_ok=True)
+                built_of.unlink(missing_ok=True)
                 _build_pages(root, files, html)
-                made_of.write_text(key)
+                built_of.write_text(key)
             say(_line("pages", f"done in {time.perf_counter() - started:.0f} s"))
     return html / "index.html"
 
@@ -233,6 +234,9 @@ def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
     for name, path in files.items():
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, staged / name)
+    made = pages.made(_pages(root), files)
+    for name, content in made.staged.items():
+        storage.write(staged / name, content)
     log.parent.mkdir(exist_ok=True)
     builder = ["jupyter_book.cli.main:main", "build", "-n", "-W", "--keep-going"]
     code, printed = processes.run(*builder, "--path-output", str(work), str(staged), cwd=staged)
@@ -241,6 +245,8 @@ def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
         raise BookFailed(f"the pages were not built:\n{_warnings(log.read_text())}\nall of it: {log}")
     if missing := _missing(root, work / "_build" / "html"):
         raise BookFailed(f"_toc.yml names pages that were not built: {', '.join(missing)}; see {log}")
+    for name, content in made.beside.items():
+        storage.write(work / "_build" / "html" / name, content)
     shutil.rmtree(html, ignore_errors=True)
     (work / "_build" / "html").replace(html)
     shutil.rmtree(work)
@@ -269,7 +275,8 @@ def _check_contents(root: Path) -> None:
     if (config := root / "_config.yml").exists():
         storage.read_yaml(config)  # strictly: the book's builder takes the last of two values
     for page in _pages(root):
-        if not any((root / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")):
+        sources = [root / f"{page}{suffix}" for suffix in (".md", ".ipynb")]
+        if page not in pages.MADE and not any(path.exists() for path in sources):
             raise UserError(f"_toc.yml names {page}, and there is no {page}.md or {page}.ipynb")
 
 

@@ -23,10 +23,22 @@ KERNEL = {
 OPENING = """\
 # {title}
 
-**{open}: what does this study ask?**
+:::{{admonition}} In brief
+:class: brief
 
-{open}: who claimed what (cite it from `book/references.bib`), what the original program did,
-and what is done here."""
+**Question.** {open}: what does this study ask?
+
+**Claimed.** {open}: who claimed what; cite it from `book/references.bib`.
+
+**Done.** {open}: what is trained or computed, on which data.
+
+**Found.** {open}: what the record shows, its numbers glued.
+
+```{{glue}} tally
+```
+:::
+
+{open}: what a reader needs to follow, such as the formula and what the original program did."""
 
 BARE_MACHINE = """\
 from __future__ import annotations  # parameters stay known as such
@@ -51,10 +63,17 @@ recipe: list[str] = ["batch=50", "lr=0.2", "shift=2"]  # of `specfreq train`
 seeds: list[int] = [0]  # one training each
 profile: str = "quick"  # the name its results are recorded under"""
 
-RUN = """\
+IMPORTS = """\
+from myst_nb import glue
+
 from specfreq import experiment, figures
+from specfreq.compendium import notebooks
 from specfreq.evidence import comparison, records, tables
 
+study = "{name}"
+glue("tally", tables.tally(study), display=False)"""
+
+RUN = """\
 training = {"data": data, "model": model, "train_size": train_size}
 training |= {"test_size": test_size, "epochs": epochs, **experiment.fields(recipe)}
 arms = experiment.grid(augment=augmentations, seed=seeds, **training)
@@ -62,9 +81,12 @@ runs = experiment.run_all(arms)
 note = tables.foot(runs, profile)"""
 
 MEASURE = """\
-study = "{name}"
-rows = comparison.rows(runs, {{"accuracy": ("accuracy", "accuracy")}})
+rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy")})
 records.save(study, records.of_study(study, globals(), runs, arms=rows))"""
+
+RECORD = """\
+found = records.published_rows(study, "arms")["rows"]
+tables.arms_table(found, "Accuracy (%), ± half a 95 % interval.")"""
 
 CHECKED = 'print(f"{len(rows)} arms, {len(runs)} networks")'
 
@@ -161,16 +183,21 @@ def _notebook(name: str) -> dict[str, Any]:
     cells = [
         _text(OPENING.format(title=title, open=OPEN)),
         _code(BARE_MACHINE, tags=["remove-cell"]),
-        _code(PARAMETERS, tags=["parameters"]),
-        _code(RUN),
-        _code(MEASURE.format(name=name)),
-        _text(f"## Accuracy\n\n{OPEN}: what to look for in {{numref}}`fig-{name}-accuracies`."),
-        _code("figures.accuracies(rows, note=note)", mystnb=about),
-        _code(CHECKED, tags=["nbval-check-output"], execution_count=6, outputs=[reference]),
-        _text(f"{OPEN}: what is seen, with numbers.\n\n## Claimed and measured\n\n{OPEN}: what was claimed."),
+        _code(PARAMETERS, tags=["parameters", "hide-input"]),
+        _code(IMPORTS.format(name=name), tags=["hide-input"]),
+        _text(f"## Results\n\n{OPEN}: what to look for, and what is seen, with glued numbers."),
+        _code(RECORD, tags=["remove-input"]),
         _code("tables.verdicts(study)", tags=["remove-input"]),
+        _text(f"## What could not be shown\n\n{OPEN}: what, and why."),
+        _text(f"## Demonstration, not evidence\n\n{OPEN}: how small this run is, and what it shows."),
+        _code(RUN),
+        _code(MEASURE),
+        _code("figures.accuracies(rows, note=note)", mystnb=about),
+        _code(CHECKED, tags=["nbval-check-output"], execution_count=9, outputs=[reference]),
+        _text("## Settings and names"),
         _code("tables.settings(study)", tags=["remove-input"]),
-        _text(f"What we could not show: {OPEN[0].lower()}{OPEN[1:]}."),
+        _code("notebooks.parameters_table(study)", tags=["remove-input"]),
+        _code("tables.code_names(rows)", tags=["remove-input"]),
     ]
     for number, cell in enumerate(cells):
         cell["id"] = f"{name}-{number:02}"

@@ -10,7 +10,7 @@ import numpy as np
 from specfreq import augment, filters
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.progress import progress_bar
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, apart, crossed_with, row_of
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, Summary, apart, crossed_with, row_of, summary
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run
 
@@ -212,6 +212,16 @@ def equal(row: Row, found: Iterable[Row], baseline: str) -> Row | None:
             if base.get("passes") == row["passes"]:
                 return base
     return bases.get(baseline)
+
+
+def pooled(found: Sequence[Row]) -> Summary | None:
+    """The mean of rows of several data sets, with Student's 95 % interval over the seeds that all of them
+    have; None if there is no such seed.
+    """
+    each = [dict(zip(row["seeds"], row["values"], strict=True)) for row in found]
+    shared = [seed for seed in each[0] if all(seed in values for values in each)] if each else []
+    means = {seed: float(np.mean([values[seed] for values in each])) for seed in shared}
+    return summary(means) if means else None
 
 
 def departures(found: Sequence[Row]) -> list[Row]:

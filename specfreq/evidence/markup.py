@@ -38,6 +38,10 @@ class Table:
     wide: bool = False
     cards: bool = False
 
+    def __post_init__(self):
+        if not self.rows:  # a numbered table all the same: pages refer to it
+            object.__setattr__(self, "rows", [{"–": "nothing to show yet"}])
+
     @property
     def columns(self) -> list[str]:
         return list(dict.fromkeys(column for row in self.rows for column in row))
@@ -48,10 +52,13 @@ class Table:
         return [list(line) for line in zip(*by_column, strict=True)]
 
     def markdown(self) -> str:
-        """The table as a MyST directive; a line of text where there are no rows."""
-        if not self.rows:
-            return "*No rows.*"
-        options = {"name": self.name, "header-rows": 1, "stub-columns": 1, "class": self._classes()}
+        """The table as a MyST directive."""
+        options = {
+            "name": self.name,
+            "header-rows": 1,
+            "stub-columns": int(len(self.columns) > 1),
+            "class": self._classes(),
+        }
         head = [f":::::{{list-table}} {self.caption}".rstrip()]
         head += [f":{key}: {value}" for key, value in options.items() if value]
         lines = [list(map(_escaped, self.columns)), *(list(map(_escaped, line)) for line in self.cells())]
@@ -60,8 +67,6 @@ class Table:
 
     def to_html(self) -> str:
         """The table for a notebook that is not a page of the book."""
-        if not self.rows:
-            return "<p>No rows.</p>"
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
         head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
         body = "".join(_line(line) for line in self.cells())

@@ -118,6 +118,19 @@ def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement
     return Judgement(largest <= limit, evidence, Effect(largest, None, None, unit))
 
 
+def effect_in_words(judge: str, effect: Effect, bound: float | None = None) -> str:
+    """What a rule of that name found, without the rows: ``5.8 points lower [3.0, 8.2]``."""
+    mean, low, high, unit = effect
+    ends = (-math.inf, math.inf) if low is None or high is None else (low, high)
+    if judge == "at_most":
+        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
+    if judge == "alike":
+        return f"{_bounds(mean, *ends, unit)} apart at most"
+    if judge == "at_chance":
+        return _told((mean, *ends), ("above guessing", "below guessing"), unit)
+    return _told((mean, *ends), DOWN if judge == "falls" else UP, unit)
+
+
 def _steps(
     rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], words: tuple[str, str], unit: str
 ) -> Judgement:

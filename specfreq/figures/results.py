@@ -57,6 +57,34 @@ def accuracies(
 
 
 @styled
+def differences(rows: Sequence[Mapping[str, Any]], *, label: str = "difference (points)") -> Figure:
+    """Differences of arms from a baseline, which is the line at zero: a panel per ``data``, a line per arm.
+
+    Each row has data, label, values (one per seed, drawn as ticks), mean, low and high (the interval; None
+    for one seed): rows of `comparison.differences`. Panels have the arms that they have, and no empty lines.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["data"], []).append(row)
+    groups = groups or {"": []}
+    heights = [len(group) + 1.3 for group in groups.values()]
+    size = (5.4, 0.3 * sum(heights) + 0.6)
+    figure, axes = plt.subplots(len(groups), squeeze=False, sharex=True, figsize=size, height_ratios=heights)
+    colour = sns.color_palette("colorblind")[0]
+    for axis, (data, group) in zip(axes[:, 0], groups.items(), strict=True):
+        for y, row in enumerate(group):
+            axis.plot(row["values"], [y] * len(row["values"]), "|", color=colour, ms=6, alpha=0.6)
+            if row["low"] is not None:
+                axis.plot([row["low"], row["high"]], [y, y], color=colour, lw=2)
+            axis.plot(row["mean"], y, "o", color=colour, ms=6.5, mec="white", mew=0.6)
+        axis.axvline(0, color="#555555", lw=1)
+        axis.set(title=data, ylim=(len(group) - 0.4, -0.6))
+        axis.set_yticks(range(len(group)), [row["label"] for row in group])
+    axes[-1, 0].set_xlabel(label)
+    return figure
+
+
+@styled
 def over_parameter(rows: Sequence[Mapping[str, Any]], places: Mapping[str, float], label: str) -> Figure:
     """What arms have over a number that tells them apart: a panel per ``quantity``, each with its own scale.
 

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from specfreq.figures.base import array, legend, lines_of, picture, styled
@@ -132,7 +131,6 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     cases = list(dict.fromkeys(row["case"] for row in rows)) or [""]
     figure, axes = plt.subplots(len(cases), squeeze=False, sharey=True, figsize=(5.6, 3.0 * len(cases) + 0.4))
     lines = _dashed(dict.fromkeys(row["solver"] for row in rows))
-    ends = {}
     for axis, case in zip(axes[:, 0], cases, strict=True):
         axis.set(title=case, xscale="log", yscale="log", xlabel="seconds", ylabel="energy above minimum")
         for name, line in lines.items():
@@ -141,28 +139,8 @@ def time_to_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
             drawn.sort(key=lambda point: -point[1])  # from coarse to fine
             if drawn:
                 axis.plot(*zip(*drawn, strict=True), **line)
-                ends.setdefault(axis, {})[name] = drawn[-1][1], line
-    for axis, named in ends.items():  # now that the limits are those of all panels
-        _label(axis, named)
+    legend(figure, lines)
     return figure
-
-
-def _label(axis: Axes, ends: Mapping[str, tuple[float, dict[str, Any]]]) -> None:
-    """Names and marks beside a logarithmic axis, in the order of the lines' ends and about as high."""
-    low, high = np.log(axis.get_ylim())
-    order = sorted(ends, key=lambda name: ends[name][0])
-    room = 0.085
-    height = -room
-    heights = []
-    for name in order:
-        height = max((np.log(ends[name][0]) - low) / (high - low), height + room)
-        heights.append(height)
-    over = max(0, max(heights, default=0) - 1)
-    for name, height in zip(order, heights, strict=True):
-        line = {**ends[name][1], "transform": axis.transAxes, "clip_on": False, "markevery": [1]}
-        axis.plot([1.02, 1.09], [height - over] * 2, **line)
-        place = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
-        axis.annotate(name, (1.115, height - over), **place)
 
 
 @styled

@@ -4,7 +4,7 @@ original's solver does.
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from specfreq.core.errors import UserError, unknown
 from specfreq.core.randomness import keyed
 from specfreq.data import embedded
 from specfreq.data.sets import ImageSet
+from specfreq.evidence import names, records
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, of_images
 
 REFERENCE = 1e-8  # gap of what counts as the minimiser
@@ -110,6 +111,30 @@ def solvers(images: Tensor, weight: float, tol: float = 1e-4) -> dict[str, Tenso
     return {name: tv.denoise(images, weight, tol, algorithm=name).iterations for name in tv.ALGORITHMS}
 
 
+def published_times(study: str = "tv-solvers") -> dict[str, Any]:
+    """The record of the benchmark of solvers, as arguments for `figures.time_to_accuracy`, in human names."""
+    found = records.published_rows(study, "rows")
+    rows = [{**row, "case": case(row["case"]), "solver": _solver(row["solver"])} for row in found["rows"]]
+    return {**found, "rows": rows}
+
+
+def case(name: str) -> str:
+    """``8 colour pictures of 224 × 224`` for ``8 x 3x224x224``."""
+    count, shape = name.split(" x ")
+    channels, height, width = shape.split("x")
+    kind = "grey" if channels == "1" else "colour"
+    return f"{count} {kind} picture{'s' * (count != '1')} of {height} × {width}"
+
+
+def _solver(name: str) -> str:
+    """``Condat, over-relaxed`` for ``specfreq condat``; other packages keep their names."""
+    package, _, algorithm = name.partition(" ")
+    if package != "specfreq":
+        return name
+    algorithm, comma, _ = algorithm.partition(", plain")
+    return "Condat, unfused" if comma else names.label(algorithm)
+
+
 def energy(u: Tensor, f: Tensor, weight: float) -> Tensor:
     r"""The energy :math:`\mathrm{TV}(u) + |u - f|^2 / 2 w`, of images (..., C, H, W): (...), float64."""
     return tv.total_variation(u) + (u.double() - f.double()).square().sum((-3, -2, -1)) / (2 * weight)
@@ -199,9 +224,9 @@ def rows(
         "total-variation:by-discrepancy": chosen,
     }
     out = [of_images(images.name, arm, "PSNR", values.tolist()) for arm, values in best.items()]
-    out += [
-        of_images(images.name, arm, "iterations", n.tolist()) for arm, n in solvers(clean, weight).items()
-    ]
+    for quantity, pictures in {"iterations": clean, "iterations on noisy pictures": given}.items():
+        for arm, needed in solvers(pictures, weight).items():
+            out.append(of_images(images.name, arm, quantity, needed.tolist()))
     for solver, quantities in faithfulness(clean, weight).items():
         series = {"ours": CORRECTED, PROGRAM: PUBLISHED}.get(solver, solver)
         out += [

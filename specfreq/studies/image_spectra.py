@@ -17,6 +17,7 @@ from specfreq.evidence import records
 from specfreq.evidence.markup import Table
 
 WITH, WITHOUT = "mean brightness counted", "without the mean brightness"
+TITLES = {"cifar10": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}  # of the published sets
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,20 @@ class Spectra:
     centroids: dict[str, Tensor]
     score: Tensor
 
-    @property
-    def slopes(self) -> np.ndarray:
-        """Exponent of each class: slope of log power over log frequency, a straight line fitted to the rings
-        from 1 on.
-        """
-        lines = [
-            np.polyfit(np.log(np.arange(1, len(p))), p[1:].clamp_min(1e-300).log().numpy(), 1)
-            for p in self.profiles.values()
-        ]
-        return np.array([line[0] for line in lines])
 
-    @property
-    def spread(self) -> float:
-        """Largest over smallest class power on the highest ring."""
-        top = torch.stack([p[-1] for p in self.profiles.values()])
-        return float(top.max() / top.min())
+def slopes(profiles: Mapping[str, Any]) -> list[float]:
+    """Exponent of each class: slope of log power over log frequency, a line fitted to the rings from 1 on."""
+    lines = [
+        np.polyfit(np.log(np.arange(1, len(p))), np.log(np.maximum(np.asarray(p)[1:], 1e-300)), 1)
+        for p in profiles.values()
+    ]
+    return [float(line[0]) for line in lines]
+
+
+def spread(profiles: Mapping[str, Any]) -> float:
+    """Largest over smallest class power on the highest ring."""
+    top = [float(p[-1]) for p in profiles.values()]
+    return max(top) / min(top)
 
 
 def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -> Spectra:
@@ -84,15 +83,9 @@ def summarise(images: ImageSet, window: Literal["hamming"] | None = "hamming") -
     return Spectra(power / counts[:, None, None], profiles, joined, joined[WITH] / power[0].numel())
 
 
-def halves(images: ImageSet, count: int = 6) -> dict[str, Tensor]:
-    """The picture of most contrast of each of the first ``count`` classes, taken apart: rows for
-    `figures.pictures`.
-    """
-    levels = images.images.flatten(1).long()
-    # the variance in whole numbers: of pictures of equal contrast, such as mirror images, the first is shown
-    contrast = levels.shape[1] * levels.square().sum(1) - levels.sum(1).square()
-    classes = range(min(count, len(images.classes)))
-    x = images.images[[int(contrast.where(images.labels == k, -1).argmax()) for k in classes]].double() / 255
+def halves(pictures: Tensor) -> dict[str, Tensor]:
+    """Pictures (N, C, H, W) in [0, 1] taken apart into amplitude and phase: rows for `figures.pictures`."""
+    x = pictures.double()
     point = torch.zeros_like(x)  # all amplitudes 1, the phases of a point in the middle
     point[..., x.shape[-2] // 2, x.shape[-1] // 2] = 1
     detail = x - x.mean((-2, -1), keepdim=True)
@@ -145,29 +138,52 @@ def published_profiles(names: Sequence[str]) -> dict[str, Any]:
     for name, r in _published(names).items():
         by_class = sorted(r["profiles"].items(), key=lambda item: item[1][-1])
         lines = {
-            f"{name}, mean": np.mean([p for _, p in by_class], axis=0),
-            f"{name}, {by_class[-1][0]}": by_class[-1][1],
-            f"{name}, {by_class[0][0]}": by_class[0][1],
+            f"{TITLES[name]}, mean": np.mean([p for _, p in by_class], axis=0),
+            f"{TITLES[name]}, {by_class[-1][0]}": by_class[-1][1],
+            f"{TITLES[name]}, {by_class[0][0]}": by_class[0][1],
         }
         profiles |= lines
         sides |= dict.fromkeys(lines, r["shape"][-1])
     note = " · ".join(
-        f"{n}: {r['images']} images, data {_digest(r)[:8]}" for n, r in _published(names).items()
+        f"{TITLES[n]}: {r['images']} images, data {_digest(r)[:8]}" for n, r in _published(names).items()
     )
     return {"profiles": profiles, "sides": sides, "note": note}
 
 
-def published_table(names: Sequence[str], caption: str = "", name: str = "") -> Table:
-    """Centroids and the original's score of the published sets."""
-    rows = [
-        {
-            "data": name,
-            "images": f"{r['images']:,}",
-            "mean centroid": f"{r['centroid'][WITH]['mean']:.4f}",
-            "without the mean": f"{r['centroid'][WITHOUT]['mean']:.4f}",
-            "original's score, mean": f"{r['score']['mean']:.1e}",
-            "original's score, largest": f"{r['score']['largest']:.1e}",
+def told(names: Sequence[str]) -> dict[str, str]:
+    """Numbers of the published sets for sentences, by set and what: ``cifar10 slopes``; ``–`` where one is
+    not published.
+    """
+    out = {
+        f"{name} {what}": "–" for name in names for what in ("images", "slopes", "spread", "most", "least")
+    }
+    for name, r in _published(names).items():
+        exponents = slopes(r["profiles"])
+        top = {label: p[-1] for label, p in r["profiles"].items()}
+        most, least = max(top, key=lambda label: top[label]), min(top, key=lambda label: top[label])
+        out |= {
+            f"{name} images": f"{r['images']:,}",
+            f"{name} slopes": f"{min(exponents):.1f} to {max(exponents):.1f}",
+            f"{name} spread": f"{spread(r['profiles']):.1f}",
+            f"{name} most": most,
+            f"{name} least": least,
         }
-        for name, r in _published(names).items()
-    ]
+    return out
+
+
+def published_table(names: Sequence[str], caption: str = "", name: str = "") -> Table:
+    """Centroids and the original's score of the published sets: a line for each number, a column for each
+    set.
+    """
+    by_set: dict[str, dict[str, str]] = {}
+    for name, r in _published(names).items():
+        counted, without = (r["centroid"][title]["mean"] for title in (WITH, WITHOUT))
+        by_set[TITLES[name]] = {
+            "mean centroid, brightness counted (cycles per pixel)": f"{counted:.4f}",
+            "mean centroid without the brightness (cycles per pixel)": f"{without:.4f}",
+            "the original's score, mean": f"{r['score']['mean']:.1e}",
+            "the original's score, largest": f"{r['score']['largest']:.1e}",
+        }
+    lines = next(iter(by_set.values()), {})
+    rows = [{"number": line, **{title: found[line] for title, found in by_set.items()}} for line in lines]
     return Table(rows, caption, name)

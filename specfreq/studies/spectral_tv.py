@@ -1,9 +1,10 @@
 """Scales of pictures: spectral total variation of discs and sets, its invariances, textures exchanged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,9 +13,12 @@ from specfreq import fourier, tv
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import records
 from specfreq.evidence.rows import of_images
-from specfreq.studies.denoising import disc
+from specfreq.studies.denoising import case, disc
 
 AT_ONCE = 500  # images
+MOVED = "moved"
+# where theory promises that a change of the picture changes its bands alike
+PIXELS, CONTINUUM, INSIDE = "holds on pixels", "holds in the continuum", "holds away from the border"
 
 
 class Peak(NamedTuple):
@@ -109,12 +113,12 @@ class Change(NamedTuple):
 
 
 _CHANGES = {
-    "transposed": Change("on pixels too", lambda x: x.mT),
-    "negative": Change("on pixels too", lambda x: -x),
-    "twice the contrast": Change("on pixels too", lambda x: 2 * x, pace=2),
-    "brightened": Change("on pixels too", lambda x: x + 0.1, added=0.1),
-    "mirrored": Change("in the continuum", lambda x: x.flip(-1)),
-    "turned": Change("in the continuum", lambda x: x.rot90(1, (-2, -1))),
+    "transposed": Change(PIXELS, lambda x: x.mT),
+    "negative": Change(PIXELS, lambda x: -x),
+    "twice the contrast": Change(PIXELS, lambda x: 2 * x, pace=2),
+    "brightened": Change(PIXELS, lambda x: x + 0.1, added=0.1),
+    "mirrored": Change(CONTINUUM, lambda x: x.flip(-1)),
+    "turned": Change(CONTINUUM, lambda x: x.rot90(1, (-2, -1))),
 }
 
 
@@ -153,7 +157,7 @@ def invariances(images: Tensor, bands: int, dt: float, tol: float = 1e-5) -> lis
     moved = _evolved(framed.roll((2, 3), (-2, -1)), bands, dt, tol)
     found, parts = (t.roll((-2, -3), (-2, -1))[inside] for t in moved)
     away = _away(found, flow[inside], mean), _away(parts, phi[inside])
-    return [*out, Departure("moved", "far from the border", *away)]
+    return [*out, Departure(MOVED, INSIDE, *away)]
 
 
 def _evolved(x: Tensor, bands: int, dt: float, tol: float) -> tuple[Tensor, Tensor]:
@@ -177,15 +181,6 @@ def starts(images: Tensor, steps: int, dt: float, tol: float = 1e-4) -> dict[str
         )
         for name, warm in (("warm", True), ("cold", False))
     }
-
-
-def dots(changes: Sequence[Departure]) -> list[dict[str, Any]]:
-    """Mean departures of flow and bands, for `figures.invariances`."""
-    parts = [(c.name, c.group, what, getattr(c, what)) for what in ("flow", "bands") for c in changes]
-    return [
-        {"name": f"{name}, {what}", "group": group, "departure": float(d.mean())}
-        for name, group, what, d in parts
-    ]
 
 
 def content(
@@ -222,12 +217,54 @@ def content(
     }
 
 
+def published_departures(study: str = "spectral-tv") -> dict[str, Any]:
+    """Mean departures of flow and bands in the published record, as arguments for `figures.invariances`."""
+    groups = {name: change.group for name, change in _CHANGES.items()} | {MOVED: INSIDE}
+    found = records.published_rows(study, "arms")
+    rows = [
+        {
+            "name": f"{row['arm']}, {what}",
+            "group": groups[row["arm"]],
+            "departure": row["mean"] / 100,
+        }
+        for what in ("flow", "bands")
+        for row in found["rows"]
+        if row["arm"] in groups and row["quantity"] == f"departure of the {what}"
+    ]
+    return {"rows": rows, "note": found["note"]}
+
+
+def _extremes(spectra: Mapping[str, Sequence[float]]) -> tuple[str, str]:
+    """The classes with the most and the least in bands 1 and 2."""
+    fine = {name: sum(values[:2]) for name, values in spectra.items()}
+    return max(fine, key=lambda name: fine[name]), min(fine, key=lambda name: fine[name])
+
+
+def fine_told(study: str = "spectral-tv") -> dict[str, str]:
+    """Numbers of the published spectra for sentences; ``–`` if they have not been published."""
+    spectra = records.content(study, "spectra")
+    if not spectra:
+        return dict.fromkeys(("record bands", "record fine", "record most", "record least"), "–")
+    mean = np.mean([*spectra.values()], axis=0)
+    most, least = _extremes(spectra)
+    return {
+        "record bands": str(len(mean)),
+        "record fine": f"{100 * mean[:2].sum() / mean.sum():.0f}",
+        "record most": most,
+        "record least": least,
+    }
+
+
 def published_spectra(study: str = "spectral-tv") -> dict[str, Any]:
-    """The spectra of classes in the published record, as arguments for `figures.spectrum`; none if it has not
-    been published.
+    """The mean spectrum in the published record, and those of the two classes with the most and the least in
+    bands 1 and 2, as arguments for `figures.spectrum`; none if it has not been published.
     """
     times, spectra = records.content(study, "times") or [], records.content(study, "spectra")
-    return {"times": times, "spectra": spectra, "label": "mean |φ| per pixel", "note": records.origin(study)}
+    shown = {}
+    if spectra:
+        shown = {"all classes": np.mean([*spectra.values()], axis=0)}
+        shown |= {name: spectra[name] for name in _extremes(spectra)}
+    return {"times": times, "spectra": shown, "label": "mean |φ| per pixel", "note": records.origin(study)}
 
 
 def published_costs(study: str = "tv-solvers") -> list[dict[str, str]]:
@@ -236,7 +273,7 @@ def published_costs(study: str = "tv-solvers") -> list[dict[str, str]]:
     """
     return [
         {
-            "images": row["case"],
+            "pictures": case(row["case"]),
             "start": row["start"],
             "gap": f"{row['tol']:.1e}",
             "seconds": f"{row['seconds']:.2f}",

@@ -24,6 +24,10 @@ SWITCHES = [
 
 # What a reader would trip over, as data. Collected once per visit, so that every test is one plain assertion.
 FACTS = """async () => {
+  const demonstrations = [...document.querySelectorAll("details.demonstration")];
+  const shownFolded = demonstrations.flatMap((d) => [...d.querySelectorAll("table, img, pre")]
+    .filter((e) => e.checkVisibility({ contentVisibilityAuto: true })).map((e) => e.outerHTML.slice(0, 120)));
+  demonstrations.forEach((d) => { d.open = true; });
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
   const article = document.querySelector("article") ?? document.body;
@@ -48,6 +52,13 @@ FACTS = """async () => {
     stderr: all(".output.stderr, .output.traceback").map((e) => e.textContent),
     cutOff: all("*").filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e) && !hidden(e))
       .map((e) => e.outerHTML.slice(0, 120)),
+    shownFolded,
+    demonstrations: demonstrations.length,
+    tables: all("table").map((e) => ({
+      caption: e.querySelector("caption .caption-number")?.textContent ?? "",
+      rowHeaders: e.querySelectorAll("tbody tr").length === e.querySelectorAll("tbody th[scope=row]").length,
+      cut: e.closest("div").scrollWidth > e.closest("div").clientWidth + 1, name: e.id,
+    })),
     captions: all("figure").map((e) => e.querySelector("figcaption .caption-number")?.textContent ?? ""),
     links: [...document.querySelectorAll("a[href]")].map((e) => e.href),
     anchors: [...document.querySelectorAll("[id]")].map((e) => e.id),

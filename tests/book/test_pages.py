@@ -64,6 +64,20 @@ def test_every_figure_of_a_study_is_numbered(visit, page):
     assert all(re.match(r"(Fig\.|Table) \d", c) for c in captions)
 
 
+@pytest.mark.parametrize("page", STUDIES)
+def test_the_run_of_a_page_is_folded_away_until_a_reader_unfolds_it(visit, page):
+    assert visit(page).demonstrations == 1
+    assert visit(page).shownFolded == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_is_numbered_has_row_headers_and_fits_a_screen_of_1280_pixels(visit, page):
+    found = visit(page).tables
+    assert [t["name"] for t in found if not re.match(r"Table \d", t["caption"])] == []
+    assert [t["name"] for t in found if not t["rowHeaders"]] == []
+    assert [t["name"] for t in found if t["cut"]] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_inside_the_book_lead_somewhere(visit, site, page):
     for link in set(visit(page).links):

@@ -26,7 +26,14 @@ def runs(tmp_path_factory):
 def row(arm, values, seeds=None, quantity="q", **more):
     mean = sum(values) / len(values)
     seeds = list(range(len(values))) if seeds is None else seeds
-    fields = {"data": "d", "arm": arm, "stands_for": arm, "series": "corrected", "quantity": quantity}
+    fields = {
+        "data": "d",
+        "arm": arm,
+        "label": arm,
+        "stands_for": arm,
+        "series": "corrected",
+        "quantity": quantity,
+    }
     return {**fields, "seeds": seeds, "values": values, "mean": mean, "low": None, "high": None, **more}
 
 
@@ -118,6 +125,14 @@ def test_a_seed_that_the_baseline_has_not_is_left_out():
     (found,) = comparison.differences([row("none", [10.0, 20]), row("a", [13.0, 99], seeds=[0, 7])], "none")
     assert found["values"] == [3] and found["low"] is None
     assert comparison.differences([row("none", [1.0]), row("a", [2.0], seeds=[5])], "none") == []
+
+
+def test_sets_are_pooled_by_the_mean_of_each_seed_that_all_of_them_have():
+    one, other = row("a", [1.0, 2.0, 9.0]), row("a", [3.0, 6.0], seeds=[1, 0])
+    found = comparison.pooled([one, other])
+    assert found["seeds"] == [0, 1] and found["values"] == [3.5, 2.5] and found["mean"] == 3
+    assert found["high"] - 3 == pytest.approx(12.7062 * 0.5, rel=1e-4)  # Student's t of one degree of freedom
+    assert comparison.pooled([]) is comparison.pooled([one, row("a", [1.0], seeds=[7])]) is None
 
 
 def test_departures_are_compared_with_the_arm_that_has_none():

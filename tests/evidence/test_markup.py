@@ -92,8 +92,10 @@ def test_a_notebook_prints_every_text_as_it_is(text):
     assert parser.scopes == ["col", "col", "row", None]
 
 
-def test_no_rows_are_said_to_be_none():
-    assert "No rows" in Table([]).markdown() and "No rows" in tables.page_table([]).to_html()
+def test_a_table_without_rows_says_so_and_can_be_referred_to():
+    document = parsed(tables.page_table([], "Later.", "tbl-later").markdown())
+    assert cells(document) == [["–"], ["nothing to show yet"]]
+    assert "tbl-later" in next(iter(document.findall(nodes.table)))["names"]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def every_figure():
     yield lambda: figures.accuracies([])
     yield lambda: figures.over_parameter(COINS, {"p=1": 1.0, "p=0": 0.0}, "probability")
     yield lambda: figures.over_parameter([], {}, "probability")
+    yield lambda: figures.differences(APART)
+    yield lambda: figures.differences([])
     yield lambda: figures.frontier(TRAININGS, [{"accuracy": 90, "seconds": 20}])
     yield lambda: figures.frontier([])
     yield lambda: figures.pictures({})
@@ -97,6 +99,23 @@ def every_figure():
 @pytest.mark.parametrize("make", list(every_figure()))
 def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make, drawn_twice):
     drawn_twice(make)
+
+
+APART = [
+    {"data": "a", "label": "x", "values": [1.0, 3.0], "mean": 2.0, "low": -1.0, "high": 5.0},
+    {"data": "a", "label": "y", "values": [-1.0], "mean": -1.0, "low": None, "high": None},
+    {"data": "b", "label": "y", "values": [4.0], "mean": 4.0, "low": None, "high": None},
+]
+
+
+def test_differences_stand_about_zero_and_no_panel_has_a_line_without_an_arm():
+    first, second = figures.differences(APART).axes
+    assert [[t.get_text() for t in axis.get_yticklabels()] for axis in (first, second)] == [["x", "y"], ["y"]]
+    marks = [line.get_xdata().tolist() for line in first.lines if line.get_marker() == "o"]
+    assert marks == [[2.0], [-1.0]]
+    assert [line.get_xdata() for line in first.lines if line.get_linewidth() == 2] == [[-1.0, 5.0]]
+    assert first.lines[-1].get_xdata() == [0, 0]
+    assert first.get_xlim() == second.get_xlim()
 
 
 TRAININGS = [

@@ -115,36 +115,15 @@ def test_gaps_of_nothing_and_before_the_first_iteration_have_no_place_on_logarit
     assert axis.lines[2].get_ydata() == [1e-4, 1e-4]
 
 
-def test_a_panel_per_case_has_every_solver_from_coarse_to_fine_and_its_name_beside():
+def test_a_panel_per_case_has_every_solver_from_coarse_to_fine_and_one_legend_names_them():
     figure = figures.time_to_accuracy(ROWS)
     assert [axis.get_title() for axis in figure.axes] == ["small", "large"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     for axis in figure.axes:
-        curves = [line.get_data() for line in axis.lines if line.get_transform() != axis.transAxes]
+        curves = [line.get_data() for line in axis.lines]
         assert [(list(x), list(y)) for x, y in curves] == [([0.1, 1], [1e-2, 1e-4]), ([5, 4], [1e-2, 1e-4])]
-        assert [text.get_text() for text in axis.texts] == ["ours", "theirs"]
-        places = [text.xy[1] for text in axis.texts]  # both lines end at one height
-        assert places[1] - places[0] > 0.08
-
-
-def test_names_stand_where_their_lines_end_also_where_another_panel_reaches_further():
-    low = [{"case": "low", "solver": "ours", "seconds": s, "suboptimality": 10.0**-s} for s in (1, 6)]
-    top, bottom = figures.time_to_accuracy([ROWS[0], ROWS[2], *low]).axes
-    for axis, end in ((top, 1e-4), (bottom, 1e-6)):
-        there = axis.transAxes.inverted().transform(axis.transData.transform((1, end)))[1]
-        assert axis.texts[0].xy[1] == pytest.approx(there, abs=1e-6)
-
-
-def test_names_beside_a_panel_never_touch_nor_leave_it_and_keep_the_order_of_their_lines():
-    rows = [
-        {"case": "", "solver": str(k), "seconds": s, "suboptimality": 10.0**-s * (1 + k / 100)}
-        for k in range(9)
-        for s in (1, 2, 3)
-    ]
-    texts = figures.time_to_accuracy(rows).axes[0].texts
-    places = [text.xy[1] for text in texts]
-    assert [text.get_text() for text in texts] == [str(k) for k in range(9)]
-    assert np.diff(places).min() > 0.08 and min(places) >= 0 and max(places) <= 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ours", "theirs"]
 
 
 @pytest.mark.parametrize(("best", "at"), [("lowest", 0.1), ("highest", 1.0)])

@@ -1,0 +1,163 @@
+"""The landing page: its template filled from the ledger and the records."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from specfreq.compendium import marks
+from specfreq.compendium.thumbnails import ALT, HIGH_PASS, SIDE, row
+from specfreq.core.errors import UserError, unknown
+from specfreq.evidence import claims, ledger, records, tables
+from specfreq.evidence.comparison import equal, select
+from specfreq.evidence.ledger import Entry
+from specfreq.evidence.rows import apart
+
+SLOT = re.compile(r"\{\{\s*([a-z-]+)(?:\s+([\w.-]+))?\s*\}\}")
+
+
+# -- the template
+
+
+def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], where: str) -> str:
+    """The landing page: every ``{{name}}`` replaced by what is computed, ``{{name of}}`` for one of many.
+
+    Args:
+        entries: the ledger.
+        studies: titles of the studies, by name, each of which has to be shown.
+        where: the file of the template, for messages.
+
+    Raises:
+        UserError: a slot, claim or study that does not exist; a slot or study that the page does not show.
+    """
+    values = {**numbers(), **texts(entries)}
+    by_claim = {entry.name: entry for entry in entries}
+    many: dict[str, tuple[Mapping[str, Any], Callable[[str], str]]] = {
+        "badge": (by_claim, lambda name: _badge(by_claim[name])),
+        "largest": (by_claim, lambda name: _decimal(by_claim[name])),
+        "effect": (by_claim, lambda name: by_claim[name].amount),
+        "study": (studies, lambda name: _card(name, studies[name])),
+        "verdicts": (studies, lambda name: _verdicts(name, entries)),
+    }
+    shown = set()
+
+    def fill(slot: re.Match) -> str:
+        name, of = slot.groups()
+        shown.add((name, of))
+        if of is None:
+            if name not in values:
+                raise unknown("slot", name, values, where=where)
+            return values[name]
+        if name not in many:
+            raise unknown("slot", name, many, where=where)
+        known, text = many[name]
+        if of not in known:
+            raise unknown({"study": "study", "verdicts": "study"}.get(name, "claim"), of, known, where=where)
+        return text(of)
+
+    page = SLOT.sub(fill, template)
+    missing = [name for name in values if (name, None) not in shown]
+    missing += [f"study {name}" for name in studies if ("study", name) not in shown]
+    if missing:
+        raise UserError(f"{where} does not show {', '.join(missing)}; write {{{{{missing[0]}}}}} into it")
+    return page
+
+
+def _badge(entry: Entry) -> str:
+    return marks.badge(entry.verdict, link=f"claims.html#{entry.anchor}")
+
+
+def _decimal(entry: Entry) -> str:
+    """The size of an effect to two digits, without an exponent."""
+    size = 0.0 if entry.effect is None else abs(entry.effect.mean)
+    places = tables.decimals(size)
+    return f"{size:.{places}f}"
+
+
+def _card(name: str, title: str) -> str:
+    """The head of a study's card, for the directive ``grid-item-card``."""
+    lines = [":class-card: study", f":link: ../notebooks/{name}", ":link-type: doc"]
+    lines += [f":img-top: _static/front/{name}.png", f":img-alt: {ALT[name]}", "", f"**{title}**"]
+    return "\n".join(lines)
+
+
+def _verdicts(name: str, entries: Sequence[Entry]) -> str:
+    counts = Counter(entry.verdict for entry in entries if entry.study == name)
+    return marks.sentence(counts) if counts else "no claims to judge"
+
+
+# -- what it says
+
+
+def texts(entries: Sequence[Entry]) -> dict[str, str]:
+    """What the page says of the ledger as a whole."""
+    counts = sum(ledger.tally(entries).values(), Counter())
+    judged = [entry for entry in entries if entry.kind not in marks.NOT_JUDGED]
+    waiting = [work.title for work in claims.works().values() if not work.studies]
+    return {
+        "judged": str(len(judged)),
+        "claims": str(counts.total()),
+        "counts": marks.counted(counts, "claims.html"),
+        "tally": marks.tally_lines(entries, "claims.html"),
+        "waiting": " and ".join(waiting),
+        "hero": _hero(),
+    }
+
+
+def numbers() -> dict[str, str]:
+    """The numbers of the page, as text, by slot."""
+    band = claims.load("band-limited-training").published["cifar10"][HIGH_PASS]
+    ours = row("band-limited-training", "cifar10", HIGH_PASS, "accuracy")
+    plain = row("band-limited-training", "cifar10", "none", "accuracy")
+    clean = _against_plain("amplitude-phase-recombination", "cifar10", "apr-sp", "accuracy")
+    return {
+        "printed": f"{band.printed:.2f}",
+        "high-pass": tables.measured(ours),
+        "unfiltered": tables.measured(plain),
+        "clean": in_points(clean, "more accurate", "less accurate"),
+    }
+
+
+def _against_plain(study: str, data: str, arm: str, quantity: str) -> tuple[float, float, float]:
+    """A row minus that of plain training of as many passes, with its interval."""
+    own = row(study, data, arm, quantity)
+    base = equal(own, select(records.content(study, "arms"), data=data), "none")
+    found = None if base is None else apart(own, base)
+    if found is None or found["low"] is None or found["high"] is None:
+        raise UserError(f"the record of {study} has no plain training to compare {arm} with")
+    return found["mean"], found["low"], found["high"]
+
+
+def in_points(found: tuple[float, float, float], up: str, down: str) -> str:
+    """A difference of percentages in words: ``3.0 points less accurate [0.6, 5.3]``."""
+    mean, low, high = found
+    if mean < 0:
+        mean, low, high, up = -mean, -high, -low, down
+    places = tables.decimals((high - low) / 2)
+    return f"{mean:.{places}f} points {up} [{low:.{places}f}, {high:.{places}f}]"
+
+
+def _hero() -> str:
+    """Three pictures side by side: as it is, as the program made it, as it was meant; with the accuracies."""
+    found = numbers()
+    shown = [
+        ("hero-picture", "An image", "", "A photograph of a cat."),
+        (
+            "hero-published",
+            "What a published program trained on",
+            f"{found['printed']} %",
+            f"A black square, the input behind the reported accuracy of {found['printed']} %.",
+        ),
+        (
+            "hero-corrected",
+            "What it meant to train on",
+            f"{found['high-pass']} %",
+            f"The outlines of the cat on grey, the input with which accuracy is {found['high-pass']} %.",
+        ),
+    ]
+    parts = []
+    for name, title, number, alt in shown:
+        image = f'<img src="../_static/front/{name}.png" alt="{alt}" width="{SIDE}" height="{SIDE}">'
+        number = f": <strong>{number}</strong>" if number else ""
+        parts.append(f"<figure>{image}<figcaption>{title}{number}</figcaption></figure>")
+    return f'<div class="hero">{"".join(parts)}</div>'

@@ -1,0 +1,200 @@
+"""The pictures of the landing page: what a program fed its networks, and one small figure for each study."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from specfreq.core.errors import unknown
+from specfreq.evidence import records
+from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, apart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = "book/_static/front"
+HIGH_PASS = "gaussian-high-pass:sigma=2"
+SIDE = 256  # pixels of a picture of the hero
+
+
+def row(study: str, data: str, arm: str, quantity: str, series: str = CORRECTED) -> Row:
+    """A row of a study's record.
+
+    Raises:
+        UserError: the record has none for that arm and quantity.
+    """
+    found = by_name(select(records.content(study, "arms"), data=data), series)
+    if (arm, quantity) not in found:
+        known = [" ".join(pair) for pair in found]
+        raise unknown("arm and quantity", f"{arm} {quantity}", known, where=f"the record of {study}")
+    return found[arm, quantity]
+
+
+def pictures(studies: Sequence[str]) -> dict[str, bytes]:
+    """The pictures of the landing page as PNG, by their place below the compendium.
+
+    Raises:
+        UserError: a study has no thumbnail here.
+    """
+    for name in studies:
+        if name not in _THUMBNAILS:
+            raise unknown("study", name, _THUMBNAILS, where="the thumbnails of compendium/front.py")
+    drawn = {name: _as_png(_THUMBNAILS[name]()) for name in studies}
+    return {f"{PICTURES}/{name}.png": png for name, png in {**drawn, **_hero_pictures()}.items()}
+
+
+def _hero_pictures() -> dict[str, bytes]:
+    """A photograph that scikit-image carries, behind the high-pass filter as published and as meant."""
+    import torch
+    from PIL import Image
+
+    from specfreq import filters
+    from specfreq.data.embedded import photograph
+
+    cat = photograph("cat")
+    top, left = (cat.shape[0] - SIDE) // 2 - 10, (cat.shape[1] - SIDE) // 2
+    whole = torch.tensor(cat[top : top + SIDE, left : left + SIDE]).permute(2, 0, 1)[None] / 255
+    published = filters.build(filters.as_published(HIGH_PASS, channels=3))(whole)
+    meant = filters.build(HIGH_PASS)(whole)
+    shown = {
+        "hero-picture": whole,
+        "hero-published": published,
+        "hero-corrected": 0.5 + 0.5 * meant / meant.abs().max() * 2,
+    }
+    out = {}
+    for name, image in shown.items():
+        pixels = (255 * image[0].clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+        out[name] = buffer.getvalue()
+    return out
+
+
+def _as_png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, transparent=True, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _dots(rows: Sequence[tuple[str, Mapping[str, Any], bool]], line: float | None = None) -> "Figure":
+    from specfreq.figures import small
+
+    dots = [
+        {"name": name, "mean": row["mean"], "low": row["low"], "high": row["high"], "second": second}
+        for name, row, second in rows
+    ]
+    return small.small_dots(dots, line=line)
+
+
+def _band_limited() -> "Figure":
+    study, data = "band-limited-training", "cifar10"
+    low = "gaussian-low-pass:sigma=4"
+    rows = [
+        ("all", row(study, data, "none", "accuracy"), False),
+        ("low", row(study, data, low, "accuracy"), False),
+        ("high", row(study, data, HIGH_PASS, "accuracy"), False),
+        ("black", row(study, data, HIGH_PASS, "accuracy", PUBLISHED), True),
+    ]
+    return _dots(rows, line=rows[0][1]["chance"])
+
+
+def _swap() -> "Figure":
+    study = "amplitude-versus-phase"
+    rows = [
+        (f"{label}, {donor.partition(' ')[0]}", row(study, "cifar10", arm, donor), arm != "none")
+        for arm, label in {"none": "plain", "apr-p": "APR-P"}.items()
+        for donor in ("amplitude donor", "phase donor")
+    ]
+    return _dots(rows)
+
+
+def _recombination() -> "Figure":
+    study, data, quantity = "amplitude-phase-recombination", "cifar10", "corruption error"
+    names = {"none": "plain", "apr-p": "APR-P", "apr-s": "APR-S", "apr-sp": "APR-SP", "augmix": "AugMix"}
+    return _dots([(label, row(study, data, arm, quantity), arm != "none") for arm, label in names.items()])
+
+
+def _heatmaps() -> "Figure":
+    from specfreq.figures import small
+
+    maps = records.content("fourier-heatmaps", "maps")
+    return small.small_maps({"plain": maps["none"]["error"], "APR-SP": maps["apr-sp"]["error"]})
+
+
+def _denoising() -> "Figure":
+    names = {"noisy": "noisy", "gaussian-blur": "blur", "total-variation": "TV"}
+    rows = [(label, row("rof-denoising", "cifar10", arm, "PSNR")) for arm, label in names.items()]
+    return _dots([(label, row, label == "TV") for label, row in rows])
+
+
+def _scales() -> "Figure":
+    from specfreq.figures import small
+
+    spectra = records.content("spectral-tv", "spectra")
+    return small.small_lines(spectra, records.content("spectral-tv", "times"))
+
+
+def _spectra() -> "Figure":
+    from specfreq.figures import small
+
+    profiles = records.content("image-spectra-cifar10", "profiles")
+    found = {name: values[1:] for name, values in profiles.items()}
+    return small.small_lines(found, range(1, len(next(iter(profiles.values())))), log=True)
+
+
+def _texture() -> "Figure":
+    found = {}
+    for row in records.content("spectral-tv-augmentation", "arms"):
+        if row["quantity"] == "accuracy":
+            found.setdefault(row["data"], {})[row["stands_for"]] = row
+    rows = []
+    for data, arms in found.items():
+        base = next((arms[arm] for arm in arms if arm.startswith("tv:") and "=1" in arm), None)
+        if "tv" in arms and base is not None:
+            rows.append((data, apart(arms["tv"], base), True))
+    return _dots(rows, line=0)
+
+
+def _generated() -> "Figure":
+    import numpy as np
+    from PIL import Image
+
+    from specfreq.figures import small
+
+    kept = records.content("spectral-tv-gan", "pictures")["images"]["bands"]
+    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(kept["png"]))).convert("L"))
+    count, _, height, width = kept["shape"]
+    return small.small_pictures(strip.reshape(count, height, width)[:10], columns=5)
+
+
+def _costs() -> "Figure":
+    timed = records.content("training-cost", "rows", "bench")[:5]
+    found = [{"mean": r["median"], "low": r["lower"], "high": r["upper"]} for r in timed]
+    return _dots([(r["name"][:14], each, False) for r, each in zip(timed, found, strict=True)], line=1)
+
+
+_THUMBNAILS: dict[str, Callable[[], "Figure"]] = {
+    "image-spectra": _spectra,
+    "band-limited-training": _band_limited,
+    "amplitude-versus-phase": _swap,
+    "amplitude-phase-recombination": _recombination,
+    "fourier-heatmaps": _heatmaps,
+    "rof-denoising": _denoising,
+    "spectral-tv": _scales,
+    "spectral-tv-augmentation": _texture,
+    "spectral-tv-gan": _generated,
+    "engine": _costs,
+}
+ALT = {
+    "image-spectra": "Mean power over frequency, a falling line for each class of CIFAR-10.",
+    "band-limited-training": "Accuracies with all, low and high frequencies; with black inputs, at chance.",
+    "amplitude-versus-phase": "How often networks see the image that gave the amplitude, or the phase.",
+    "amplitude-phase-recombination": "Errors on corrupted images, of plain training and four augmentations.",
+    "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
+    "rof-denoising": "Noise left: noisy pictures, blurred ones, and those of total variation.",
+    "spectral-tv": "Spectra of total variation, a line for each class of CIFAR-10.",
+    "spectral-tv-augmentation": "Differences of accuracy by amplified texture on three image sets, beside 0.",
+    "spectral-tv-gan": "Ten generated grey faces.",
+    "engine": "Time of a training step for several augmentations, over that of a bare loop.",
+}

@@ -1,0 +1,181 @@
+"""The ledger: every claim about the five works with its verdict, from `book/claims.yaml` and the records."""
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from specfreq.core.errors import UserError
+from specfreq.evidence import claims, records, rules, verdicts
+from specfreq.evidence.claims import Claim, Placed
+from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.rows import CORRECTED, Row
+from specfreq.evidence.rules import Effect
+from specfreq.evidence.verdicts import Verdict
+
+# verdicts in the order in which they are counted, and what styles, marks and addresses call them
+OUTCOMES = {
+    verdicts.YES: "holds",
+    verdicts.NOT: "fails",
+    verdicts.UNDECIDED: "undecided",
+    verdicts.CURED: "cured",
+    verdicts.ONLY: "defect",
+    verdicts.UNTESTABLE: "untestable",
+    verdicts.OPEN: "open",
+}
+WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim and its verdict: what the ledger says of it in one row.
+
+    Args:
+        work, title, cite: the work that it is about, its title, and its key in the bibliography.
+        study: the notebook that judges it; None for an open claim.
+        name: its anchor is ``claim-NAME``.
+        statement, whose, source, quote, setting: as `book/claims.yaml` has them.
+        ours: what ours has in the place of that setting.
+        judge, rule: the name of the rule, and the rule in words.
+        compared: what it compares, in words.
+        verdict, outcome, published: see `verdicts.Verdict`.
+        evidence: the numbers that it rests on, in words.
+        effect, measure: the difference that it rests on, and what shares a scale with it.
+        bound: the margin or limit of the rule.
+        flags: why the numbers are weaker evidence than they seem.
+        record: the file of the record, below the compendium.
+        keys: of the runs.
+    """
+
+    work: str
+    title: str
+    cite: str
+    study: str | None
+    name: str
+    statement: str
+    whose: str
+    source: str
+    quote: str
+    setting: str
+    ours: str
+    judge: str
+    rule: str
+    compared: tuple[str, ...]
+    verdict: str
+    outcome: str
+    published: str | None
+    evidence: str
+    effect: Effect | None
+    measure: str
+    bound: float | None
+    flags: tuple[str, ...]
+    record: str | None
+    keys: tuple[str, ...]
+
+    @property
+    def anchor(self) -> str:
+        return f"claim-{self.name}"
+
+    @property
+    def kind(self) -> str:
+        """What styles, marks and addresses call the verdict."""
+        return OUTCOMES[self.verdict]
+
+    @property
+    def amount(self) -> str:
+        """The effect in words: ``5.8 points lower [3.0, 8.2]``; empty without one."""
+        return "" if self.effect is None else rules.effect_in_words(self.judge, self.effect, self.bound)
+
+
+def ledger(profile: str = "laptop") -> list[Entry]:
+    """Every claim, by work and study, judged by the records of a profile; those of a study together.
+
+    Raises:
+        UserError: a claim names a study, record, data set, arm, quantity or reference that does not exist.
+    """
+    claims.check_references()
+    placed = claims.every()
+    out = []
+    for study in dict.fromkeys(p.study for p in placed if p.study):
+        of = [p for p in placed if p.study == study]
+        record = records.published(study, profile)
+        if record is None and any(p.claim.judged for p in of):
+            name = next(p.claim.name for p in of if p.claim.judged)
+            raise UserError(
+                f"claim {name} rests on the record {study}.{profile}, which book/results does not have; "
+                f"specfreq run {study} --profile {profile} and specfreq publish {study} make it"
+            )
+        found, _ = verdicts.family([p.claim for p in of], record)
+        out += [_entry(p, verdict, record, profile) for p, verdict in zip(of, found, strict=True)]
+    opened = [_entry(p, verdicts.judge(p.claim, None), None, profile) for p in placed if p.study is None]
+    order = list(claims.works())
+    return sorted([*out, *opened], key=lambda entry: order.index(entry.work))
+
+
+def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, profile: str) -> Entry:
+    work, study, claim = placed
+    judged = claim.judged and record is not None
+    compared = _compared(claim, record) if judged and record is not None else []
+    options = claim.options if judged else {}
+    one = {quantity for _, quantity in claim.compared}
+    return Entry(
+        work=work.name,
+        title=work.title,
+        cite=claim.cite or work.cite,
+        study=study,
+        name=claim.name,
+        statement=claim.statement,
+        whose=claim.whose,
+        source=claim.source,
+        quote=claim.quote,
+        setting=claim.setting,
+        ours=claim.proxy or "",
+        judge=claim.judge,
+        rule=_in_words(claim) if judged else claim.why,
+        compared=_named(compared),
+        verdict=verdict.verdict,
+        outcome=verdict.outcome,
+        published=verdict.published,
+        evidence=verdict.evidence,
+        effect=verdict.effect,
+        measure=f"{options.get('unit', '')} {'' if options.get('unit') else ' '.join(sorted(one))}".strip(),
+        bound=options.get("limit", options.get("margin")),
+        flags=verdict.flags,
+        record=f"book/results/{study}.{profile}.json" if judged else None,
+        keys=tuple(dict.fromkeys(key for row in compared for key in row["keys"])),
+    )
+
+
+def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:
+    found = by_name(select(record[claim.rows], data=claim.data), CORRECTED)
+    return [found[pair] for pair in claim.compared]
+
+
+def _in_words(claim: Claim) -> str:
+    """The rule as its docstring has it."""
+    text = inspect.getdoc(rules.RULES[claim.judge].judge) or ""
+    return " ".join(text.split())
+
+
+def _named(rows: Iterable[Row]) -> tuple[str, ...]:
+    """What a claim compares, in words: ``APR-SP, corruption error``."""
+    return tuple(f"{row.get('label') or row['arm']}, {row['quantity']}" for row in rows)
+
+
+def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
+    """Work -> verdict -> how many claims, works and verdicts in the order of the ledger."""
+    counts: dict[str, Counter[str]] = {}
+    for entry in entries:
+        counts.setdefault(entry.work, Counter())[entry.verdict] += 1
+    return counts
+
+
+def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The ledger for machines: the tally, and every entry with all that its row says."""
+    rows = []
+    for entry in entries:
+        row = asdict(entry)
+        row["effect"] = None if entry.effect is None else entry.effect._asdict()
+        rows.append({**row, "amount": entry.amount, "anchor": entry.anchor})
+    return {"tally": {work: dict(counts) for work, counts in tally(entries).items()}, "claims": rows}
