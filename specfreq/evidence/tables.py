@@ -164,6 +164,12 @@ def published_numbers(study: str, profile: str = "laptop") -> Table:
     return Table(rows, caption, f"tbl-{study}-numbers", wide=True)
 
 
+def left_out(study: str) -> Table:
+    """What the study's original published and its page does not have, and why."""
+    rows = [{"published": part.what, "why it is not here": part.why} for part in load(study).left_out]
+    return Table(rows, "What was published and is left out here.", f"tbl-{study}-left-out", cards=True)
+
+
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 

@@ -20,7 +20,7 @@ GROUPS = {
 def heatmaps(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Fourier heat maps, two side by side, on one scale from 0 to 100 %: one per name, of `fourier-heatmap`.
 
-    The titles give the mean of the map and the error on undisturbed images.
+    The titles give the mean of the map and the error on clean images.
     """
     columns = min(2, max(1, len(results)))
     lines = max(1, -(-len(results) // 2))
@@ -56,7 +56,7 @@ def _edges(frequencies: Sequence[int]) -> tuple[float, float]:
 def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Error over the frequency of the wave, mean of each ring: a line per name, of `fourier-heatmap`.
 
-    Dashed: the error on undisturbed images.
+    Dashed: the error on clean images.
     """
     figure, axis = plt.subplots(figsize=(5.4, 3.4))
     lines = lines_of(results)
@@ -65,7 +65,7 @@ def heatmap_profiles(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.axhline(result["clean_error"], color=lines[name]["color"], lw=0.9, ls="--")
         axis.plot(result["radii"], result["by_radius"], markevery=(i % every, every), **lines[name])
     axis.set(xlabel="frequency of the wave (cycles per image)", ylabel="error (%)", ylim=(0, 103))
-    legend(figure, lines, **{"undisturbed images": "--"})
+    legend(figure, lines, **{"clean images": "--"})
     return figure
 
 

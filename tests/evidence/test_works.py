@@ -8,7 +8,7 @@ import yaml
 
 from specfreq.core import places
 from specfreq.core.errors import UserError
-from specfreq.evidence import claims, records, verdicts
+from specfreq.evidence import claims, records, tables, verdicts
 
 CLAIM = {
     "name": "it-falls",
@@ -155,3 +155,9 @@ def test_what_a_record_does_not_have_is_an_error_and_never_no_record_yet(study, 
     with pytest.raises(UserError, match=f"{complaint}.*no such in the record {study}.laptop"):
         verdicts.judge(claim.model_copy(update=fields), record)
     assert verdicts.judge(claim.model_copy(update=fields), None).verdict == verdicts.NO_RECORD
+
+
+def test_a_page_names_what_is_left_out_with_the_reason():
+    table = tables.left_out("amplitude-phase-recombination").markdown()
+    for part in claims.load("amplitude-phase-recombination").left_out:
+        assert part.what in table and part.why in table
