@@ -117,15 +117,15 @@ def ledger(profile: str = "laptop") -> list[Entry]:
                 f"specfreq run {study} --profile {profile} and specfreq publish {study} make it"
             )
         found, _ = verdicts.family([p.claim for p in of], record)
-        out += [_entry(p, verdict, record, profile) for p, verdict in zip(of, found, strict=True)]
-    opened = [_entry(p, verdicts.judge(p.claim, None), None, profile) for p in placed if p.study is None]
+        out += [_entry(p, verdict, record) for p, verdict in zip(of, found, strict=True)]
+    opened = [_entry(p, verdicts.judge(p.claim, None), None) for p in placed if p.study is None]
     order = list(claims.works())
     return sorted([*out, *opened], key=lambda entry: order.index(entry.work))
 
 
-def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, profile: str) -> Entry:
+def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> Entry:
     work, study, claim = placed
-    judged = claim.judged and record is not None
+    judged = claim.judged
     compared = _compared(claim, record) if judged and record is not None else []
     options = claim.options if judged else {}
     quantity = claim.quantity if judged and isinstance(claim.quantity, str) else ""
@@ -154,7 +154,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         measure=options.get("unit", "").strip() or quantity,
         bound=options.get("limit", options.get("margin")),
         flags=verdict.flags,
-        record=f"book/results/{study}.{profile}.json" if judged else None,
+        record=f"book/results/{verdict.record}" if verdict.record else None,
         keys=verdict.keys,
     )
 
