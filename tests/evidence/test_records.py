@@ -50,6 +50,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
     assert all(r["seeds"] == [0, 1] and len(set(r["keys"])) == 2 for r in found)
     assert found[0]["values"] == [r.results["accuracy"]["accuracy"] for r in runs[:2]]
     assert found[2]["values"] == [10, 10] and found[2]["answers"] == [1, 1]
+    assert {r["passes"] for r in found} == {runs[0].experiment.passes}  # filters cost none
 
 
 def test_transfer_shows_the_plain_networks_every_variant(runs):
