@@ -65,7 +65,7 @@ def build(
         raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
     with _alone(root / "_build", say):
         _check_contents(root)
-        pages.check(_pages(root))
+        pages.check(_pages(root), _sources(root))
         executed = _run_studies(profile, root, timeout, say)
         files = _sources(root) | {f"notebooks/{name}.ipynb": path for name, path in executed.items()}
         key = digest(environment(), {name: _hash(path) for name, path in files.items()})

@@ -117,7 +117,7 @@ def _row(number: int, entry: Entry, axes: dict[str, float], titles: dict[str, st
     cells = [
         f'<th scope="row" role="rowheader">{anchor}{_claim(entry, titles)}</th>',
         _cell("setting", _setting(entry)),
-        _cell("effect", effect or '<span class="none">none</span>'),
+        _cell("effect", effect or '<span class="none">not measured</span>'),
         _cell("outcome", _outcome(entry)),
     ]
     return f'<tr role="row" id="{entry.anchor}" {data}>{"".join(cells)}</tr>'
@@ -161,10 +161,14 @@ def _details(entry: Entry, titles: dict[str, str]) -> str:
 
 
 def _setting(entry: Entry) -> str:
-    theirs = f"<dt>theirs</dt><dd>{html.escape(entry.setting)}</dd>" if entry.setting else ""
-    ours = f"<dt>ours</dt><dd>{html.escape(entry.ours)}</dd>" if entry.ours else ""
-    same = "<dt>ours</dt><dd>the same</dd>" if entry.setting and entry.record and not entry.ours else ""
-    return f'<dl class="settings">{theirs}{ours}{same}</dl>' if theirs or ours else ""
+    """Theirs and ours; what differs is said beside ours."""
+    parts = []
+    if entry.setting:
+        parts.append(f"<dt>theirs</dt><dd>{html.escape(entry.setting)}</dd>")
+    if entry.ours or entry.proxy:
+        told = "; ".join(filter(None, [entry.ours, entry.proxy]))
+        parts.append(f"<dt>ours</dt><dd>{html.escape(told)}</dd>")
+    return f'<dl class="settings">{"".join(parts)}</dl>' if parts else ""
 
 
 def _outcome(entry: Entry) -> str:

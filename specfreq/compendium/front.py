@@ -59,7 +59,7 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
     missing = [name for name in values if (name, None) not in shown]
     missing += [f"study {name}" for name in studies if ("study", name) not in shown]
     if missing:
-        raise UserError(f"{where} does not show {', '.join(missing)}; write {{{{{missing[0]}}}}} into it")
+        raise UserError(f"{where} does not show {', '.join(missing)}; write {{{{{missing[0]}}}}} there")
     return page
 
 
@@ -75,10 +75,11 @@ def _decimal(entry: Entry) -> str:
 
 
 def _card(name: str, title: str) -> str:
-    """The head of a study's card, for the directive ``grid-item-card``."""
+    """The head of a study's card, for the directive ``grid-item-card``; with its picture, if it has one."""
     lines = [":class-card: study", f":link: ../notebooks/{name}", ":link-type: doc"]
-    lines += [f":img-top: _static/front/{name}.png", f":img-alt: {ALT[name]}", "", f"**{title}**"]
-    return "\n".join(lines)
+    if name in ALT:
+        lines += [f":img-top: _static/front/{name}.png", f":img-alt: {ALT[name]}"]
+    return "\n".join([*lines, "", f"**{title}**"])
 
 
 def _verdicts(name: str, entries: Sequence[Entry]) -> str:

@@ -23,7 +23,7 @@ SHORT = {
     "cured": ("holds once corrected", "hold once corrected"),
     "defect": ("held only by the defect", "held only by the defect"),
     "untestable": ("not testable here", "not testable here"),
-    "open": ("not judged yet", "not judged yet"),
+    "open": ("open", "open"),
 }
 NOT_JUDGED = {"open", "untestable"}
 

@@ -20,14 +20,14 @@ class Made(NamedTuple):
     beside: Mapping[str, bytes]
 
 
-def check(pages: Sequence[str]) -> None:
-    """Refuse claims that name what does not exist, if the table of contents has the page of claims.
+def check(pages: Sequence[str], sources: Mapping[str, Path]) -> None:
+    """Refuse what `made` would refuse, in a second or two.
 
     Raises:
-        UserError: as `ledger.ledger`.
+        UserError: as `made`.
     """
     if CLAIMS in pages:
-        ledger.ledger()
+        _texts(pages, sources)
 
 
 def made(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
@@ -42,16 +42,17 @@ def made(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
     """
     if CLAIMS not in pages:
         return Made({}, {})
+    staged, beside = _texts(pages, sources)
+    return Made({**staged, **thumbnails.pictures(_studies(pages))}, beside)
+
+
+def _texts(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
     entries = ledger.ledger()
     titles = claims_page.study_titles()
     studies = {name: titles[name] for name in _studies(pages)}
     template = storage.read_text(sources[f"{LANDING}.md"])
     landing = front.filled(template, entries, studies, f"{LANDING}.md")
-    staged = {
-        f"{CLAIMS}.md": claims_page.page(entries, titles).encode(),
-        f"{LANDING}.md": landing.encode(),
-        **thumbnails.pictures(list(studies)),
-    }
+    staged = {f"{CLAIMS}.md": claims_page.page(entries, titles).encode(), f"{LANDING}.md": landing.encode()}
     named = {entry.record for entry in entries if entry.record}
     beside = {name: (places.root() / name).read_bytes() for name in ["book/claims.yaml", *sorted(named)]}
     text = json.dumps(ledger.as_json(entries), indent=1, ensure_ascii=False)

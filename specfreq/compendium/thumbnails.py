@@ -32,15 +32,8 @@ def row(study: str, data: str, arm: str, quantity: str, series: str = CORRECTED)
 
 
 def pictures(studies: Sequence[str]) -> dict[str, bytes]:
-    """The pictures of the landing page as PNG, by their place below the compendium.
-
-    Raises:
-        UserError: a study has no thumbnail here.
-    """
-    for name in studies:
-        if name not in _THUMBNAILS:
-            raise unknown("study", name, _THUMBNAILS, where="the thumbnails of compendium/front.py")
-    drawn = {name: _as_png(_THUMBNAILS[name]()) for name in studies}
+    """The pictures of the landing page, as PNG by their place: the hero's, and of studies that have one."""
+    drawn = {name: _as_png(_THUMBNAILS[name]()) for name in studies if name in _THUMBNAILS}
     return {f"{PICTURES}/{name}.png": png for name, png in {**drawn, **_hero_pictures()}.items()}
 
 

@@ -242,7 +242,8 @@ def filter_arms(runs: Sequence[Run]) -> list[Row]:
     for (data, filter), group in groups.items():
         results = [run.results["accuracy"] for run in group]
         ever = [sum(map(any, zip(*r["confusion"], strict=True))) for r in results]
-        found.append({**_filter_row(data, filter, group, results), "answers": ever})
+        row = _filter_row(data, filter, group, results)
+        found.append({**row, "answers": ever, "passes": group[0].experiment.passes})
     return _crossed_by_data(found, groups)
 
 

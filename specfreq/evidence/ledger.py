@@ -10,8 +10,9 @@ from specfreq.core.errors import UserError
 from specfreq.evidence import claims, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
 from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.intervals import decimals
 from specfreq.evidence.rows import CORRECTED, Row
-from specfreq.evidence.rules import Effect
+from specfreq.evidence.rules import Effect, Words
 from specfreq.evidence.verdicts import Verdict
 
 # verdicts in the order in which they are counted, and what styles, marks and addresses call them
@@ -25,6 +26,11 @@ OUTCOMES = {
     verdicts.OPEN: "open",
 }
 WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
+# how effects of rules that compare with no other arm are told
+WORDS = {
+    "at_chance": Words("{points} below guessing", "{points} above guessing"),
+    "alike": Words("{points} apart at most", "{points} apart at most"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,14 @@ class Entry:
         study: the notebook that judges it; None for an open claim.
         name: its anchor is ``claim-NAME``.
         statement, whose, source, quote, setting: as `book/claims.yaml` has them.
-        ours: what ours has in the place of that setting.
+        proxy: what ours has in the place of that setting.
+        ours: our setting: network, images, training.
         judge, rule: the name of the rule, and the rule in words.
         compared: what it compares, in words.
         verdict, outcome, published: see `verdicts.Verdict`.
         evidence: the numbers that it rests on, in words.
-        effect, measure: the difference that it rests on, and what shares a scale with it.
+        effect, quantity: the difference that it rests on, and of what; empty for several.
+        measure: effects of the same share a scale.
         bound: the margin or limit of the rule.
         flags: why the numbers are weaker evidence than they seem.
         record: the file of the record, below the compendium.
@@ -58,6 +66,7 @@ class Entry:
     source: str
     quote: str
     setting: str
+    proxy: str
     ours: str
     judge: str
     rule: str
@@ -67,6 +76,7 @@ class Entry:
     published: str | None
     evidence: str
     effect: Effect | None
+    quantity: str
     measure: str
     bound: float | None
     flags: tuple[str, ...]
@@ -85,7 +95,7 @@ class Entry:
     @property
     def amount(self) -> str:
         """The effect in words: ``5.8 points lower [3.0, 8.2]``; empty without one."""
-        return "" if self.effect is None else rules.effect_in_words(self.judge, self.effect, self.bound)
+        return "" if self.effect is None else in_words(self.effect, self.judge, self.quantity, self.bound)
 
 
 def ledger(profile: str = "laptop") -> list[Entry]:
@@ -118,7 +128,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
     judged = claim.judged and record is not None
     compared = _compared(claim, record) if judged and record is not None else []
     options = claim.options if judged else {}
-    one = {quantity for _, quantity in claim.compared}
+    quantity = claim.quantity if judged and isinstance(claim.quantity, str) else ""
     return Entry(
         work=work.name,
         title=work.title,
@@ -130,7 +140,8 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         source=claim.source,
         quote=claim.quote,
         setting=claim.setting,
-        ours=claim.proxy or "",
+        proxy=claim.proxy or "",
+        ours=verdict.ours,
         judge=claim.judge,
         rule=_in_words(claim) if judged else claim.why,
         compared=_named(compared),
@@ -139,12 +150,38 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None, prof
         published=verdict.published,
         evidence=verdict.evidence,
         effect=verdict.effect,
-        measure=f"{options.get('unit', '')} {'' if options.get('unit') else ' '.join(sorted(one))}".strip(),
+        quantity=quantity,
+        measure=options.get("unit", "").strip() or quantity,
         bound=options.get("limit", options.get("margin")),
         flags=verdict.flags,
         record=f"book/results/{study}.{profile}.json" if judged else None,
-        keys=tuple(dict.fromkeys(key for row in compared for key in row["keys"])),
+        keys=verdict.keys,
     )
+
+
+def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None = None) -> str:
+    """An effect without the rows behind it: ``5.8 points fewer errors [3.0, 8.2]``, never a negative amount.
+
+    Args:
+        judge: the rule, whose effects are differences in the direction of its claims, or of a limit.
+        quantity: that it is of.
+        bound: that limit.
+    """
+    mean, low, high, unit = effect
+    if judge == "at_most":
+        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
+    less, more = WORDS.get(judge) or rules.words(quantity)
+    if judge == "falls":
+        less, more = more, less
+    if mean < 0:
+        mean, more = -mean, less
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    places = decimals(None if low is None or high is None else (high - low) / 2)
+    amount = f"{mean:.{places}f}"
+    if unit == " %":  # percentages differ by points
+        unit = " point" if amount == "1" else " points"
+    ends = "(one seed)" if low is None or high is None else f"[{low:.{places}f}, {high:.{places}f}]"
+    return f"{more.format(points=amount + unit, n=amount)} {ends}"
 
 
 def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:

@@ -109,7 +109,7 @@ def _here() -> dict[str, Any]:
     return {**provenance(torch.device("cpu")), "seconds": 0}
 
 
-def _file(name: str, profile: str) -> str:
+def file_of(name: str, profile: str) -> str:
     """The file of a record, without its folder. A name can be the path of a data set: it becomes one word.
 
     Raises:
@@ -128,7 +128,7 @@ def records_dir() -> Path:
 
 def save(name: str, record: Mapping[str, Any]) -> None:
     """Keep a record as ``NAME.PROFILE.json`` in `records_dir`; `specfreq publish` copies it into the book."""
-    storage.write_json(records_dir() / _file(name, record["profile"]), record)
+    storage.write_json(records_dir() / file_of(name, record["profile"]), record)
 
 
 def publish(name: str, profile: str) -> str:
@@ -138,7 +138,7 @@ def publish(name: str, profile: str) -> str:
         UserError: no such record has been kept, and the nearest is suggested; it is damaged; its name cannot
             be that of a file.
     """
-    file = _file(name, profile)
+    file = file_of(name, profile)
     kept = {path.name: path for path in places.visible(records_dir().glob("*.json"))}
     if file not in kept:
         hint = f"specfreq run {name} --profile {profile} makes it"
@@ -149,11 +149,18 @@ def publish(name: str, profile: str) -> str:
 
 def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     """A record of the book's results, its rows as `rows.Row` has them; None if it has not been published."""
-    path = places.root() / "book" / "results" / _file(name, profile)
+    path = places.root() / "book" / "results" / file_of(name, profile)
     if not path.exists():
         return None
     kept = storage.read_object(path)
-    return {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
+    found = {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
+    return {**found, "provenance": _provenance(kept.get("provenance", {}))}
+
+
+def _provenance(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a record was computed, as `_record` writes it: version 0.1 had texts in the place of lists."""
+    listed = {k: [v] if k != "data" and isinstance(v, str) else v for k, v in kept.items()}
+    return {"seconds": 0.0, "runs": 0, **listed}
 
 
 def origin(name: str, profile: str = "laptop") -> str:

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +40,6 @@ class Rule(NamedTuple):
     tested: bool  # whether it decides by intervals, and so can err by chance
 
 
-DOWN, UP = ("lower", "higher"), ("higher", "lower")  # a step as claimed, and against the claim
 CONFIDENCE = "confidence"  # of the intervals that a rule decides by: no option of a claim
 RULES: dict[str, Rule] = {}
 
@@ -71,10 +71,12 @@ def at_chance(
     if chance is None:
         raise UserError(f"{rows[0]['quantity']} has no accuracy of guessing; at_chance judges accuracies")
     found = [bounds(r, confidence) for r in rows]
-    evidence = f"{_named(rows, unit)}; {chance:.2f}{unit} by guessing"
     furthest = max(range(len(rows)), key=lambda k: abs(rows[k]["mean"] - chance))
-    low, high = found[furthest] or (math.nan, math.nan)
-    effect = _effect((rows[furthest]["mean"] - chance, low - chance, high - chance), unit)
+    low, high = found[furthest] or (float("-inf"), float("inf"))
+    step = (rows[furthest]["mean"] - chance, low - chance, high - chance)
+    told = _told(step, Words("{points} below guessing", "{points} above guessing"), unit)
+    evidence = f"{told}: {_named(rows, unit)}; {chance:.2f}{unit} by guessing"
+    effect = _effect(step, unit)
     intervals = [each for each in found if each]
     if len(intervals) < len(rows):
         return Judgement(None, evidence, effect)
@@ -86,13 +88,15 @@ def at_chance(
 @rule(least=2)
 def falls(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is lower than the one before: paired differences have intervals above 0. False if one is below."""
-    return _steps(rows, [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)], DOWN, unit)
+    steps = [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)]
+    return _steps(rows, steps, -1, unit)
 
 
 @rule(least=2)
 def rises(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
     """Each is higher than the one before, as `falls` has it."""
-    return _steps(rows, [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)], UP, unit)
+    steps = [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)]
+    return _steps(rows, steps, 1, unit)
 
 
 @rule(least=2)
@@ -105,7 +109,8 @@ def alike(
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
     away = any(low > margin for _, low, _ in pairs)
     largest = max(pairs)
-    evidence = f"{_named(rows, unit)}; they differ by at most {_bounds(*largest, unit)}"
+    told = _told(largest, Words("{points}", "{points}"), unit)
+    evidence = f"they differ by at most {told}: {_named(rows, unit)}"
     return Judgement(_decided(near, away), evidence, _effect(largest, unit))
 
 
@@ -113,42 +118,90 @@ def alike(
 def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement:
     """No sample is larger than the limit. False if one is: the statement is about each."""
     largest = max(max(r["values"]) for r in rows)
+    quantity = rows[0]["quantity"].removesuffix(" (%)")
     samples = len(rows[0]["values"])
-    evidence = f"{_named(rows, unit)}; largest of {samples}: {_short(largest)}{unit}"
+    means = ", ".join(f"{row['arm']} {_beside(row['mean'], limit)}" for row in rows)
+    evidence = (
+        f"{quantity}: at most {_beside(largest, limit)}{unit} in {samples} sample{'s' * (samples > 1)}, "
+        f"the limit is {limit:g}{unit}; mean: {means}{unit}"
+    )
     return Judgement(largest <= limit, evidence, Effect(largest, None, None, unit))
 
 
-def effect_in_words(judge: str, effect: Effect, bound: float | None = None) -> str:
-    """What a rule of that name found, without the rows: ``5.8 points lower [3.0, 8.2]``."""
-    mean, low, high, unit = effect
-    ends = (-math.inf, math.inf) if low is None or high is None else (low, high)
-    if judge == "at_most":
-        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
-    if judge == "alike":
-        return f"{_bounds(mean, *ends, unit)} apart at most"
-    if judge == "at_chance":
-        return _told((mean, *ends), ("above guessing", "below guessing"), unit)
-    return _told((mean, *ends), DOWN if judge == "falls" else UP, unit)
+def short(rows: Sequence[Row], confidence: float) -> str:
+    """The last of some rows minus the first, for a list: ``+8.6 [2.1, 15.1]``."""
+    mean, low, high = _difference(rows[-1], rows[0], confidence)
+    known = math.isfinite(low)
+    places = decimals((high - low) / 2 if known else None)
+    ends = f" [{low:.{places}f}, {high:.{places}f}]" if known else " (one seed)"
+    return f"{mean:+.{places}f}{ends}"
+
+
+# -- in words
+
+
+class Words(NamedTuple):
+    """How a difference is told, ``{points}`` with its unit and ``{n}`` without: if less, and if more."""
+
+    less: str
+    more: str
+
+
+_PLAIN = Words("{points} lower", "{points} higher")
+_ERRORS = Words("{points} fewer errors", "{points} more errors")
+_OFTEN = Words("{points} less often", "{points} more often")
+_SURE = Words("{points} less sure", "{points} surer")
+_AUROC = Words("{points} lower AUROC", "{points} higher AUROC")
+_ATTACKED = Words("{points} less accuracy under attack", "{points} more accuracy under attack")
+# what a quantity's name begins with -> its words; the first that fits
+_WORDS = {
+    "calibration error": Words("{points} lower calibration error", "{points} higher calibration error"),
+    **dict.fromkeys(("error", "corruption error", "all", "low", "middle", "high", "clean"), _ERRORS),
+    "accuracy": Words("{points} lower accuracy", "{points} higher accuracy"),
+    **dict.fromkeys(("phase donor", "amplitude donor", "neither"), _OFTEN),
+    "sure of": _SURE,
+    **dict.fromkeys(("AUROC", "max-logit", "max-softmax", "energy", "odin", "mahalanobis"), _AUROC),
+    **dict.fromkeys(("fgsm", "pgd", "apgd-ce", "apgd-t", "fab-t", "square"), _ATTACKED),
+    "iterations": Words("{n} fewer iterations", "{n} more iterations"),
+    "PSNR": Words("{points} lower PSNR", "{points} higher PSNR"),
+    **{name: Words(f"{name} {{n}} lower", f"{name} {{n}} higher") for name in ("FID", "KID x 1000")},
+}
+
+
+def words(quantity: str) -> Words:
+    """How differences of a quantity are told: fewer errors, higher accuracy, more iterations."""
+    fits = (told for name, told in _WORDS.items() if re.match(rf"{re.escape(name)}\b", quantity))
+    return next(fits, _PLAIN)
 
 
 def _steps(
-    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], words: tuple[str, str], unit: str
+    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], sign: int, unit: str
 ) -> Judgement:
-    """Of the steps from each row to the next, as claimed if above 0; `words` are those for it and against."""
+    """Of the steps from each row to the next, as claimed if above 0: upwards for a sign of 1, else down."""
     all_so = all(low > 0 for _, low, _ in steps)
     one_not = any(high <= 0 for _, _, high in steps)
-    told = "; then ".join(_told(step, words, unit) for step in steps)
+    known = {words(row["quantity"]) for row in rows}
+    of = known.pop() if len(known) == 1 else _PLAIN
+    of = of if sign > 0 else Words(of.more, of.less)
+    told = "; then ".join(_told(step, of, unit) for step in steps)
     weakest = min(steps, key=lambda step: step[1])
-    return Judgement(_decided(all_so, one_not), f"{_named(rows, unit)}: {told}", _effect(weakest, unit))
+    return Judgement(_decided(all_so, one_not), f"{told}: {_named(rows, unit)}", _effect(weakest, unit))
 
 
-def _told(step: tuple[float, float, float], words: tuple[str, str], unit: str) -> str:
-    """A difference in words, never a negative amount of less: ``5.8 points lower [3.0, 8.2]``."""
+def _told(step: tuple[float, float, float], of: Words, unit: str) -> str:
+    """A difference in words, never a negative amount of less: ``5.8 points fewer errors [3.0, 8.2]``."""
     mean, low, high = step
+    word = of.more
     if mean < 0:
         mean, low, high = -mean, -high, -low
-        return f"{_bounds(mean, low, high, unit, words[1])}"
-    return f"{_bounds(mean, low, high, unit, words[0])}"
+        word = of.less
+    known = math.isfinite(low)
+    places = decimals((high - low) / 2 if known else None)
+    amount = f"{mean:.{places}f}"
+    if unit == " %":  # percentages differ by points
+        unit = " point" if amount == "1" else " points"
+    ends = f"[{low:.{places}f}, {high:.{places}f}]" if known else "(one seed)"
+    return f"{word.format(points=amount + unit, n=amount)} {ends}"
 
 
 def _effect(step: tuple[float, float, float], unit: str) -> Effect:
@@ -189,12 +242,8 @@ def _short(value: float, half: float | None = None) -> str:
     return text if value == 0 or float(text) else f"{value:.1e}"
 
 
-def _bounds(mean: float, low: float, high: float, unit: str, word: str = "") -> str:
-    """A difference with its interval; percentages differ by points."""
-    known = math.isfinite(low)
-    places = decimals((high - low) / 2 if known else None)
-    amount = f"{mean:.{places}f}"
-    if unit == " %":
-        unit = " point" if amount == "1" else " points"
-    ends = f"[{low:.{places}f}, {high:.{places}f}]" if known else "(one seed)"
-    return " ".join(filter(None, [f"{amount}{unit}", word, ends]))
+def _beside(value: float, limit: float) -> str:
+    """Three digits of a value, or as many as tell it from the limit."""
+    first = math.floor(math.log10(abs(value))) if value else 0
+    texts = (f"{value:.{max(0, digits - 1 - first)}f}" for digits in range(3, 8))
+    return next((text for text in texts if float(text) != limit), f"{value:g}")

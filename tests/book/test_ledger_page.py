@@ -156,7 +156,7 @@ def test_the_first_screen_says_what_this_is_what_was_found_and_where_to_go(newco
     tab, troubles = newcomer
     tab.set_viewport_size(dict(zip(("width", "height"), screen, strict=True)))
     tab.goto(f"{site}{LANDING}.html", wait_until="networkidle")
-    wanted = ["h1", "article h1 + p", ".hero", ".findings li:last-child", ".ways a:last-child"]
+    wanted = ["article h1", "article h1 + p", ".hero", ".findings li:last-child", ".ways a:last-child"]
     for selector in wanted:
         box = tab.locator(selector).first.bounding_box()
         assert box and box["y"] >= 0 and box["y"] + box["height"] <= screen[1], selector

@@ -53,8 +53,8 @@ def test_the_page_does_not_scroll_sideways_and_nothing_is_cut_off(seen):
     assert seen.cutOff == []
 
 
-def test_the_introduction_states_its_conventions_in_formulas(visit):
-    assert len(visit("book/introduction").formulas) > 5  # else the test above could pass on none
+def test_conventions_are_stated_in_formulas(visit):
+    assert len(visit("book/conventions").formulas) > 5  # else the test above could pass on none
 
 
 @pytest.mark.parametrize("page", STUDIES)
@@ -109,7 +109,7 @@ def test_the_download_button_gives_the_executed_notebook(visit, site, html, page
     assert any(cell.get("outputs") for cell in cells)
 
 
-def test_the_front_door_leads_to_the_introduction(newcomer, site):
+def test_the_front_door_leads_to_what_was_found(newcomer, site):
     tab, troubles = newcomer
     tab.goto(site)
     tab.wait_for_url(f"{site}{PAGES[0]}.html")

@@ -158,9 +158,12 @@ def test_pictures_are_drawn_for_every_study_and_the_published_input_is_black(stu
     assert again.items() <= drawn.items()  # the same bytes each time
 
 
-def test_a_study_without_a_thumbnail_is_named():
-    with pytest.raises(UserError, match="unknown study 'kernels'"):
-        thumbnails.pictures(["kernels"])
+def test_a_study_without_a_thumbnail_has_a_card_all_the_same(entries, studies):
+    page = landing(entries, studies | {"kernels": "Kernels"}, TEMPLATE + "{{study kernels}}")
+    head = page[page.index(":link: ../notebooks/kernels") :]
+    assert "**Kernels**" in head and ":img-top:" not in head
+    assert thumbnails.pictures(["kernels"]) == thumbnails.pictures([])
+    assert thumbnails.ALT.keys() == thumbnails._THUMBNAILS.keys()
 
 
 def test_a_book_without_the_page_of_claims_is_staged_as_it_is():

@@ -9,6 +9,7 @@ import yaml
 from specfreq.core import places
 from specfreq.core.errors import UserError
 from specfreq.evidence import claims, ledger, verdicts
+from specfreq.evidence.rules import Effect
 
 
 @pytest.fixture
@@ -102,3 +103,24 @@ def test_the_twin_for_machines_says_what_the_entries_say():
         if entry.effect is not None:
             assert [row["effect"][k] for k in ("mean", "low", "high", "unit")] == list(entry.effect)
     assert twin["tally"] == {work: dict(counts) for work, counts in ledger.tally(entries).items()}
+
+
+@pytest.mark.parametrize(
+    ("effect", "judge", "quantity", "words"),
+    [
+        (Effect(5.75, 3.0, 8.5, " %"), "falls", "corruption error", "5.8 points fewer errors [3.0, 8.5]"),
+        (Effect(-5.75, -8.5, -3.0, " %"), "falls", "corruption error", "5.8 points more errors [3.0, 8.5]"),
+        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "PSNR", "1.0 dB lower PSNR [-7.0, 9.0]"),
+        (
+            Effect(41.2, 37.6, 44.8, " iterations"),
+            "falls",
+            "iterations",
+            "41.2 fewer iterations [37.6, 44.8]",
+        ),
+        (Effect(1.0, None, None, " %"), "rises", "", "1.00 points higher (one seed)"),
+        (Effect(55.8, 54.0, 57.7, " %"), "at_chance", "accuracy", "55.8 points above guessing [54.0, 57.7]"),
+        (Effect(0.0000121, None, None, " %"), "at_most", "difference", "at most 0.000012 %, limit 0.001 %"),
+    ],
+)
+def test_effects_in_words_are_never_negative_amounts(effect, judge, quantity, words):
+    assert ledger.in_words(effect, judge, quantity, bound=0.001) == words

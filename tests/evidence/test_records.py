@@ -6,7 +6,7 @@ import pytest
 
 import specfreq
 from specfreq import experiment, filters
-from specfreq.core import places
+from specfreq.core import places, storage
 from specfreq.core.errors import UserError
 from specfreq.evidence import comparison, records, tables
 
@@ -171,3 +171,12 @@ def test_a_damaged_record_is_named_and_hidden_ones_are_no_records(content, book,
     (tmp_path / "kept" / "study.quick.json").write_text(content)
     with pytest.raises(UserError, match=r"study\.quick\.json is damaged"):
         records.publish("study", "quick")
+
+
+def test_a_record_of_version_0_1_says_where_it_was_computed_as_later_ones_do(book):
+    old = {"data": "0f3a", "device": "CPU, 2 threads", "torch": "2.15.0", "date": "2026-11-21"}
+    kept = {"study": "old", "profile": "laptop", "parameters": {"size": None}, "provenance": old}
+    storage.write_json(book / "book" / "results" / "old.laptop.json", kept)
+    assert records.origin("old") == "record old.laptop · CPU, 2 threads · torch 2.15.0"
+    lines = {row["setting"]: row["value"] for row in tables.settings("old").rows}
+    assert lines == {"size": "all", "profile": "laptop", "computed": "CPU, 2 threads; 2026-11-21"}

@@ -1,0 +1,51 @@
+"""Our setting of a claim in words, from a record's parameters and the rows that were compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from specfreq.evidence.claims import Claim
+from specfreq.evidence.rows import Row
+
+
+def told(claim: Claim, record: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """``resnet8, 15,000 training images of cifar10, 5 epochs; 3 seeds, 5,000 test images``."""
+    parameters = record.get("parameters", {})
+    training = _training(claim, parameters)
+    samples = len(rows[0]["seeds"])
+    if "seeds" not in parameters or claim.judge == "at_most":
+        return f"{claim.data}, {samples:,} samples"
+    parts = [training.get("model"), _images(claim, training)]
+    if training.get("epochs"):
+        parts.append(f"{training['epochs']} epochs")
+    passes = {row["passes"]: None for row in rows if "passes" in row}
+    if passes:
+        parts.append(f"{' and '.join(f'{n:,}' for n in passes)} network passes")
+    tests = [f"{samples} seed{'s' * (samples > 1)}"]
+    images = {row["images"]: None for row in rows if "images" in row}
+    if images:
+        tests.append(f"{' and '.join(f'{n:,}' for n in images)} test images")
+    return f"{', '.join(filter(None, parts))}; {', '.join(tests)}"
+
+
+def _training(claim: Claim, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a claim's networks were trained with: those of its rows before those of all.
+
+    A study of several sets has a recipe for each, by title; rows of another recipe have their own, as
+    ``hardened_recipe`` and ``hardened_size``.
+    """
+    recipes = [parameters.get("recipe", [])]
+    titles = parameters.get("titles", [])
+    if claim.data in titles:
+        recipes.append(parameters["recipes"][titles.index(claim.data)])
+    recipes.append(parameters.get(f"{claim.rows}_recipe", []))
+    fields = dict(parameters)
+    for recipe in recipes:
+        pairs = recipe.split() if isinstance(recipe, str) else recipe
+        fields |= dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    size = f"{claim.rows}_size"
+    return fields | ({"train_size": parameters[size]} if size in parameters else {})
+
+
+def _images(claim: Claim, training: Mapping[str, Any]) -> str:
+    size = training.get("train_size")
+    return f"{int(size):,} training images of {claim.data}" if size else f"all of {claim.data}"
