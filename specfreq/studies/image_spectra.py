@@ -176,9 +176,9 @@ def published_table(names: Sequence[str], caption: str = "", name: str = "") -> 
     set.
     """
     by_set: dict[str, dict[str, str]] = {}
-    for name, r in _published(names).items():
+    for data, r in _published(names).items():
         counted, without = (r["centroid"][title]["mean"] for title in (WITH, WITHOUT))
-        by_set[TITLES[name]] = {
+        by_set[TITLES[data]] = {
             "mean centroid, brightness counted (cycles per pixel)": f"{counted:.4f}",
             "mean centroid without the brightness (cycles per pixel)": f"{without:.4f}",
             "the original's score, mean": f"{r['score']['mean']:.1e}",

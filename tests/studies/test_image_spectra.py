@@ -85,3 +85,16 @@ def test_a_class_without_images_is_named():
     half = ImageSet(full.images[:4], full.labels[:4], full.classes, "half")
     with pytest.raises(UserError, match="half: class 8 has no image among these 4; raise size"):
         image_spectra.summarise(half)
+
+
+def test_the_table_of_published_sets_has_a_line_for_each_number_and_the_name_it_is_given():
+    table = image_spectra.published_table(["cifar10", "fashion-mnist", "digits"], "Centroids.", "tbl-centroids")
+    assert (table.caption, table.name) == ("Centroids.", "tbl-centroids")
+    assert table.columns == ["number", "CIFAR-10", "Fashion-MNIST"]  # digits have not been published
+    assert len(table.rows) == 4 and image_spectra.published_table([]).rows == []
+
+
+def test_sets_that_are_not_published_are_told_by_dashes():
+    told = image_spectra.told(["cifar10", "digits"])
+    assert told["cifar10 images"] == "50,000" and float(told["cifar10 spread"]) > 1
+    assert told["digits spread"] == told["digits most"] == "–"
