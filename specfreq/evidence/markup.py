@@ -8,6 +8,7 @@ from typing import Any
 
 FIGURE_SPACE, NO_BREAK, MINUS = "\u2007", "\u00a0", "\u2212"
 SPECIAL = re.compile(r"([\\`*_\[\]{}<>$|~^!&#@])")  # what Markdown or MyST would not print as it is
+ROLE = re.compile(r"(?:\{[\w:-]+\})?`([^`<]*?)(?: <[^>]*>)?`")  # with its text
 # a number, perhaps with an interval, a deviation or a unit behind it: what columns align
 NUMBER = re.compile(r"[+\u2212-]?\d+(?:\.\d+)?(?=$|[\s\u00a0%])")
 
@@ -69,7 +70,7 @@ class Table:
         """The table for a notebook that is not a page of the book."""
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
         head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
-        body = "".join(_line(line) for line in self.cells())
+        body = "".join(_line(list(map(_plain, line))) for line in self.cells())
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _classes(self) -> str:
@@ -87,6 +88,11 @@ class Table:
 def _line(cells: Sequence[str]) -> str:
     head, *others = map(html.escape, cells)
     return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+
+
+def _plain(cell: str) -> str:
+    """A cell without the roles and marks of MyST."""
+    return ROLE.sub(r"\1", cell) if isinstance(cell, Markdown) else cell
 
 
 def _text(value: Any) -> str:

@@ -120,7 +120,7 @@ def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement
     largest = max(max(r["values"]) for r in rows)
     quantity = rows[0]["quantity"].removesuffix(" (%)")
     samples = len(rows[0]["values"])
-    means = ", ".join(f"{row['arm']} {_beside(row['mean'], limit)}" for row in rows)
+    means = ", ".join(f"{row['label']} {_beside(row['mean'], limit)}" for row in rows)
     evidence = (
         f"{quantity}: at most {_beside(largest, limit)}{unit} in {samples} sample{'s' * (samples > 1)}, "
         f"the limit is {limit:g}{unit}; mean: {means}{unit}"
@@ -227,7 +227,7 @@ def _difference(a: Row, b: Row, confidence: float) -> tuple[float, float, float]
 
 def _named(rows: Sequence[Row], unit: str) -> str:
     """Each mean by what tells the rows apart: their arm, or their quantity."""
-    by = "arm" if len({r["arm"] for r in rows}) > 1 or len(rows) == 1 else "quantity"
+    by = "label" if len({r["arm"] for r in rows}) > 1 or len(rows) == 1 else "quantity"
     each = (f"{r[by]} {_short(r['mean'], _half(r))}" for r in rows)
     return f"{', '.join(each)}{unit}"
 

@@ -6,19 +6,30 @@ from typing import Any
 
 from specfreq import filters
 from specfreq.data.sets import ImageSet
-from specfreq.evidence.claims import Number, load
+from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.intervals import decimals
 from specfreq.evidence.markup import Markdown, Table
 from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.verdicts import CURED, NO_RECORD, NOT, ONLY, UNDECIDED, UNTESTABLE, YES, family
+from specfreq.evidence.verdicts import (
+    CURED,
+    NO_RECORD,
+    NOT,
+    ONLY,
+    UNDECIDED,
+    UNTESTABLE,
+    YES,
+    Verdict,
+    family,
+)
 from specfreq.experiment.runs import Run
 
 # of outcomes, on badges; colour is never the only cue
 _COLOURS = {YES: "success", NOT: "danger", UNDECIDED: "warning"}
 LEDGER = "claims"  # the label of the page that has all claims
+LEDGER_PAGE = "../book/claims.html"  # and its place, seen from a study
 
 
 def page_table(
@@ -93,10 +104,8 @@ def tally(study: str, profile: str = "laptop") -> Markdown:
     found, _ = family(load(study).claims, published(study, profile))
     counts = Counter(verdict.verdict for verdict in found)
     order = [YES, CURED, ONLY, NOT, UNDECIDED, UNTESTABLE, NO_RECORD]
-    parts = [
-        f"{{bdg-ref-{_COLOURS.get(word, 'muted')}}}`{counts[word]} {word} <{LEDGER}>`"
-        for word in sorted(counts, key=order.index)
-    ]
+    words = sorted(counts, key=order.index)
+    parts = [_badge("ref", f"{counts[word]} {word}", LEDGER) for word in words]
     return Markdown(" ".join(["Claims:", *parts]) if parts else "No claim is judged here.")
 
 
@@ -106,8 +115,16 @@ def verdicts(study: str, profile: str = "laptop") -> Table:
     found, together = family(of, published(study, profile))
     rows = []
     for claim, verdict in zip(of, found, strict=True):
-        claimed = f"{claim.statement} ({claim.source})" if claim.source else claim.statement
-        rows.append({"claimed": claimed, "verdict": verdict.verdict, "evidence": verdict.evidence})
+        known = [flag for flag in verdict.flags if flag not in verdict.void]
+        notes = f" (Note: {'; '.join(known)}.)" if known else ""
+        rows.append(
+            {
+                "claim": f"{claim.statement} ({claim.source})" if claim.source else claim.statement,
+                "setting": _settings_of(claim, verdict),
+                "verdict": Markdown(_badge("link", verdict.verdict, f"{LEDGER_PAGE}#{claim.anchor}")),
+                "evidence": verdict.evidence + notes,
+            }
+        )
     caption = "Claims and verdicts."
     if together > 1:
         caption += (
@@ -115,6 +132,18 @@ def verdicts(study: str, profile: str = "laptop") -> Table:
             "wrongly is at most 5 %, and intervals are as wide as that takes."
         )
     return Table(rows, caption, f"tbl-{study}-verdicts", wide=True, cards=True)
+
+
+def _settings_of(claim: Claim, verdict: Verdict) -> str:
+    """Theirs and ours, in sentences."""
+    parts = {"Theirs": claim.setting, "Ours": verdict.ours}
+    return " ".join(f"{whose}: {setting.rstrip('.')}." for whose, setting in parts.items() if setting)
+
+
+def _badge(kind: str, words: str, target: str) -> str:
+    """MyST of a small coloured label that leads somewhere; see `sphinx_design`."""
+    word = next((w for w in _COLOURS if words.endswith(w)), "")
+    return f"{{bdg-{kind}-{_COLOURS.get(word, 'muted')}}}`{words} <{target}>`"
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> Table:

@@ -219,7 +219,7 @@ def _keys(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _no_evidence(rows: Sequence[Row]) -> list[str]:
     """What the measures' own checks say against their numbers."""
-    return [f"{row['arm']}: {flag}" for row in rows for flag in row.get("flags", [])]
+    return [f"{row['label']}: {flag}" for row in rows for flag in row.get("flags", [])]
 
 
 def _with_void(evidence: str, void: Sequence[str]) -> str:
@@ -298,7 +298,7 @@ def _cost(row: Row) -> int:
 
 
 def _passes(rows: Sequence[Row]) -> str:
-    return ", ".join({row["arm"]: f"{row['arm']} {_cost(row):,}" for row in rows}.values())
+    return ", ".join({row["arm"]: f"{row['label']} {_cost(row):,}" for row in rows}.values())
 
 
 def _file(record: Mapping[str, Any]) -> str:

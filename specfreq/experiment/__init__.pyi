@@ -1,4 +1,5 @@
 from .description import Experiment as Experiment
+from .grids import baselines as baselines
 from .grids import fields as fields
 from .grids import grid as grid
 from .grids import run_all as run_all

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from specfreq import augment
 from specfreq.core.errors import UserError
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run, check, run
@@ -38,6 +39,19 @@ def points(of: type[Described], /, **fields: Any) -> list[Described]:
 def grid(**fields: Any) -> list[Experiment]:
     """All experiments of a grid, see `points`."""
     return points(Experiment, **fields)
+
+
+def baselines(arms: Iterable[Experiment]) -> list[Experiment]:
+    """Plain training of as many network passes as each arm that shows the network several views of an image:
+    of k views in E epochs, k E epochs without an augmentation. Repetitions count once.
+    """
+    found = {}
+    for arm in arms:
+        views = augment.build(arm.augment).shown
+        if views > 1:
+            plain = {"augment": "none", "epochs": views * arm.epochs}
+            found[Experiment(**arm.model_dump() | plain)] = None
+    return list(found)
 
 
 def in_turn(

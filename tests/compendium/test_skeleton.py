@@ -38,7 +38,8 @@ def test_a_skeleton_is_a_notebook_and_an_entry_in_each_file_that_knows_of_studie
     written = [line.removeprefix("wrote ") for line in said if line.startswith("wrote ")]
     assert sorted(written) == sorted([*KNOWING, "notebooks/colour-and-shape.ipynb"])  # with a reference: five
     contents, claims, profiles = (storage.read_yaml(root / name) for name in KNOWING)
-    assert contents["parts"][1]["chapters"].pop() == {"file": "notebooks/colour-and-shape"}
+    (studies,) = [part for part in contents["parts"] if part["caption"] == "Studies"]
+    assert studies["chapters"].pop() == {"file": "notebooks/colour-and-shape"}
     assert contents == before["_toc.yml"]
     assert claims["works"].pop("colour-and-shape")["studies"] == ["colour-and-shape"]
     assert claims["studies"].pop("colour-and-shape")["claims"] and claims == before["book/claims.yaml"]
