@@ -161,13 +161,13 @@ def _details(entry: Entry, titles: dict[str, str]) -> str:
 
 
 def _setting(entry: Entry) -> str:
-    """Theirs and ours; what differs is said beside ours."""
+    """Theirs and ours; what differs is said below ours."""
     parts = []
     if entry.setting:
         parts.append(f"<dt>theirs</dt><dd>{html.escape(entry.setting)}</dd>")
-    if entry.ours or entry.proxy:
-        told = "; ".join(filter(None, [entry.ours, entry.proxy]))
-        parts.append(f"<dt>ours</dt><dd>{html.escape(told)}</dd>")
+    ours = [f"<dd>{html.escape(told)}</dd>" for told in (entry.ours, entry.proxy) if told]
+    if ours:
+        parts += ["<dt>ours</dt>", *ours]
     return f'<dl class="settings">{"".join(parts)}</dl>' if parts else ""
 
 

@@ -35,7 +35,7 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
     many: dict[str, tuple[Mapping[str, Any], Callable[[str], str]]] = {
         "badge": (by_claim, lambda name: _badge(by_claim[name])),
         "largest": (by_claim, lambda name: _decimal(by_claim[name])),
-        "effect": (by_claim, lambda name: by_claim[name].amount),
+        "effect": (by_claim, lambda name: _unbroken(by_claim[name].amount)),
         "study": (studies, lambda name: _card(name, studies[name])),
         "verdicts": (studies, lambda name: _verdicts(name, entries)),
     }
@@ -65,6 +65,11 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
 
 def _badge(entry: Entry) -> str:
     return marks.badge(entry.verdict, link=f"claims.html#{entry.anchor}")
+
+
+def _unbroken(text: str) -> str:
+    """Numbers with their intervals: no line ends inside one."""
+    return text.replace(", ", ",\N{NO-BREAK SPACE}").replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def _decimal(entry: Entry) -> str:
@@ -113,8 +118,8 @@ def numbers() -> dict[str, str]:
     clean = _against_plain("amplitude-phase-recombination", "cifar10", "apr-sp", "accuracy")
     return {
         "printed": f"{band.printed:.2f}",
-        "high-pass": tables.measured(ours),
-        "unfiltered": tables.measured(plain),
+        "high-pass": _unbroken(tables.measured(ours)),
+        "unfiltered": _unbroken(tables.measured(plain)),
         "clean": in_points(clean, "more accurate", "less accurate"),
     }
 
@@ -135,7 +140,7 @@ def in_points(found: tuple[float, float, float], up: str, down: str) -> str:
     if mean < 0:
         mean, low, high, up = -mean, -high, -low, down
     places = tables.decimals((high - low) / 2)
-    return f"{mean:.{places}f} points {up} [{low:.{places}f}, {high:.{places}f}]"
+    return _unbroken(f"{mean:.{places}f} points {up} [{low:.{places}f}, {high:.{places}f}]")
 
 
 def _hero() -> str:

@@ -142,7 +142,8 @@ def test_a_number_of_a_record_changes_the_landing_page(tmp_path, monkeypatch, en
     old, new = (next(e for e in found if e.name == name) for found in (entries, changed))
     assert (old.verdict, new.verdict) == ("held only by the defect", "holds")
     after = landing(changed, studies)
-    assert "10.010 ± 0.030" in after and "10.010 ± 0.030" not in before
+    number = "10.010\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.030"
+    assert number in after and number not in before
     counts = [ledger.tally(found)["frequency-response"] for found in (entries, changed)]
     for page, count in zip((before, after), counts, strict=True):
         assert marks.counted(count, "claims.html#work-frequency-response") in page
