@@ -113,8 +113,8 @@ def test_differences_stand_about_zero_and_no_panel_has_a_line_without_an_arm():
     assert [[t.get_text() for t in axis.get_yticklabels()] for axis in (first, second)] == [["x", "y"], ["y"]]
     marks = [line.get_xdata().tolist() for line in first.lines if line.get_marker() == "o"]
     assert marks == [[2.0], [-1.0]]
-    assert [line.get_xdata() for line in first.lines if line.get_linewidth() == 2] == [[-1.0, 5.0]]
-    assert first.lines[-1].get_xdata() == [0, 0]
+    assert [list(line.get_xdata()) for line in first.lines if line.get_linewidth() == 2] == [[-1.0, 5.0]]
+    assert list(first.lines[-1].get_xdata()) == [0, 0]
     assert first.get_xlim() == second.get_xlim()
 
 

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from specfreq import tv
 from specfreq.core.errors import UserError
 from specfreq.data import ImageSet, load
+from specfreq.evidence import records
 from specfreq.studies import denoising
 
 
@@ -109,3 +110,22 @@ def test_rows_of_the_record_pair_images(small):
     }
     program = [row for row in rows if row["arm"] == "program"]
     assert program and all(row["series"] == "as published" and row["stands_for"] == "ours" for row in program)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("1 x 1x256x256", "1 grey picture of 256 × 256"),
+        ("8 x 3x224x224", "8 colour pictures of 224 × 224"),
+    ],
+)
+def test_the_pictures_of_a_benchmark_are_told_in_words(name, said):
+    assert denoising.case(name) == said
+
+
+def test_solvers_of_the_published_benchmark_have_human_names_and_keep_their_numbers():
+    found = denoising.published_times()["rows"]
+    kept = records.content("tv-solvers", "rows")
+    assert [row["seconds"] for row in found] == [row["seconds"] for row in kept]
+    assert {row["solver"] for row in found} >= {"Condat, over-relaxed", "Condat, unfused", "scikit-image"}
+    assert not any("specfreq" in row["solver"] for row in found)

@@ -60,8 +60,6 @@ def test_what_must_not_change_does_not_and_mirroring_does(small):
         assert changes[name].bands.max() < 1e-9 and changes[name].flow.max() < 1e-9
     assert changes["moved"].bands.max() < 0.01
     assert changes["mirrored"].bands.min() > 0.05 > 0.001 > changes["transposed"].bands.max()
-    names = [dot["name"] for dot in spectral_tv.dots(list(changes.values()))]
-    assert len(names) == 2 * len(changes) == len(set(names))
 
 
 def test_a_warm_start_saves_iterations(small):
@@ -103,3 +101,31 @@ def test_costs_come_from_the_published_record(monkeypatch):
         and line["iterations"] == "4,321"
         and line["error of the bands (%)"] == "5.7"
     )
+
+
+SPECTRA = {"plain": [1.0, 1.0, 6.0], "furry": [5.0, 3.0, 0.0], "mixed": [2.0, 2.0, 4.0]}
+
+
+def test_of_the_published_spectra_the_mean_and_the_classes_of_most_and_least_texture_are_shown(monkeypatch):
+    monkeypatch.setattr(
+        spectral_tv.records, "content", lambda _, key: {"spectra": SPECTRA}.get(key, [1, 2, 3])
+    )
+    shown = spectral_tv.published_spectra()["spectra"]
+    assert list(shown) == ["all classes", "furry", "plain"]
+    assert shown["all classes"].tolist() == pytest.approx([8 / 3, 2, 10 / 3])
+    told = spectral_tv.fine_told()
+    assert told == {"record bands": "3", "record fine": "58", "record most": "furry", "record least": "plain"}
+
+
+def test_without_a_record_there_are_no_spectra_and_their_numbers_are_dashes(monkeypatch):
+    monkeypatch.setattr(spectral_tv.records, "content", lambda *_: {})
+    assert spectral_tv.published_spectra()["spectra"] == {}
+    assert set(spectral_tv.fine_told().values()) == {"–"}
+
+
+def test_published_departures_are_shares_grouped_by_where_theory_promises_none():
+    rows = spectral_tv.published_departures()["rows"]
+    by_name = {row["name"]: row for row in rows}
+    assert len(rows) == 14 and by_name["transposed, bands"]["departure"] < 1e-9
+    assert by_name["mirrored, bands"]["group"] == spectral_tv.CONTINUUM
+    assert by_name["mirrored, bands"]["departure"] > 0.01 > by_name["moved, bands"]["departure"]
