@@ -9,7 +9,7 @@ from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.intervals import decimals
-from specfreq.evidence.markup import Markdown, Table
+from specfreq.evidence.markup import MINUS, Markdown, Table
 from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
@@ -237,9 +237,14 @@ def shown(row: Row, signed: bool = False) -> str:
         return measured(row)
     low, high = row["low"], row["high"]
     if low is None or high is None:
-        return f"{row['mean']:+.2f}"
+        return _minus(f"{row['mean']:+.2f}")
     places = decimals((high - low) / 2)
-    return f"{row['mean']:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]"
+    return _minus(f"{row['mean']:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
+
+
+def _minus(text: str) -> str:
+    """True minus signs, as wide as a plus."""
+    return text.replace("-", MINUS)
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

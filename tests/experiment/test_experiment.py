@@ -754,3 +754,19 @@ def test_fields_are_understood_as_options_are_written():
     assert Experiment(**{"train-size": 5, "weight-decay": 0}) == Experiment(train_size=5, weight_decay=0)
     with pytest.raises(UserError, match="given twice"):
         Experiment(**{"train-size": 5, "train_size": 6})
+
+
+def test_baselines_take_as_many_passes_as_the_arms_with_several_views_and_each_is_trained_once():
+    arms = experiment.grid(
+        data="digits",
+        train_size=20,
+        epochs=3,
+        adversary=["none", "fgsm"],
+        augment=["none", "apr-s", "apr-p", "apr-sp", "augmix"],
+    )
+    plain = experiment.baselines(arms)
+    assert [(e.augment, e.epochs, e.adversary) for e in plain] == [
+        ("none", epochs, adversary) for adversary in ("none", "fgsm") for epochs in (6, 9)
+    ]
+    several = {e.passes for e in arms if e.passes != 3 * 20 and e.passes != 2 * 3 * 20}
+    assert several <= {e.passes for e in plain}
