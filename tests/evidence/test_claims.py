@@ -172,9 +172,9 @@ def test_a_verdict_names_both_computations(corrected, published, word, outcome):
 @pytest.mark.parametrize(
     ("rule", "second", "words"),
     [
-        ("falls", [46.0, 46.2, 46.4], "4.30 points fewer errors [3.55, 5.05]: none 50.5, apr-s 46.20 %"),
-        ("rises", [46.0, 46.2, 46.4], "4.30 points fewer errors [3.55, 5.05]: none 50.5, apr-s 46.20 %"),
-        ("rises", [58.0, 58.6, 59.2], "8.10 points more errors [7.85, 8.35]: none 50.5, apr-s 58.6 %"),
+        ("falls", [46.0, 46.2, 46.4], "4.30 points fewer errors [3.55, 5.05]: Plain 50.5, APR-S 46.20 %"),
+        ("rises", [46.0, 46.2, 46.4], "4.30 points fewer errors [3.55, 5.05]: Plain 50.5, APR-S 46.20 %"),
+        ("rises", [58.0, 58.6, 59.2], "8.10 points more errors [7.85, 8.35]: Plain 50.5, APR-S 58.6 %"),
     ],
 )
 def test_an_effect_is_told_without_negative_amounts(rule, second, words):
@@ -189,8 +189,8 @@ def test_a_number_that_its_own_check_calls_no_evidence_decides_nothing():
     asked = claims.Claim(**SAID, data="cifar10", quantity="error", judge="rises", arms=["none", "apr-sp"])
     found = verdicts.judge(asked, record)
     assert found.verdict == verdicts.UNDECIDED
-    assert found.flags == ("apr-sp: signs of hidden gradients (growing-eps)",)
-    assert "No evidence: apr-sp: signs of hidden gradients (growing-eps)" in found.evidence
+    assert found.flags == ("APR-SP: signs of hidden gradients (growing-eps)",)
+    assert "No evidence: APR-SP: signs of hidden gradients (growing-eps)" in found.evidence
 
 
 def test_an_arm_is_judged_against_plain_training_of_equal_cost():
@@ -307,7 +307,7 @@ def test_a_limit_holds_for_every_sample():
     found = verdicts.judge(limit, {"arms": [good]})
     assert found[:2] == (
         verdicts.YES,
-        "q: at most 1.90 px in 3 samples, the limit is 2 px; mean: ours 0.800 px",
+        "q: at most 1.90 px in 3 samples, the limit is 2 px; mean: this package 0.800 px",
     )
     bad = rows.of_images("set", "ours", "q", [0.5, 2.1])
     assert verdicts.judge(limit, {"arms": [bad]})[0] == verdicts.NOT
