@@ -35,6 +35,7 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
     many: dict[str, tuple[Mapping[str, Any], Callable[[str], str]]] = {
         "badge": (by_claim, lambda name: _badge(by_claim[name])),
         "largest": (by_claim, lambda name: _decimal(by_claim[name])),
+        "equal-cost": (by_claim, lambda name: _equal_cost(by_claim[name])),
         "effect": (by_claim, lambda name: _unbroken(by_claim[name].amount)),
         "study": (studies, lambda name: _card(name, studies[name])),
         "verdicts": (studies, lambda name: _verdicts(name, entries)),
@@ -70,6 +71,11 @@ def _badge(entry: Entry) -> str:
 def _unbroken(text: str) -> str:
     """Numbers with their intervals: no line ends inside one."""
     return text.replace(", ", ",\N{NO-BREAK SPACE}").replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
+def _equal_cost(entry: Entry) -> str:
+    """What a difference is worth: a record of an older version does not know what its arms cost."""
+    return "" if any("passes" in flag for flag in entry.flags) else ", at equal cost"
 
 
 def _decimal(entry: Entry) -> str:

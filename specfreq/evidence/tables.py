@@ -28,6 +28,7 @@ from specfreq.experiment.runs import Run
 
 # of outcomes, on badges; colour is never the only cue
 _COLOURS = {YES: "success", NOT: "danger", UNDECIDED: "warning"}
+_SEVERAL = {YES: "hold", NOT: "fail", CURED: "fail as published, hold once corrected"}
 LEDGER = "claims"  # the label of the page that has all claims
 LEDGER_PAGE = "../book/claims.html"  # and its place, seen from a study
 
@@ -104,8 +105,10 @@ def tally(study: str, profile: str = "laptop") -> Markdown:
     found, _ = family(load(study).claims, published(study, profile))
     counts = Counter(verdict.verdict for verdict in found)
     order = [YES, CURED, ONLY, NOT, UNDECIDED, UNTESTABLE, NO_RECORD]
-    words = sorted(counts, key=order.index)
-    parts = [_badge("ref", f"{counts[word]} {word}", LEDGER) for word in words]
+    parts = []
+    for word in sorted(counts, key=order.index):
+        said = word if counts[word] == 1 else _SEVERAL.get(word, word)
+        parts.append(_badge("ref", word, f"{counts[word]} {said}", LEDGER))
     return Markdown(" ".join(["Claims:", *parts]) if parts else "No claim is judged here.")
 
 
@@ -121,7 +124,9 @@ def verdicts(study: str, profile: str = "laptop") -> Table:
             {
                 "claim": f"{claim.statement} ({claim.source})" if claim.source else claim.statement,
                 "setting": _settings_of(claim, verdict),
-                "verdict": Markdown(_badge("link", verdict.verdict, f"{LEDGER_PAGE}#{claim.anchor}")),
+                "verdict": Markdown(
+                    _badge("link", verdict.verdict, verdict.verdict, f"{LEDGER_PAGE}#{claim.anchor}")
+                ),
                 "evidence": verdict.evidence + notes,
             }
         )
@@ -140,10 +145,9 @@ def _settings_of(claim: Claim, verdict: Verdict) -> str:
     return " ".join(f"{whose}: {setting.rstrip('.')}." for whose, setting in parts.items() if setting)
 
 
-def _badge(kind: str, words: str, target: str) -> str:
-    """MyST of a small coloured label that leads somewhere; see `sphinx_design`."""
-    word = next((w for w in _COLOURS if words.endswith(w)), "")
-    return f"{{bdg-{kind}-{_COLOURS.get(word, 'muted')}}}`{words} <{target}>`"
+def _badge(kind: str, verdict: str, words: str, target: str) -> str:
+    """MyST of a small label in the colour of a verdict that leads somewhere; see `sphinx_design`."""
+    return f"{{bdg-{kind}-{_COLOURS.get(verdict, 'muted')}}}`{words} <{target}>`"
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> Table:
