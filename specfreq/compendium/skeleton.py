@@ -347,5 +347,6 @@ def _next(name: str, written: list[str]) -> list[str]:
         "  notebooks/profiles.yaml    its parameters on real data, for laptop and paper",
         "  book/claims.yaml    each claim with its source and the rule that judges it",
         "  book/references.bib    the work that it is about",
+        "  book/introduction.md    its card on the landing page; `specfreq book` says what is missing there",
         "  pytest tests/notebooks    names what is still missing; CONTRIBUTING.md tells more",
     ]

@@ -79,19 +79,18 @@ class Looks:
         """Judge the claims by the rows of all seeds so far, and note in `path` whether to go on and why.
 
         Args:
-            content: as it goes into the record; only if further looks are planned does it need the rows of
-                every claim.
-
-        Raises:
-            UserError: the rows lack what a claim compares.
+            content: as it goes into the record. Claims about other data or arms are noted as such, and no seed
+                is added for them.
         """
         number = len(self.path)
         step = {"seeds": self.sizes[number], "error": self.error, "margin": self.margin, "main": self._main}
         if len(self.sizes) == 1:
             self.path.append({**step, "goes on": False, "why": "one look was planned"})
             return
-        found, _ = verdicts.family(self._claims, {"study": self._study, **content}, self.error)
-        judged = [pair for pair in zip(self._claims, found, strict=True) if _tested(*pair)]
+        record = {"study": self._study, **content}
+        asked = [claim for claim in self._claims if _is_about(claim, record)]
+        found, _ = verdicts.family(asked, record, self.error)
+        judged = [pair for pair in zip(asked, found, strict=True) if _tested(*pair)]
         halves = {claim.name: _half(verdict) for claim, verdict in judged}
         awaited = [
             claim.name
@@ -107,6 +106,7 @@ class Looks:
                 **step,
                 "verdicts": {claim.name: verdict.outcome for claim, verdict in judged},
                 "half-widths": halves,
+                "about others": [claim.name for claim in self._claims if claim not in asked],
                 "goes on": bool(awaited) and not last,
                 "why": why,
             }
@@ -118,6 +118,15 @@ class Looks:
             return True
         half, effect = _half(verdict), verdict.effect
         return half is not None and effect is not None and effect.unit == " %" and half <= self.margin
+
+
+def _is_about(claim: Claim, record: Mapping[str, Any]) -> bool:
+    """Whether a record has what a claim compares."""
+    try:
+        verdicts.check(claim, record)
+    except UserError:
+        return False
+    return True
 
 
 def _tested(claim: Claim, verdict: Verdict) -> bool:
