@@ -79,8 +79,8 @@ class Looks:
         """Judge the claims by the rows of all seeds so far, and note in `path` whether to go on and why.
 
         Args:
-            content: as it goes into the record. Claims about other data or arms are noted as such, and no seed
-                is added for them.
+            content: as it goes into the record. Claims about other data or arms are noted as such: no seed is
+                added for them.
         """
         number = len(self.path)
         step = {"seeds": self.sizes[number], "error": self.error, "margin": self.margin, "main": self._main}
