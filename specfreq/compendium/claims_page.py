@@ -15,10 +15,10 @@ from specfreq.evidence.ledger import OUTCOMES, WHOSE, Entry
 TOP = """(claims)=
 # What was claimed, and what we found
 
-Every claim of the five works that their papers, READMEs and programs make, and a few questions of our own.
+The claims that abstracts, READMEs and programs of the five works make, and a few questions of our own.
 A rule judges each from records of finished runs; {ref}`reading` says what the words mean. Claims of one study
-are judged together, by Holm's correction. Across studies nothing is corrected: of twenty claims without an
-effect, about one would look decided.
+are judged together, by Holm's correction. Across studies nothing is corrected: of twenty studies without any
+effect, about one would find some.
 
 """
 END = """Every row opens to its rule, numbers, record and runs. The same table for machines is
@@ -97,8 +97,8 @@ def _table(entries: Sequence[Entry], titles: dict[str, str]) -> str:
         rows.append(_row(number, entry, axes, titles, anchor))
     return (
         '<table class="ledger" id="ledger" role="table"><caption>Every claim: who said it, at what setting, '
-        "the effect that we measured with its interval, and the outcome. The axis of an effect is the same "
-        "for all of one unit; to the right of 0 it is as claimed; an arrow leads beyond it.</caption>"
+        "the effect that we measured with its interval, and the outcome. Of a rise or a fall, the "
+        "right of 0 is as claimed; of a limit or of guessing, 0 is. An arrow leads beyond the axis.</caption>"
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
         f'<tbody role="rowgroup">{"".join(rows)}</tbody></table>'
     )

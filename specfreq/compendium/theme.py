@@ -39,4 +39,8 @@ def _scopes(table: str) -> str:
     # the first cell of the header line is of the header row and of the stub column: a header of its column
     head, end, rest = table.partition("</thead>")
     head = re.sub(r'<th class="head( stub)?">', r'<th class="head\1" scope="col">', head)
+    if "stub" not in rest:  # a table of Markdown, which has no headers of rows: the first cell is one
+        rest = re.sub(
+            r'(<tr class="row-\w+">)<td>(.*?)</td>', r'\1<th class="stub">\2</th>', rest, flags=re.S
+        )
     return head + end + re.sub(r'<th class="(head )?stub">', r'<th class="\1stub" scope="row">', rest)

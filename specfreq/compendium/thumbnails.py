@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,13 @@ def _generated() -> "Figure":
 def _costs() -> "Figure":
     timed = records.content("training-cost", "rows", "bench")[:5]
     found = [{"mean": r["median"], "low": r["lower"], "high": r["upper"]} for r in timed]
-    return _dots([(r["name"][:14], each, False) for r, each in zip(timed, found, strict=True)], line=1)
+    return _dots(
+        [
+            (textwrap.shorten(r["name"], 24, placeholder=""), each, False)
+            for r, each in zip(timed, found, strict=True)
+        ],
+        line=1,
+    )
 
 
 _THUMBNAILS: dict[str, Callable[[], "Figure"]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from specfreq import augment
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.places import runs_dir
@@ -154,7 +155,28 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
         return None
     kept = storage.read_object(path)
     found = {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
+    _tell_passes(found)
     return {**found, "provenance": _provenance(kept.get("provenance", {}))}
+
+
+def _tell_passes(record: dict[str, Any]) -> None:
+    """Give rows of version 0.1, which kept no network passes, those that the study's parameters tell."""
+    told = record.get("parameters", {})
+    images, epochs = told.get("train_size"), told.get("epochs")
+    hardened = dict(field.split("=") for field in told.get("hardened_recipe", []))
+    costs = dict.fromkeys(("arms", "by_type", "scores", "transfer"), (images, epochs))
+    costs["hardened"] = told.get("hardened_size"), 2 * int(hardened.get("epochs", 0))  # each attack is a pass
+    for part, (images, epochs) in costs.items():
+        if not isinstance(images, int) or not isinstance(epochs, int):
+            continue
+        for row in record.get(part, []):
+            longer = re.search(r", epochs=(\d+)$", row["arm"])
+            views = augment.build(row["spec"]).shown if _is_augmentation(row["spec"]) else 1
+            row.setdefault("passes", images * (int(longer[1]) if longer else epochs) * views)
+
+
+def _is_augmentation(spec: str) -> bool:
+    return spec.partition(":")[0] in augment.names()
 
 
 def _provenance(kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,14 +87,18 @@ def at_chance(
 
 @rule(least=2)
 def falls(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
-    """Each is lower than the one before: paired differences have intervals above 0. False if one is below."""
+    """Each is lower than the one before: each paired difference has an interval below 0. It fails if one lies
+    above.
+    """
     steps = [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)]
     return _steps(rows, steps, -1, unit)
 
 
 @rule(least=2)
 def rises(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") -> Judgement:
-    """Each is higher than the one before, as `falls` has it."""
+    """Each is higher than the one before: each paired difference has an interval above 0. It fails if one
+    lies below.
+    """
     steps = [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)]
     return _steps(rows, steps, 1, unit)
 

@@ -27,7 +27,7 @@ from specfreq.evidence.verdicts import (
 from specfreq.experiment.runs import Run
 
 # of outcomes, on badges; colour is never the only cue
-_COLOURS = {YES: "success", NOT: "danger", UNDECIDED: "warning"}
+_COLOURS = {YES: "success", NOT: "danger", CURED: "primary", ONLY: "primary"}
 _SEVERAL = {YES: "hold", NOT: "fail", CURED: "fail as published, hold once corrected"}
 LEDGER = "claims"  # the label of the page that has all claims
 LEDGER_PAGE = "../book/claims.html"  # and its place, seen from a study

@@ -55,7 +55,9 @@ FACTS = """async () => {
     shownFolded,
     demonstrations: demonstrations.length,
     tables: all("table").map((e) => ({
-      caption: e.querySelector("caption .caption-number")?.textContent ?? "",
+      // what a page has as HTML of its own has a caption, and no number
+      caption: (e.classList.contains("docutils") ? e.querySelector("caption .caption-number")
+        : e.querySelector("caption"))?.textContent ?? "", numbered: e.classList.contains("docutils"),
       rowHeaders: e.querySelectorAll("tbody tr").length === e.querySelectorAll("tbody th[scope=row]").length,
       cut: e.closest("div").scrollWidth > e.closest("div").clientWidth + 1, name: e.id,
     })),

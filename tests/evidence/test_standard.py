@@ -29,14 +29,14 @@ TWICE = arm("apr-p", [41.0, 42, 43.5], passes=200)
 def test_plain_training_of_as_many_passes_is_taken_where_it_is():
     found = judged({"arms": [NONE, LONGER, TWICE]}, arms=["none", "apr-p"])
     assert found.verdict == verdicts.NOT and found.flags == ()
-    assert "none, epochs=6 41" in found.evidence and "none, epochs=6-0" in found.keys
+    assert "Plain, 6 epochs 41" in found.evidence and "none, epochs=6-0" in found.keys
 
 
 def test_unequal_passes_are_not_compared_and_say_why():
     found = judged({"arms": [NONE, TWICE]}, arms=["none", "apr-p"])
     assert (found.verdict, found.outcome, found.effect) == (verdicts.UNTESTABLE, verdicts.UNTESTABLE, None)
     assert found.evidence == (
-        "unequal network passes, none 100, apr-p 200; no arm was trained for longer to make up for it"
+        "unequal network passes, Plain 100, APR-P 200; no arm was trained for longer to make up for it"
     )
 
 
@@ -52,7 +52,7 @@ def test_a_claim_that_says_why_is_judged_on_unequal_passes_and_flagged():
     asked = {"arms": ["none", "apr-p"], "passes": "any", "unequal": "as in the published table"}
     found = judged({"arms": [NONE, LONGER, TWICE]}, **asked)
     assert found.verdict == verdicts.YES
-    assert found.flags == ("network passes none 100, apr-p 200: as in the published table",)
+    assert found.flags == ("network passes Plain 100, APR-P 200: as in the published table",)
     assert found.void == ()
     alike = judged({"arms": [NONE, TWICE | {"passes": 100}]}, **asked)
     assert alike.verdict == verdicts.YES and alike.flags == ()
@@ -109,7 +109,7 @@ def test_a_number_that_is_no_evidence_is_void_and_undecided():
     hidden = TWICE | {"passes": 100, "flags": ["signs of hidden gradients (growing-eps)"]}
     found = judged({"arms": [NONE, hidden]}, arms=["none", "apr-p"], images=2000)
     assert found.verdict == verdicts.UNDECIDED
-    assert found.void == ("apr-p: signs of hidden gradients (growing-eps)",)
+    assert found.void == ("APR-P: signs of hidden gradients (growing-eps)",)
     assert found.flags == (*found.void, "the interval is over seeds alone")
 
 
@@ -226,9 +226,24 @@ def test_what_the_program_returns_fails_as_published_and_holds_once_corrected():
     assert verdicts.judge(claim, record).verdict == verdicts.YES
 
 
+def of_equal_cost(record, part):
+    """A record as if all its arms had been trained for as many network passes."""
+    return record | {part: [row | {"passes": 1} for row in record[part]]}
+
+
+def test_records_of_the_first_version_know_their_passes():
+    found = records.published("amplitude-phase-recombination")
+    passes = {row["arm"]: row["passes"] for row in found["arms"]}
+    assert passes["none"] == passes["apr-s"] == 15_000 * 5
+    assert passes["apr-sp"] == passes["none, epochs=10"] == 15_000 * 5 * 2
+    assert {row["passes"] for row in found["hardened"] if row["arm"] == "none"} == {5_000 * 6 * 2}
+    band = records.published("band-limited-training")
+    assert {row["passes"] for row in band["arms"]} == {10_000 * 6}
+
+
 def test_a_claim_about_attacks_gives_way_to_signs_of_hidden_gradients():
     study = "amplitude-phase-recombination"
-    record = records.published(study)
+    record = of_equal_cost(records.published(study), "hardened")
     (claim,) = [c for c in claims.load(study).claims if c.name == "apr-sp-attacked"]
     name = claim.compared[1][0]
     clear = changed(record, "hardened", 30, stands_for=name, quantity="square")
@@ -241,7 +256,7 @@ def test_a_claim_about_attacks_gives_way_to_signs_of_hidden_gradients():
 def test_scores_of_the_record_contradict():
     """By the largest logit APR-SP would be better, once its seeds agreed; by Mahalanobis it is worse."""
     study = "amplitude-phase-recombination"
-    record = records.published(study)
+    record = of_equal_cost(records.published(study), "scores")
     (claim,) = [c for c in claims.load(study).claims if c.name == "apr-sp-tells-the-unknown"]
     clear = changed(record, "scores", 300, stands_for="apr-sp", quantity="max-logit")
     found = verdicts.judge(claim, clear)
@@ -254,8 +269,12 @@ def test_a_verdict_names_our_setting_its_record_and_its_runs():
     of = {c.name: c for c in claims.load("amplitude-phase-recombination").claims}
     plain, hard = (verdicts.judge(of[name], record) for name in ("apr-sp-corruption", "apr-sp-attacked"))
     assert plain.record == "amplitude-phase-recombination.laptop.json"
-    assert plain.ours == "resnet8, 15,000 training images of cifar10, 5 epochs; 3 seeds"
-    assert hard.ours == "resnet8, 5,000 training images of cifar10, 6 epochs; 3 seeds"
+    assert (
+        plain.ours == "resnet8, 15,000 training images of cifar10, 5 epochs, 150,000 network passes; 3 seeds"
+    )
+    assert hard.ours == (
+        "resnet8, 5,000 training images of cifar10, 6 epochs, 60,000 and 120,000 network passes; 3 seeds"
+    )
     assert len(plain.keys) == len(set(plain.keys)) == 6
     pictures = records.published("rof-denoising")
     claim = claims.load("rof-denoising").claims[0]
