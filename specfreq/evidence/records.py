@@ -162,11 +162,11 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
 def _tell_passes(record: dict[str, Any]) -> None:
     """Give rows of version 0.1, which kept no network passes, those that the study's parameters tell."""
     told = record.get("parameters", {})
-    images, epochs = told.get("train_size"), told.get("epochs")
+    trained = told.get("train_size"), told.get("epochs")
     hardened = dict(field.split("=") for field in told.get("hardened_recipe", []))
-    costs = dict.fromkeys(("arms", "by_type", "scores", "transfer"), (images, epochs))
-    costs["hardened"] = told.get("hardened_size"), 2 * int(hardened.get("epochs", 0))  # each attack is a pass
-    for part, (images, epochs) in costs.items():
+    attacked = told.get("hardened_size"), 2 * int(hardened.get("epochs", 0))  # each attack is a pass
+    for part in ("arms", "by_type", "scores", "transfer", "hardened"):
+        images, epochs = attacked if part == "hardened" else trained
         if not isinstance(images, int) or not isinstance(epochs, int):
             continue
         for row in record.get(part, []):

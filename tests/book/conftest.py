@@ -56,8 +56,8 @@ FACTS = """async () => {
     demonstrations: demonstrations.length,
     tables: all("table").map((e) => ({
       // what a page has as HTML of its own has a caption, and no number
-      caption: (e.classList.contains("docutils") ? e.querySelector("caption .caption-number")
-        : e.querySelector("caption"))?.textContent ?? "", numbered: e.classList.contains("docutils"),
+      caption: (e.classList.contains("table") ? e.querySelector("caption .caption-number")
+        : e.querySelector("caption"))?.textContent ?? "", numbered: e.classList.contains("table"),
       rowHeaders: e.querySelectorAll("tbody tr").length === e.querySelectorAll("tbody th[scope=row]").length,
       cut: e.closest("div").scrollWidth > e.closest("div").clientWidth + 1, name: e.id,
     })),
