@@ -150,12 +150,14 @@ def _label(name: str, values: dict[str, Any]) -> str:
     if published and published.items() <= values.items():
         title = f"{title} as published"
         values = {key: value for key, value in values.items() if key not in published}
-    written = shortest(name, values, entry).partition(":")[2]
-    if written in words:  # several parameters that mean one thing
-        return f"{title}, {words[written]}"
-    said = []
-    for key, value in parse(f"{name}:{written}" if written else name)[1].items():
-        said.append(words.get(f"{key}={value}") or words.get(key, f"{key} = {{}}").format(value))
+    spelled = shortest(name, values, entry)
+    together = words.get(spelled.partition(":")[2])  # several parameters that mean one thing
+    if together:
+        return f"{title}, {together}"
+    said = [
+        words.get(f"{key}={value}") or words.get(key, f"{key} = {{}}").format(value)
+        for key, value in parse(spelled)[1].items()
+    ]
     return ", ".join([title, *said])
 
 

@@ -48,10 +48,6 @@ class APRPair(Augmentation):
         "clip=True": "clipped",
         "normalised=True": "normalised images",
         "loss=mean": "mean loss",
-        "single": "APR-S with p = {}",
-        "overflow=wrap": "bytes wrapped",
-        "overflow=none": "not clipped",
-        "severity": "severity {}",
     }
     pairs = True
     shown = 2
@@ -185,6 +181,11 @@ class APRBoth(APRPair):
         "donor": "batch",
     }
     title = "APR-SP"
+    words: ClassVar[Mapping[str, str]] = {
+        **APRPair.words,
+        **APRSingle.words,
+        "single": "APR-S with p = {}",
+    }
     pairs = True
     early = True
 

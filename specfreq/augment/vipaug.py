@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from specfreq import fourier
 from specfreq.augment import operations
-from specfreq.augment.apr import APRPair, Overflow, chain, from_levels, parted, probability
+from specfreq.augment.apr import APRPair, APRSingle, Overflow, chain, from_levels, parted, probability
 from specfreq.augment.base import EightBit, Rows, dispatch
 from specfreq.core.errors import UserError
 from specfreq.core.images import to_bytes, to_floats
@@ -131,6 +131,7 @@ class VIPAug(APRPair):
     """
 
     title = "VIPAug"
+    words: ClassVar[Mapping[str, str]] = {**APRPair.words, **APRSingle.words}
     published: ClassVar[Mapping[str, Any]] = {"overflow": "wrap", "per": "batch", "donor": "batch"}
     pairs = True
     early = True

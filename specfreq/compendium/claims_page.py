@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from specfreq.compendium.forest import forest, scales
-from specfreq.compendium.marks import ICONS, SHORT, badge
+from specfreq.compendium.marks import badge
 from specfreq.core import places, storage
 from specfreq.evidence import claims, ledger
-from specfreq.evidence.ledger import OUTCOMES, WHOSE, Entry
+from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, WHOSE, Entry
 
 TOP = """(claims)=
 # What was claimed, and what we found

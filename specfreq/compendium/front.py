@@ -8,11 +8,13 @@ from typing import Any
 from specfreq.compendium import marks
 from specfreq.compendium.thumbnails import ALT, HIGH_PASS, SIDE, row
 from specfreq.core.errors import UserError, unknown
-from specfreq.evidence import claims, ledger, records, tables
+from specfreq.evidence import claims, ledger, records, rules, tables
 from specfreq.evidence.comparison import equal, select
 from specfreq.evidence.ledger import Entry
 from specfreq.evidence.rows import apart
+from specfreq.evidence.rules import Effect, Words
 
+CLEAN = Words("{points} less accurate", "{points} more accurate")
 SLOT = re.compile(r"\{\{\s*([a-z-]+)(?:\s+([\w.-]+))?\s*\}\}")
 
 
@@ -128,27 +130,18 @@ def numbers() -> dict[str, str]:
         "printed": f"{band.printed:.2f}",
         "high-pass": _unbroken(tables.measured(ours)),
         "unfiltered": _unbroken(tables.measured(plain)),
-        "clean": in_points(clean, "more accurate", "less accurate"),
+        "clean": _unbroken(rules.told(clean, CLEAN)),
     }
 
 
-def _against_plain(study: str, data: str, arm: str, quantity: str) -> tuple[float, float, float]:
+def _against_plain(study: str, data: str, arm: str, quantity: str) -> Effect:
     """A row minus that of plain training of as many passes, with its interval."""
     own = row(study, data, arm, quantity)
     base = equal(own, select(records.content(study, "arms"), data=data), "none")
     found = None if base is None else apart(own, base)
     if found is None or found["low"] is None or found["high"] is None:
         raise UserError(f"the record of {study} has no plain training to compare {arm} with")
-    return found["mean"], found["low"], found["high"]
-
-
-def in_points(found: tuple[float, float, float], up: str, down: str) -> str:
-    """A difference of percentages in words: ``3.0 points less accurate [0.6, 5.3]``."""
-    mean, low, high = found
-    if mean < 0:
-        mean, low, high, up = -mean, -high, -low, down
-    places = tables.decimals((high - low) / 2)
-    return _unbroken(f"{mean:.{places}f} points {up} [{low:.{places}f}, {high:.{places}f}]")
+    return Effect(found["mean"], found["low"], found["high"], " %")
 
 
 def _hero() -> str:

@@ -4,27 +4,8 @@ import html
 from collections.abc import Iterable, Mapping
 
 from specfreq.evidence import claims, ledger
-from specfreq.evidence.ledger import OUTCOMES, Entry
+from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, Entry
 
-ICONS = {
-    "holds": "✓",
-    "fails": "✕",
-    "undecided": "?",
-    "cured": "✓",
-    "defect": "✕",
-    "untestable": "–",
-    "open": "○",
-}
-# in a tally, after a number
-SHORT = {
-    "holds": ("holds", "hold"),
-    "fails": ("fails", "fail"),
-    "undecided": ("undecided", "undecided"),
-    "cured": ("holds once corrected", "hold once corrected"),
-    "defect": ("held only by the defect", "held only by the defect"),
-    "untestable": ("not testable here", "not testable here"),
-    "open": ("open", "open"),
-}
 NOT_JUDGED = {"open", "untestable"}
 
 

@@ -25,10 +25,29 @@ OUTCOMES = {
     verdicts.UNTESTABLE: "untestable",
     verdicts.OPEN: "open",
 }
+ICONS = {
+    "holds": "✓",
+    "fails": "✕",
+    "undecided": "?",
+    "cured": "✓",
+    "defect": "✕",
+    "untestable": "–",
+    "open": "○",
+}
+# of one claim and of several, after their number
+SHORT = {
+    "holds": ("holds", "hold"),
+    "fails": ("fails", "fail"),
+    "undecided": ("undecided", "undecided"),
+    "cured": ("holds once corrected", "hold once corrected"),
+    "defect": ("held only by the defect", "held only by the defect"),
+    "untestable": ("not testable here", "not testable here"),
+    "open": ("open", "open"),
+}
 WHOSE = {"work": "the work's", "theory": "of a work that it builds on", "ours": "ours"}
 # how effects of rules that compare with no other arm are told
 WORDS = {
-    "at_chance": Words("{points} below guessing", "{points} above guessing"),
+    "at_chance": rules.GUESSING,
     "alike": Words("{points} apart at most", "{points} apart at most"),
 }
 
@@ -167,21 +186,11 @@ def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None
         quantity: that it is of.
         bound: that limit.
     """
-    mean, low, high, unit = effect
     if judge == "at_most":
-        return f"at most {mean:.{max(2, decimals(mean))}f}{unit}, limit {bound:g}{unit}"
-    less, more = WORDS.get(judge) or rules.words(quantity)
-    if judge == "falls":
-        less, more = more, less
-    if mean < 0:
-        mean, more = -mean, less
-        low, high = (None, None) if low is None or high is None else (-high, -low)
-    places = decimals(None if low is None or high is None else (high - low) / 2)
-    amount = f"{mean:.{places}f}"
-    if unit == " %":  # percentages differ by points
-        unit = " point" if amount == "1" else " points"
-    ends = "(one seed)" if low is None or high is None else f"[{low:.{places}f}, {high:.{places}f}]"
-    return f"{more.format(points=amount + unit, n=amount)} {ends}"
+        amounts = f"{effect.mean:.{max(2, decimals(effect.mean))}f}{effect.unit}", f"{bound:g}{effect.unit}"
+        return "at most {}, limit {}".format(*amounts)
+    of = WORDS.get(judge) or rules.words(quantity)
+    return rules.told(effect, Words(of.more, of.less) if judge == "falls" else of)
 
 
 def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:

@@ -39,17 +39,20 @@ class Table:
     wide: bool = False
     cards: bool = False
 
-    def __post_init__(self):
-        if not self.rows:  # a numbered table all the same: pages refer to it
-            object.__setattr__(self, "rows", [{"–": "nothing to show yet"}])
+    @property
+    def lines(self) -> Sequence[Mapping[str, Any]]:
+        """The rows; one that says so where there are none, for pages refer to tables by number."""
+        return self.rows or [{"–": "nothing to show yet"}]
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys(column for row in self.rows for column in row))
+        return list(dict.fromkeys(column for line in self.lines for column in line))
 
     def cells(self) -> list[list[str]]:
         """The text of all cells, by line; numbers of a column have their decimal points below each other."""
-        by_column = [_aligned([_text(row.get(column, "")) for row in self.rows]) for column in self.columns]
+        by_column = [
+            _aligned([_text(line.get(column, "")) for line in self.lines]) for column in self.columns
+        ]
         return [list(line) for line in zip(*by_column, strict=True)]
 
     def markdown(self) -> str:

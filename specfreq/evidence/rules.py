@@ -74,9 +74,8 @@ def at_chance(
     furthest = max(range(len(rows)), key=lambda k: abs(rows[k]["mean"] - chance))
     low, high = found[furthest] or (float("-inf"), float("inf"))
     step = (rows[furthest]["mean"] - chance, low - chance, high - chance)
-    told = _told(step, Words("{points} below guessing", "{points} above guessing"), unit)
-    evidence = f"{told}: {_named(rows, unit)}; {chance:.2f}{unit} by guessing"
     effect = _effect(step, unit)
+    evidence = f"{told(effect, GUESSING)}: {_named(rows, unit)}; {chance:.2f}{unit} by guessing"
     intervals = [each for each in found if each]
     if len(intervals) < len(rows):
         return Judgement(None, evidence, effect)
@@ -113,9 +112,10 @@ def alike(
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
     away = any(low > margin for _, low, _ in pairs)
     largest = max(pairs)
-    told = _told(largest, Words("{points}", "{points}"), unit)
-    evidence = f"they differ by at most {told}: {_named(rows, unit)}"
-    return Judgement(_decided(near, away), evidence, _effect(largest, unit))
+    effect = _effect(largest, unit)
+    said = told(effect, Words("{points}", "{points}"))
+    evidence = f"they differ by at most {said}: {_named(rows, unit)}"
+    return Judgement(_decided(near, away), evidence, effect)
 
 
 @rule(least=1)
@@ -151,6 +151,7 @@ class Words(NamedTuple):
     more: str
 
 
+GUESSING = Words("{points} below guessing", "{points} above guessing")
 _PLAIN = Words("{points} lower", "{points} higher")
 _ERRORS = Words("{points} fewer errors", "{points} more errors")
 _OFTEN = Words("{points} less often", "{points} more often")
@@ -174,7 +175,7 @@ _WORDS = {
 
 def words(quantity: str) -> Words:
     """How differences of a quantity are told: fewer errors, higher accuracy, more iterations."""
-    fits = (told for name, told in _WORDS.items() if re.match(rf"{re.escape(name)}\b", quantity))
+    fits = (of for name, of in _WORDS.items() if re.match(rf"{re.escape(name)}\b", quantity))
     return next(fits, _PLAIN)
 
 
@@ -187,24 +188,24 @@ def _steps(
     known = {words(row["quantity"]) for row in rows}
     of = known.pop() if len(known) == 1 else _PLAIN
     of = of if sign > 0 else Words(of.more, of.less)
-    told = "; then ".join(_told(step, of, unit) for step in steps)
+    said = "; then ".join(told(_effect(step, unit), of) for step in steps)
     weakest = min(steps, key=lambda step: step[1])
-    return Judgement(_decided(all_so, one_not), f"{told}: {_named(rows, unit)}", _effect(weakest, unit))
+    return Judgement(_decided(all_so, one_not), f"{said}: {_named(rows, unit)}", _effect(weakest, unit))
 
 
-def _told(step: tuple[float, float, float], of: Words, unit: str) -> str:
+def told(effect: Effect, of: Words) -> str:
     """A difference in words, never a negative amount of less: ``5.8 points fewer errors [3.0, 8.2]``."""
-    mean, low, high = step
+    mean, low, high, unit = effect
     word = of.more
     if mean < 0:
-        mean, low, high = -mean, -high, -low
-        word = of.less
-    known = math.isfinite(low)
-    places = decimals((high - low) / 2 if known else None)
+        mean, word = -mean, of.less
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    half = None if low is None or high is None else (high - low) / 2
+    places = decimals(half)
     amount = f"{mean:.{places}f}"
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
-    ends = f"[{low:.{places}f}, {high:.{places}f}]" if known else "(one seed)"
+    ends = "(one seed)" if half is None else f"[{low:.{places}f}, {high:.{places}f}]"
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
 
 

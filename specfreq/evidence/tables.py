@@ -9,26 +9,16 @@ from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.intervals import decimals
+from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT
 from specfreq.evidence.markup import MINUS, Markdown, Table
 from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
-from specfreq.evidence.verdicts import (
-    CURED,
-    NO_RECORD,
-    NOT,
-    ONLY,
-    UNDECIDED,
-    UNTESTABLE,
-    YES,
-    Verdict,
-    family,
-)
+from specfreq.evidence.verdicts import NO_RECORD, Verdict, family
 from specfreq.experiment.runs import Run
 
-# of outcomes, on badges; colour is never the only cue
-_COLOURS = {YES: "success", NOT: "danger", CURED: "primary", ONLY: "primary"}
-_SEVERAL = {YES: "hold", NOT: "fail", CURED: "fail as published, hold once corrected"}
+# of verdicts, on badges, by what the ledger calls them; colour is never the only cue
+_COLOURS = {"holds": "success", "fails": "danger", "cured": "primary", "defect": "primary"}
 LEDGER = "claims"  # the label of the page that has all claims
 LEDGER_PAGE = "../book/claims.html"  # and its place, seen from a study
 
@@ -104,11 +94,11 @@ def tally(study: str, profile: str = "laptop") -> Markdown:
     """How many claims of a study hold, fail or are otherwise: badges that lead to the ledger."""
     found, _ = family(load(study).claims, published(study, profile))
     counts = Counter(verdict.verdict for verdict in found)
-    order = [YES, CURED, ONLY, NOT, UNDECIDED, UNTESTABLE, NO_RECORD]
     parts = []
-    for word in sorted(counts, key=order.index):
-        said = word if counts[word] == 1 else _SEVERAL.get(word, word)
-        parts.append(_badge("ref", word, f"{counts[word]} {said}", LEDGER))
+    for verdict in (*OUTCOMES, NO_RECORD):
+        if number := counts[verdict]:
+            said = SHORT[OUTCOMES[verdict]][number != 1] if verdict in OUTCOMES else verdict
+            parts.append(_badge("ref", verdict, f"{number} {said}", LEDGER))
     return Markdown(" ".join(["Claims:", *parts]) if parts else "No claim is judged here.")
 
 
@@ -145,9 +135,11 @@ def _settings_of(claim: Claim, verdict: Verdict) -> str:
     return " ".join(f"{whose}: {setting.rstrip('.')}." for whose, setting in parts.items() if setting)
 
 
-def _badge(kind: str, verdict: str, words: str, target: str) -> str:
-    """MyST of a small label in the colour of a verdict that leads somewhere; see `sphinx_design`."""
-    return f"{{bdg-{kind}-{_COLOURS.get(verdict, 'muted')}}}`{words} <{target}>`"
+def _badge(role: str, verdict: str, words: str, target: str) -> str:
+    """MyST of a small label with the icon and colour of a verdict, leading somewhere; see `sphinx_design`."""
+    kind = OUTCOMES.get(verdict, "")
+    icon = ICONS.get(kind, "○")  # of a study without a record
+    return f"{{bdg-{role}-{_COLOURS.get(kind, 'muted')}}}`{icon} {words} <{target}>`"
 
 
 def published_accuracies(study: str, profile: str = "laptop") -> Table:

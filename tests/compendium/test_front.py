@@ -200,7 +200,7 @@ def test_outcomes_are_told_apart_without_colour(entries):
     verdicts = ("holds", "fails", "undecided")
     drawn = {v: forest.forest(one(entries, verdict=v), scale=100).replace(f"is-{v}", "") for v in verdicts}
     assert len(set(drawn.values())) == 3
-    assert len({marks.ICONS[kind] + marks.SHORT[kind][0] for kind in marks.ICONS}) == len(marks.ICONS)
+    assert len({ledger.ICONS[kind] + ledger.SHORT[kind][0] for kind in ledger.ICONS}) == len(ledger.ICONS)
 
 
 def test_axes_are_round_and_hold_four_of_five_effects(entries):
