@@ -17,7 +17,7 @@ test: .venv/installed ## check the code's style and types, the package and the n
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env notebooks
 
 test-processors: .venv/installed ## run the numerical tests with the rounding of other processors
 	@$(BIN)/python tests/processors.py
