@@ -65,7 +65,8 @@ def _normalised(channels: int) -> nn.BatchNorm2d:
     """Batch normalisation that learns shifts alone; the running statistics follow fast, as trainings are
     short.
     """
-    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
+    # at the original's eps of 1e-12, images that are all the same have infinite gradients
+    norm = nn.BatchNorm2d(channels, momentum=0.4)
     norm.weight.requires_grad_(False)
     return norm
 
