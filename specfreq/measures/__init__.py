@@ -48,6 +48,7 @@ _MEASURES = {
     "fourier-heatmap": _measure("heatmap:fourier_heatmap"),
     "amplitude-phase-swap": _measure("swap:amplitude_phase_swap"),
     "band-accuracy": _measure("band_accuracy:band_accuracy"),
+    "gradient-spectrum": _measure("gradient_spectrum:gradient_spectrum"),
     "feature-discrimination": _measure("discrimination:feature_discrimination"),
 }
 

@@ -37,6 +37,7 @@ SPECS = {
         *("phase", "amplitude", "accuracy"),
         *("confidence", "phase_confidence", "amplitude_confidence", "other_confidence"),
     },
+    "gradient-spectrum:size=60": {"low_share", "middle_share", "high_share", "centroid"},
     "band-accuracy:step=5,size=60": {
         "accuracy",
         *(f"{half}.{place}" for half in ("low", "high") for place in range(6)),

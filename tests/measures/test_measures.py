@@ -26,6 +26,7 @@ EVERY = [
     "amplitude-phase-swap",
     "amplitude-phase-swap:other=uniform-noise,channels=1",
     "band-accuracy:step=3",
+    "gradient-spectrum",
     "feature-discrimination:radii=1+2.5",
 ]
 
