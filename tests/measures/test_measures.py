@@ -28,6 +28,7 @@ EVERY = [
     "band-accuracy:step=3",
     "gradient-spectrum",
     "feature-discrimination:radii=1+2.5",
+    "feature-discrimination:points=9,radii=2",
 ]
 
 
