@@ -50,6 +50,7 @@ _MEASURES = {
     "band-accuracy": _measure("band_accuracy:band_accuracy"),
     "gradient-spectrum": _measure("gradient_spectrum:gradient_spectrum"),
     "feature-discrimination": _measure("discrimination:feature_discrimination"),
+    "frequency-shortcuts": _measure("shortcut:frequency_shortcuts"),
 }
 
 

@@ -168,7 +168,7 @@ def _input(model: nn.Module, at: str) -> Iterator[Callable[[Tensor], Tensor]]:
     if filter is None:
         yield lambda x: x
         return
-    model.filter = None
+    model.filter = None  # pyright: ignore[reportArgumentType]
     try:
         yield filter
     finally:

@@ -29,6 +29,7 @@ EVERY = [
     "gradient-spectrum",
     "feature-discrimination:radii=1+2.5",
     "feature-discrimination:points=9,radii=2",
+    "frequency-shortcuts:block=0,keep=30",
 ]
 
 
