@@ -51,6 +51,7 @@ __all__ = [
     "radial_profile",
     "radius",
     "recombine",
+    "ring_index",
     "squared_radius",
     "taper",
     "whiten",
@@ -288,19 +289,26 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
     """
     _check(power, "(..., H, W)")
     height, width = power.shape[-2:]
-    if legacy:
-        y, x = (2 * torch.arange(n) - (n - 1) for n in (height, width))  # twice the distances, whole numbers
-        ring = _rings(y[:, None] ** 2 + x**2, 2 * torch.arange(1, height + width)).flatten()
-        kept = slice(1, int(ring.max()))
-    else:
-        ring = _rings(4 * squared_radius(height, width), 2 * torch.arange(1, height + width) - 1).flatten()
-        kept = slice(0, min(height, width) // 2 + 1)
+    ring = ring_index(height, width, legacy).flatten()
+    kept = slice(1, int(ring.max())) if legacy else slice(0, min(height, width) // 2 + 1)
     counts = ring.bincount().tolist()
     if not counts[kept]:
         raise ValueError(f"a spectrum of {height} x {width} has no ring to average over")
     # ring by ring, because scattered addition is not deterministic on every device
     rings = power.flatten(-2)[..., ring.argsort(stable=True).to(power.device)].split(counts, dim=-1)
     return torch.stack([values.mean(-1) for values in rings[kept]], dim=-1)
+
+
+def ring_index(height: int, width: int, legacy: bool = False) -> Tensor:
+    """The ring round(|k|) of each frequency of the shifted grid, corners included: int64 (height, width).
+
+    With `legacy`, floor of the distance from ((H-1)/2, (W-1)/2), as in `radial_profile`.
+    """
+    radii = torch.arange(1, height + width)
+    if legacy:
+        y, x = (2 * torch.arange(n) - (n - 1) for n in (height, width))  # twice the distances, whole numbers
+        return _rings(y[:, None] ** 2 + x**2, 2 * radii)
+    return _rings(4 * squared_radius(height, width), 2 * radii - 1)
 
 
 def centroid(power: Tensor, dc: bool = True) -> Tensor:

@@ -89,24 +89,43 @@ class Search:
         return (~wrong).nonzero()[:, 0]
 
 
-def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W), of any length.
+class Slopes(NamedTuple):
+    """Logits (B, classes) in float64, and the slope of each image's loss, scale * direction: float64 (B,) and
+    (B, C, H, W).
+    """
+
+    logits: Tensor
+    direction: Tensor
+    scale: Tensor
+
+
+def slopes(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> Slopes:
+    """The gradient of each image's loss with respect to the image; those of parameters are not computed.
 
     In float32 the cross-entropy of a confident answer has no slope at all: so its slope at the logits is
-    computed in float64, and brought to length 1 before it goes back to the image. What has no slope, or one
-    that is not finite, has slope 0.
+    computed in float64, and brought to length 1 before it goes back to the image; its length is the scale.
+    What has no slope, or one that is not finite, has direction 0.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
         said = logits.detach().double().requires_grad_()
         (ahead,) = torch.autograd.grad(loss(said, labels).sum(), said)
-        ahead = (ahead / ahead.abs().amax(1, keepdim=True).clamp_min(TINY)).to(logits.dtype)
-        slope = (
+        scale = ahead.abs().amax(1)
+        ahead = (ahead / scale[:, None].clamp_min(TINY)).to(logits.dtype)
+        found = (
             torch.autograd.grad(logits, images, ahead, allow_unused=True)[0] if logits.requires_grad else None
         )
-    slope = torch.zeros_like(images) if slope is None else slope.nan_to_num(0, 0, 0)
-    return *judged(said.detach(), labels, loss), slope.detach()
+    direction = torch.zeros_like(images) if found is None else found.nan_to_num(0, 0, 0)
+    return Slopes(said.detach(), direction.detach(), scale)
+
+
+def climb(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+    """Which answers are wrong (B,), the loss of each image (B,) and its slope (B, C, H, W), of any length:
+    see `slopes`.
+    """
+    logits, direction, _ = slopes(model, images, labels, loss)
+    return *judged(logits, labels, loss), direction
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

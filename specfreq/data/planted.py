@@ -19,7 +19,8 @@ HEADROOM = 7  # standard deviations between mid-grey and black or white, so that
 # rms of the rounding error in a coefficient, as in a pixel: the transforms are orthonormal
 ROUNDING = 12**-0.5
 LABEL, BOX = 16, 200  # bytes for each image while they are made
-STREAMS = {"train": 0, "test": 1, "classes": 2}
+STREAMS = {"train": 0, "test": 1, "classes": 2, "places": 3}
+Band = Literal["low", "middle", "high", "low+middle", "low+high", "middle+high", "low+middle+high"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Planted:
     deviations or more from the middle, 127.5, and rounded.
 
     Args:
-        band: low, middle or high: below 1/8, 1/8 to 1/4, 1/4 to 1/2 cycles per pixel.
+        band: low, middle or high: below 1/8, 1/8 to 1/4, 1/4 to 1/2 cycles per pixel; or several, written
+            low+high. These have equal evidence: as many frequencies of each are planted, independently of one
+            another, as the smallest of them has, which of the others is drawn.
         evidence: amplitude, phase or both.
         snr: standard deviation between the classes over that within them, at each planted frequency.
         classes, channels, side: number of classes, of channels (each with its own evidence), pixels of a
@@ -67,7 +70,7 @@ class Planted:
             would not be reached.
     """
 
-    band: Literal["low", "middle", "high"] = "middle"
+    band: Band = "middle"
     evidence: Literal["amplitude", "phase", "both"] = "both"
     snr: Annotated[float, Field(gt=0, le=10)] = 2.0
     classes: Annotated[int, Field(ge=2, le=100)] = 4
@@ -90,9 +93,10 @@ class Planted:
                 f"{2**34:,} and {2**25:,}; take a smaller count, side, or number of classes or channels"
             )
         side = self.side // 2 if self.boxes else self.side
-        if not in_band(side, self.band).any():
+        empty = [band for band in self.band.split("+") if not in_band(side, band).any()]
+        if empty:
             raise UserError(
-                f"planted: no frequency of {side}x{side} pixels is in the {self.band} band; "
+                f"planted: no frequency of {side}x{side} pixels is in the {empty[0]} band; "
                 f"take a larger side{' (a box has half of it)' if self.boxes else ''}"
             )
         weakest = _Noise(self, side).weakest
@@ -183,12 +187,32 @@ def in_band(side: int, band: str) -> np.ndarray:
     return (squared > 0) & (64 * squared >= low) & (64 * squared < high)
 
 
+def planted_at(what: Planted, side: int) -> np.ndarray:
+    """Which bins of `rfft2` have evidence, boolean (side, side // 2 + 1): all of one band, of several as many
+    of each, with their mirror images.
+    """
+    bands = [in_band(side, band) for band in what.band.split("+")]
+    if len(bands) == 1:
+        return bands[0]
+    ky, kx = (np.arange(side) + side // 2) % side - side // 2, np.arange(side // 2 + 1)
+    own = (kx > 0) | (ky[:, None] > 0)  # one of k and -k
+    random = np.random.RandomState([what.seed, STREAMS["places"], side])
+    order = random.random_sample(own.size).argsort(kind="stable").reshape(own.shape)
+    fewest = min(int((band & own).sum()) for band in bands)
+    inside = np.zeros_like(own)
+    for band in bands:
+        last = np.sort(order[band & own])[fewest - 1]
+        inside |= band & own & (order <= last)
+    inside[1:, 0] |= inside[:0:-1, 0]
+    return inside
+
+
 class _Noise:
     """Draws channels of one side length, of a class or of none, with standard deviation at most 1."""
 
     def __init__(self, what: Planted, side: int):
         self.shape, self.snr = (what.channels, side, side), what.snr
-        self.inside = in_band(side, what.band)
+        self.inside = planted_at(what, side)
         self.phases = what.evidence != "amplitude"
         strength = what.snr * np.pi / np.sqrt(24) if what.evidence != "phase" else 0
         random = np.random.RandomState([what.seed, STREAMS["classes"], side])

@@ -48,7 +48,9 @@ _MEASURES = {
     "fourier-heatmap": _measure("heatmap:fourier_heatmap"),
     "amplitude-phase-swap": _measure("swap:amplitude_phase_swap"),
     "band-accuracy": _measure("band_accuracy:band_accuracy"),
+    "gradient-spectrum": _measure("gradient_spectrum:gradient_spectrum"),
     "feature-discrimination": _measure("discrimination:feature_discrimination"),
+    "frequency-shortcuts": _measure("shortcut:frequency_shortcuts"),
 }
 
 

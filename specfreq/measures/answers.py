@@ -12,6 +12,7 @@ from specfreq import fourier
 from specfreq.core import devices
 from specfreq.core.errors import UserError
 from specfreq.core.spec import Listed
+from specfreq.data.planted import BANDS
 from specfreq.data.sets import ImageSet
 from specfreq.data.streams import Stream
 from specfreq.measures import inference
@@ -140,6 +141,20 @@ def accuracies(answers: Tensor, labels: Tensor) -> list[Any]:
     """Accuracy in %, for answers (N, ...) to several questions at once: nested lists of shape (...)."""
     right = answers == labels.reshape(-1, *[1] * (answers.ndim - 1))
     return (100 * right.sum(0).double() / len(labels)).tolist()
+
+
+def bands(height: int, width: int) -> dict[str, Tensor]:
+    """Which frequencies of the shifted grid are in each band of the planted sets, the last one with the
+    corners, booleans (height, width); never the frequency 0.
+    """
+    ky, kx = (torch.arange(n) - n // 2 for n in (height, width))
+    # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
+    squared = (ky * width)[:, None] ** 2 + (kx * height) ** 2
+    parts = {}
+    for band, edges in BANDS.items():
+        low, high = (int(edge * 8) ** 2 * (height * width) ** 2 for edge in edges)
+        parts[band] = (squared > 0) & (64 * squared >= low) & ((64 * squared < high) | (band == "high"))
+    return parts
 
 
 def level(model: nn.Module, images: Images, kind: Level, batch: int) -> Tensor:

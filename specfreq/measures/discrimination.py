@@ -1,8 +1,10 @@
 """How well the features of a network tell the classes apart, band by band."""
 
-from typing import Any, NamedTuple
+import math
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from specfreq.measures import answers, heads, inference
@@ -62,6 +64,52 @@ class Sums:
         return Scatter(between, within, torch.where(within > 1e-12 * power, between / within, torch.nan))
 
 
+class Curves(NamedTuple):
+    r"""Densities of features, seen along one direction, by class: float64 axis (P,), densities (V, K, P).
+
+    With w the unit vector along which the class means of the unfiltered images differ most (the leading
+    eigenvector of their :math:`S_B`) and :math:`\mu` their mean, the density of class c in a view v is
+
+    .. math::
+        \rho_{vc}(t) = \frac{1}{n_c} \sum_{y_i = c} \phi_h\bigl(t - w^\top (z_{vi} - \mu)\bigr), \qquad
+        h = s \, (N / K)^{-1/5}
+
+    with :math:`\phi_h` the normal density of standard deviation h, and s that of the unfiltered images within
+    their classes: direction, bandwidth and axis are the same for all views, so that curves can be compared.
+    Classes without images have density 0.
+
+    Source: Lin et al., IJCAI 2022, who show such curves without saying of what; the direction is ours.
+    Bandwidth: Scott, *Multivariate density estimation*, 1992.
+    """
+
+    axis: Tensor
+    densities: Tensor
+
+
+def curves(features: Tensor, labels: Tensor, counts: Tensor, points: int) -> Curves:
+    """The curves of features (N, V, D), float64, the first view V the unfiltered one; classes of so many
+    images (K,).
+    """
+    classes, count = len(counts), len(features)
+    of_class = nn.functional.one_hot(labels, classes).double() / counts.clamp_min(1)  # (N, K)
+    plain = features[:, 0] - features[:, 0].mean(0)
+    means = of_class.T @ plain
+    _, _, directions = torch.linalg.svd((counts / count).sqrt()[:, None] * means, full_matrices=False)
+    places = means @ directions[0]
+    # of the two directions the one in which the first of the outermost classes lies
+    outermost = places[places.abs() >= 0.999 * places.abs().max()][0]
+    direction = directions[0] * (1.0 if outermost >= 0 else -1.0)
+    seen = (features - features[:, 0].mean(0)) @ direction  # (N, V)
+    within = float((plain @ direction - (means @ direction)[labels]).square().mean().sqrt())
+    low, high = (float(edge) for edge in seen.aminmax())
+    width = max(within * (count / classes) ** -0.2, (high - low) / 1000) or 1.0
+    axis = torch.linspace(low - 3 * width, high + 3 * width, points, dtype=torch.float64)
+    densities = [
+        torch.exp(-(((axis - view[:, None]) / width) ** 2) / 2).T @ of_class for view in seen.unbind(1)
+    ]
+    return Curves(axis, torch.stack(densities).transpose(1, 2) / (width * math.sqrt(2 * math.pi)))
+
+
 def feature_discrimination(
     model: nn.Module,
     images: Images,
@@ -70,6 +118,7 @@ def feature_discrimination(
     level: Level = "set",
     size: Count | None = None,
     layer: str | None = None,
+    points: Annotated[int, Field(ge=0, le=1000)] = 0,
     precision: str = "float32",
     batch: int = 500,
 ) -> dict[str, Any]:
@@ -90,12 +139,15 @@ def feature_discrimination(
         size: at most so many images, balanced over the classes.
         layer: the layer whose inputs are the features, as ``named_modules`` of the network calls it; if not
             given, the last linear layer, whose output is the logits.
+        points: of the curves that show how the features are distributed by class, see `Curves`; 0 for none.
 
     Returns:
         between, within (squared units of the features), fisher and accuracy (%) of the unfiltered images; the
         same as low_between and so on, high_between and so on, one for each of radii; fisher null where no
         class scatters; fisher_chance, (K - 1) / (N - K), about what features that know nothing of the K
-        classes have by chance in N images (null if N = K); chance (%), images (how many).
+        classes have by chance in N images (null if N = K); chance (%), images (how many). With points also
+        axis (points,) and curve, a list of densities on it for each class, for the unfiltered images; those
+        of each radius as low_curve and high_curve.
 
     Raises:
         UserError: no linear layer gives the logits, or no layer is called so (see `heads.watched`); the
@@ -109,12 +161,16 @@ def feature_discrimination(
     radii = radii or tuple(min(images.shape[1:]) * eighths / 8 for eighths in (1, 2, 3, 4))
     grey = answers.level(model, images, level, batch)
     sums, seen = Sums(len(images.classes)), 0
+    kept: list[Tensor] = []
 
     def answer(x: Tensor) -> Tensor:
         nonlocal seen
         views = [x, *(view for pair in answers.halves(x, radii, grey) for view in pair)]
         features, logits = zip(*map(watched, views), strict=True)
-        sums.add(torch.stack(features, 1), images.labels[seen : seen + len(x)])
+        together = torch.stack(features, 1)
+        sums.add(together, images.labels[seen : seen + len(x)])
+        if points:
+            kept.append(together.double().cpu())
         seen += len(x)
         return torch.stack([answers.checked(each, images).argmax(1) for each in logits], 1)
 
@@ -123,11 +179,16 @@ def feature_discrimination(
     found["fisher"] = [None if ratio != ratio else ratio for ratio in found["fisher"]]
     found["accuracy"] = answers.accuracies(given, images.labels)
     classes, count = int((sums.counts > 0).sum()), len(images)
+    axis = {}
+    if points:
+        shown = curves(torch.cat(kept), images.labels, sums.counts, points)
+        axis, found["curve"] = {"axis": shown.axis.tolist()}, shown.densities.tolist()
     return {
         **{name: values[0] for name, values in found.items()},
         "fisher_chance": (classes - 1) / (count - classes) if count > classes else None,
         "chance": answers.chance(images),
         "images": count,
+        **axis,
         "radii": list(radii),
         **{f"{half}_{k}": v[first::2] for half, first in (("low", 1), ("high", 2)) for k, v in found.items()},
     }

@@ -13,7 +13,6 @@ from specfreq import fourier
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import Draws, content, seed_of
-from specfreq.data.planted import BANDS
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
 
@@ -103,7 +102,8 @@ def fourier_heatmap(
     clean, *errors = (100 - accuracy for accuracy in answers.accuracies(given, images.labels))
     error = torch.zeros(height * width, dtype=torch.float64)
     error[distinct] = error[mirrored.flatten()[distinct]] = torch.tensor(errors, dtype=torch.float64)
-    error, parts = error.view(height, width), _bands(shown)
+    error, inside = error.view(height, width), answers.bands(height, width)
+    parts = {"mean_error": shown, **{f"{band}_error": shown & part for band, part in inside.items()}}
     both = distinct, mirrored.flatten()[distinct]
     each = {name: _of_each(wrong[1:], *both, part) for name, part in parts.items() if part.any()}
     return {
@@ -160,20 +160,6 @@ def _waves(places: Tensor, height: int, width: int) -> Tensor:
     )
     waves = a.cos()[:, :, None] * b.cos()[:, None] - a.sin()[:, :, None] * b.sin()[:, None]
     return (waves / torch.linalg.vector_norm(waves, dim=(-2, -1), keepdim=True)).float()[:, None, None]
-
-
-def _bands(shown: Tensor) -> dict[str, Tensor]:
-    """Where the map is of each band of the planted sets, the last one with the corners; and all of it."""
-    height, width = shown.shape
-    ky, kx = (torch.arange(n) - n // 2 for n in (height, width))
-    # |f|² times (H W)²: whole numbers, so an edge is an edge everywhere
-    squared = (ky * width)[:, None] ** 2 + (kx * height) ** 2
-    parts = {"mean_error": shown}
-    for band, edges in BANDS.items():
-        low, high = (int(edge * 8) ** 2 * (height * width) ** 2 for edge in edges)
-        inside = shown & (squared > 0) & (64 * squared >= low) & ((64 * squared < high) | (band == "high"))
-        parts[f"{band}_error"] = inside
-    return parts
 
 
 def _of_each(wrong: Tensor, distinct: Tensor, mirrored: Tensor, inside: Tensor) -> Tensor:

@@ -119,6 +119,38 @@ def test_no_pixel_is_black_or_white(parameters):
     assert images.max() < 255
 
 
+@pytest.mark.parametrize("side", [16, 33, 32])
+@pytest.mark.parametrize("bands", ["low+high", "low+middle+high"])
+def test_several_bands_have_as_many_frequencies_each(bands, side):
+    what = planted.Planted(band=bands, side=side, count=8)
+    inside = np.fft.fftshift(np.fft.fft2(np.fft.irfft2(planted.planted_at(what, side), s=(side, side))).real)
+    assert np.abs(inside - inside.round()).max() < 1e-9  # symmetric about 0, and so all that is planted
+    squared = np.add.outer(*[(np.arange(side) - side // 2) ** 2] * 2) / side**2
+    counts = [int((inside * (squared >= a**2) * (squared < b**2)).sum().round()) for a, b in BANDS.values()]
+    named = [count for band, count in zip(BANDS, counts, strict=True) if band in bands]
+    assert len(set(named)) == 1 and sum(named) == inside.sum().round() and named[0] > 1
+    other = planted.planted_at(planted.Planted(band=bands, side=side, count=8, seed=1), side)
+    assert (other != planted.planted_at(what, side)).any()
+
+
+def test_several_bands_have_equal_evidence():
+    """A probe of the planted frequencies of one band does as well as that of the other, however dense these are."""
+    spec = "band=low+high,evidence=phase,snr=0.3"
+    inside = planted.planted_at(planted.Planted(band="low+high"), 32)
+    for slope in (0, 1):
+        train, test = pair(f"planted:{spec},slope={slope}")
+        found = []
+        for band in ("low", "high"):
+            seen = [
+                np.angle(np.fft.rfft2(part.images.numpy()[:, 0] - 127.5))[:, inside & in_band(32, band)]
+                for part in (train, test)
+            ]
+            waves = [np.concatenate([np.cos(angle), np.sin(angle)], 1) for angle in seen]
+            found.append(accuracy(waves[0], train.labels, waves[1], test.labels))
+        assert min(found) > 0.55
+        assert abs(found[0] - found[1]) < 0.05  # 2,000 images: three standard deviations of a difference
+
+
 def test_the_bands_share_the_disc_and_nothing_else():
     held = sum(in_band(33, band).astype(int) for band in BANDS)
     # no |k| is half a whole number
@@ -168,7 +200,7 @@ def test_odd_sides_many_channels_and_classes_work():
     ("parameters", "message"),
     [
         ("bnad=high", "did you mean 'band'"),
-        ("band=hihg", "'low', 'middle' or 'high'"),
+        ("band=hihg", "'low', 'middle', 'high', 'low.middle', "),
         ("snr=0", "snr=0"),
         ("classes=1", "classes=1"),
         ("count=2.5", "count=2.5"),

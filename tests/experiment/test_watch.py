@@ -15,7 +15,7 @@ from specfreq.experiment import Experiment, Run, find_run, list_runs, watch
 from specfreq.train import loop
 
 SMALL = {"data": "digits", "train_size": 60, "test_size": 40, "epochs": 3, "batch": 20, "shift": 1}
-BOTH = ("accuracy", "band-accuracy:step=4")
+ALL = ("accuracy", "band-accuracy:step=4", "gradient-spectrum:size=30")
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +26,11 @@ def own_runs(tmp_path, monkeypatch):
 def test_a_series_changes_neither_key_nor_network_and_ends_with_the_results(monkeypatch, tmp_path):
     """The filter is in its place: the last row is what the finished run is measured to have."""
     fields = {**SMALL, "filter": "whitening:floor=0.001"}
-    watched, plain = Experiment(**fields, watch=BOTH), Experiment(**fields)
+    watched, plain = Experiment(**fields, watch=ALL), Experiment(**fields)
     assert watched.key == plain.key and watched.effective() == plain.effective()
-    run = specfreq.run(watched, BOTH)
+    run = specfreq.run(watched, ALL)
     assert run.series.epochs == [1, 2, 3]
-    for name in BOTH:
+    for name in ALL:
         series, result = run.series[name], run.results[name.replace(":", " ")]
         assert series.keys() == result.keys() - {"provenance"}
         for key, values in series.items():
@@ -39,7 +39,7 @@ def test_a_series_changes_neither_key_nor_network_and_ends_with_the_results(monk
             assert torch.equal(values[-1].nan_to_num(-1), last.nan_to_num(-1)), key
     assert len({tuple(row.flatten().tolist()) for row in run.series["accuracy"]["confusion"]}) > 1
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "plain"))
-    other = specfreq.run(plain, BOTH)
+    other = specfreq.run(plain, ALL)
     assert other.series is None
     for name in ("model.safetensors", "history.csv", "experiment.json"):
         assert (run.path / name).read_bytes() == (other.path / name).read_bytes()
@@ -47,7 +47,7 @@ def test_a_series_changes_neither_key_nor_network_and_ends_with_the_results(monk
 
 @pytest.mark.parametrize("after", [(0, 3), (1, 1), (1, 3), (2, 2)])
 def test_a_killed_training_has_the_series_of_one_left_alone(monkeypatch, tmp_path, after):
-    fit, asked, taken = loop.fit, Experiment(**SMALL, watch=BOTH), []
+    fit, asked, taken = loop.fit, Experiment(**SMALL, watch=ALL), []
 
     def stop(*now):
         if now == after:
@@ -60,7 +60,7 @@ def test_a_killed_training_has_the_series_of_one_left_alone(monkeypatch, tmp_pat
     compute = measures.compute
     monkeypatch.setattr(measures, "compute", lambda name, *rest: taken.append(name) or compute(name, *rest))
     killed = specfreq.run(asked, [])
-    assert taken == [*BOTH] * (3 - after[0]), "what was recorded is not taken again"
+    assert taken == [*ALL] * (3 - after[0]), "what was recorded is not taken again"
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "whole"))
     whole = specfreq.run(asked, [])
     for name in (watch.FILE, "model.safetensors"):

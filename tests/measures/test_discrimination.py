@@ -2,15 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
-from scipy.stats import f_oneway, ortho_group
+from scipy.stats import f_oneway, gaussian_kde, ortho_group
 
 from specfreq import fourier, models
 from specfreq.core.errors import UserError
 from specfreq.core.images import unit
 from specfreq.measures import compute
-from specfreq.measures.discrimination import Sums
+from specfreq.measures.discrimination import Sums, curves
 
 LABELS = torch.arange(300) % 7 % 4
 
@@ -114,6 +115,38 @@ def test_each_band_has_the_features_and_the_accuracy_of_its_filtered_images(digi
         for key, value in zip(("between", "within", "fisher", "accuracy"), expected, strict=True):
             found = result[place[0] + key][result["radii"].index(place[1])] if place else result[key]
             assert found == pytest.approx(float(value), rel=1e-4), (place, key)
+
+
+def test_curves_are_the_kernel_densities_along_the_direction_of_the_classes(features):
+    """The direction by NumPy's eigenvectors, the densities by SciPy's estimate; each view by the first one's."""
+    z, counts = features.double(), torch.bincount(LABELS).double()
+    found = curves(torch.stack([z, z / 2], 1), LABELS, counts, 64)
+    centred = (z - z.mean(0)).numpy()
+    means = np.stack([centred[c == LABELS].mean(0) for c in range(4)])
+    _, vectors = np.linalg.eigh((means * counts[:, None].numpy() / 300).T @ means)
+    along = centred @ vectors[:, -1]
+    within = np.sqrt(np.mean((along - (means @ vectors[:, -1])[LABELS]) ** 2))
+    for sign in (1, -1):
+        expected = [
+            gaussian_kde(sign * along[c == LABELS], within * 75**-0.2 / along[c == LABELS].std(ddof=1))(
+                found.axis
+            )
+            for c in range(4)
+        ]
+        if np.abs(found.densities[0].numpy() - np.stack(expected)).max() < 1e-9:
+            break
+    else:
+        pytest.fail("neither direction has these densities")
+    area = torch.trapezoid(found.densities, found.axis)
+    torch.testing.assert_close(area, torch.ones_like(area), rtol=0.01, atol=0)
+    spread = (found.densities > 1e-3).sum(-1)
+    assert (spread[1] < spread[0]).all(), "half as wide"
+
+
+def test_curves_of_equal_features_are_one_bump_and_of_no_images_nothing():
+    found = curves(torch.ones(6, 1, 3).double(), torch.tensor([0, 1] * 3), torch.tensor([3.0, 3, 0]), 33)
+    assert found.densities.isfinite().all() and not found.densities[0, 2].any()
+    torch.testing.assert_close(found.densities[0, 0], found.densities[0, 1])
 
 
 def test_equal_features_have_no_ratio():

@@ -37,6 +37,11 @@ SPECS = {
         *("phase", "amplitude", "accuracy"),
         *("confidence", "phase_confidence", "amplitude_confidence", "other_confidence"),
     },
+    "gradient-spectrum:size=60": {"low_share", "middle_share", "high_share", "centroid"},
+    "frequency-shortcuts:block=0,size=60": {
+        "accuracy",
+        *(f"kept_{what}.{place}" for what in ("accuracy", "alarm") for place in range(3)),
+    },
     "band-accuracy:step=5,size=60": {
         "accuracy",
         *(f"{half}.{place}" for half in ("low", "high") for place in range(6)),

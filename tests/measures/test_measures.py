@@ -26,7 +26,10 @@ EVERY = [
     "amplitude-phase-swap",
     "amplitude-phase-swap:other=uniform-noise,channels=1",
     "band-accuracy:step=3",
+    "gradient-spectrum",
     "feature-discrimination:radii=1+2.5",
+    "feature-discrimination:points=9,radii=2",
+    "frequency-shortcuts:block=0,keep=30",
 ]
 
 
