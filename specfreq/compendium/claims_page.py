@@ -153,6 +153,9 @@ def _details(entry: Entry, titles: dict[str, str]) -> str:
     if entry.keys:
         items.append(("runs", " ".join(f"<code>{key}</code>" for key in entry.keys)))
     study = f'<a href="../notebooks/{entry.study}.html">{html.escape(titles[entry.study])}</a>'
+    if entry.place:
+        what = {"fig": "figure", "tbl": "table"}[entry.shown.partition("-")[0]]
+        study += f', <a href="../{entry.place}">{what} with the numbers</a>'
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in items)
     return (
         f'<span class="study">Study: {study}</span>'

@@ -73,6 +73,7 @@ class Entry:
         flags: why the numbers are weaker evidence than they seem.
         record: the file of the record, below the compendium.
         keys: of the runs.
+        shown: the label of the figure or table on the study's page that has the numbers.
     """
 
     work: str
@@ -101,10 +102,16 @@ class Entry:
     flags: tuple[str, ...]
     record: str | None
     keys: tuple[str, ...]
+    shown: str
 
     @property
     def anchor(self) -> str:
         return f"claim-{self.name}"
+
+    @property
+    def place(self) -> str:
+        """Where the book shows the numbers, from its root: ``notebooks/STUDY.html#LABEL``; empty for none."""
+        return f"notebooks/{self.study}.html#{self.shown}" if self.shown else ""
 
     @property
     def kind(self) -> str:
@@ -121,7 +128,8 @@ def ledger(profile: str = "laptop") -> list[Entry]:
     """Every claim, by work and study, judged by the records of a profile; those of a study together.
 
     Raises:
-        UserError: a claim names a study, record, data set, arm, quantity or reference that does not exist.
+        UserError: a claim names a study, record, data set, arm, quantity, reference or figure that does not
+            exist.
     """
     claims.check_references()
     placed = claims.every()
@@ -175,6 +183,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
         flags=verdict.flags,
         record=f"book/results/{verdict.record}" if verdict.record else None,
         keys=verdict.keys,
+        shown=claim.shown,
     )
 
 
@@ -223,5 +232,5 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
     for entry in entries:
         row = asdict(entry)
         row["effect"] = None if entry.effect is None else entry.effect._asdict()
-        rows.append({**row, "amount": entry.amount, "anchor": entry.anchor})
+        rows.append({**row, "amount": entry.amount, "anchor": entry.anchor, "place": entry.place})
     return {"tally": {work: dict(counts) for work, counts in tally(entries).items()}, "claims": rows}

@@ -84,6 +84,14 @@ def test_the_page_of_claims_has_a_row_for_each_entry_with_its_words_and_numbers(
         assert all(flag in row["text"] for flag in entry.flags)
 
 
+def test_every_judged_claim_leads_to_the_figure_or_table_with_its_numbers(entries, titles):
+    page = claims_page.page(entries, titles)
+    for entry in entries:
+        row = page.partition(f'id="{entry.anchor}"')[2].partition("</tr>")[0]
+        link = f'<a href="../notebooks/{entry.study}.html#{entry.shown}">'
+        assert (link in row) == bool(entry.evidence and entry.compared), entry.name
+
+
 def test_every_slot_of_the_landing_page_is_filled(entries, studies):
     page = landing(entries, studies)
     assert "{{" not in page
