@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specfreq.core.errors import UserError
-from specfreq.evidence import claims, records, rules, verdicts
+from specfreq.evidence import claims, names, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.intervals import decimals
 from specfreq.evidence.rows import CORRECTED, Row
 from specfreq.evidence.rules import Effect, Words
 from specfreq.evidence.verdicts import Verdict
@@ -67,7 +66,7 @@ class Entry:
         compared: what it compares, in words.
         verdict, outcome, published: see `verdicts.Verdict`.
         evidence: the numbers that it rests on, in words.
-        effect, quantity: the difference that it rests on, and of what; empty for several.
+        effect, quantity: the difference that it rests on, and of what; empty for several unlike ones.
         measure: effects of the same share a scale.
         bound: the margin or limit of the rule.
         flags: why the numbers are weaker evidence than they seem.
@@ -155,7 +154,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
     judged = claim.judged
     compared = _compared(claim, record) if judged and record is not None else []
     options = claim.options if judged else {}
-    quantity = claim.quantity if judged and isinstance(claim.quantity, str) else ""
+    quantity = _quantity(claim) if judged else ""
     return Entry(
         work=work.name,
         title=work.title,
@@ -187,6 +186,12 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
     )
 
 
+def _quantity(claim: Claim) -> str:
+    """That of the effect; of several that are told in other words, none."""
+    found = [claim.quantity] if isinstance(claim.quantity, str) else claim.quantity
+    return found[0] if len({rules.words(each) for each in found}) == 1 else ""
+
+
 def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None = None) -> str:
     """An effect without the rows behind it: ``5.8 points fewer errors [3.0, 8.2]``, never a negative amount.
 
@@ -196,8 +201,9 @@ def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None
         bound: that limit.
     """
     if judge == "at_most":
-        amounts = f"{effect.mean:.{max(2, decimals(effect.mean))}f}{effect.unit}", f"{bound:g}{effect.unit}"
-        return "at most {}, limit {}".format(*amounts)
+        limit = 0 if bound is None else bound
+        largest = rules.beside(effect.mean, limit, digits=2)
+        return f"at most {largest}{effect.unit}, limit {limit:g}{effect.unit}"
     of = WORDS.get(judge) or rules.words(quantity)
     return rules.told(effect, Words(of.more, of.less) if judge == "falls" else of)
 
@@ -215,7 +221,7 @@ def _in_words(claim: Claim) -> str:
 
 def _named(rows: Iterable[Row]) -> tuple[str, ...]:
     """What a claim compares, in words: ``APR-SP, corruption error``."""
-    return tuple(f"{row.get('label') or row['arm']}, {row['quantity']}" for row in rows)
+    return tuple(f"{row.get('label') or row['arm']}, {names.quantity(row['quantity'])}" for row in rows)
 
 
 def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:

@@ -191,7 +191,7 @@ def places_of(svg, kind):
 def test_a_forest_plot_has_its_numbers_in_words_and_its_interval_to_scale(entries):
     entry = one(entries, effect=Effect(5.0, 2.5, 7.5, " %"), bound=None, verdict="holds")
     svg = forest.forest(entry, scale=10)
-    assert f"<title>{entry.amount}; axis from -10, 10</title>" in svg
+    assert f"<title>{entry.amount}; axis from −10 to 10</title>" in svg
     (low, high), (zero, _) = places_of(svg, "interval"), places_of(svg, "zero")
     assert high - zero == pytest.approx(3 * (low - zero), abs=0.3)
     assert "beyond" not in svg and "<circle" in svg
