@@ -232,6 +232,12 @@ def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
     return counts
 
 
+def own(entries: Iterable[Entry]) -> tuple[int, int]:
+    """How many claims that hold are statements of the works themselves, and how many hold."""
+    whose = [entry.whose for entry in entries if entry.verdict == verdicts.YES]
+    return whose.count("work"), len(whose)
+
+
 def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
     """The ledger for machines: the tally, and every entry with all that its row says."""
     rows = []

@@ -201,12 +201,13 @@ def told(effect: Effect, of: Words) -> str:
     if mean < 0:
         mean, word = -mean, of.less
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    known = low is not None and high is not None
-    places = _places(low, high) if known else decimals(None)
+    places, ends = decimals(None), "(one seed)"
+    if low is not None and high is not None:
+        places = _places(low, high)
+        ends = f"[{_fixed(low, places)}, {_fixed(high, places)}]"
     amount = _fixed(mean, places)
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
-    ends = f"[{_fixed(low, places)}, {_fixed(high, places)}]" if known else "(one seed)"
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
 
 

