@@ -100,6 +100,17 @@ def test_every_slot_of_the_landing_page_is_filled(entries, studies):
         assert f"claims.html#work-{work}" in page
 
 
+def test_of_the_claims_that_hold_the_works_own_are_counted(entries, studies, titles):
+    holding = [entry for entry in entries if entry.verdict == "holds"]
+    own = [entry for entry in holding if entry.whose == "work"]
+    assert 0 < len(own) < len(holding)
+    page = landing(entries, studies)
+    assert f"{len(own)} of the {len(holding)} that hold are the works' own" in page
+    assert f"Of the {len(holding)} that hold, {len(own)} are" in claims_page.page(entries, titles)
+    theory = [replace(entry, whose="theory") for entry in entries]
+    assert "0 of the" in landing(theory, studies)
+
+
 def test_works_that_are_not_judged_are_named_on_the_landing_page(entries, studies):
     page = landing(entries, studies)
     waiting = {e.title for e in entries if not any(x.study for x in entries if x.work == e.work)}
