@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
-from specfreq.core.spec import in_sequence, parse, resolve, sequence, shortest
+from specfreq.core.spec import in_sequence, parse, parts, resolve, sequence, shortest
 
 if TYPE_CHECKING:
     from specfreq.augment.base import Augmentation
@@ -155,7 +155,7 @@ def _label(name: str, values: dict[str, Any]) -> str:
     if together:
         return f"{title}, {together}"
     said = [
-        words.get(f"{key}={value}") or words.get(key, f"{key} = {{}}").format(value)
+        words.get(f"{key}={value}") or words.get(key, f"{key} = {{}}").format(" and ".join(parts(value)))
         for key, value in parse(spelled)[1].items()
     ]
     return ", ".join([title, *said])

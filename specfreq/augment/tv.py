@@ -76,6 +76,7 @@ class TVBands(Augmentation):
     words: ClassVar[Mapping[str, str]] = {
         "high=1,low=1": "gains of 1 (plain pictures twice)",
         "bands": "bands {}",
+        **{f"bands={band}": f"band {band} alone" for band in range(1, 10)},
         "gains=integers": "whole gains",
         "per=batch": "one gain a batch",
         "joint=True": "joint channels",

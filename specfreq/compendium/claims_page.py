@@ -57,6 +57,7 @@ def _tally(entries: Sequence[Entry]) -> str:
     """A row for each work, a column for each verdict that occurs."""
     counts = ledger.tally(entries)
     total = sum(counts.values(), Counter())
+    own, holding = ledger.own(entries)
     kinds = {verdict: kind for verdict, kind in OUTCOMES.items() if total[verdict]}
     heads = "".join(
         f'<th scope="col" class="is-{kind}"><span aria-hidden="true">{ICONS[kind]}</span> '
@@ -73,7 +74,8 @@ def _tally(entries: Sequence[Entry]) -> str:
     foot = f'<tr><th scope="row">all five</th>{cells}<td>{total.total()}</td></tr>'
     return (
         '<div class="wide"><table class="tally-table" id="tally">'
-        "<caption>Claims by work and verdict.</caption>"
+        f"<caption>Claims by work and verdict. Of the {holding} that hold, {own} are statements of the works "
+        "themselves; the others are of theory, or ours.</caption>"
         f'<thead><tr><th scope="col">work</th>{heads}<th scope="col">claims</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table></div>"
     )
@@ -153,6 +155,9 @@ def _details(entry: Entry, titles: dict[str, str]) -> str:
     if entry.keys:
         items.append(("runs", " ".join(f"<code>{key}</code>" for key in entry.keys)))
     study = f'<a href="../notebooks/{entry.study}.html">{html.escape(titles[entry.study])}</a>'
+    if entry.place:
+        what = {"fig": "figure", "tbl": "table"}[entry.shown.partition("-")[0]]
+        study += f', <a href="../{entry.place}">{what} with the numbers</a>'
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in items)
     return (
         f'<span class="study">Study: {study}</span>'

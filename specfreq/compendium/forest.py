@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable
 
 from specfreq.evidence.ledger import Entry
+from specfreq.evidence.markup import MINUS
 
 WIDTH, HEIGHT, EDGE = 190, 34, 12
 NICE = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 5)]
@@ -43,8 +44,8 @@ def forest(entry: Entry, scale: float | None) -> str:
 
     low = effect.mean if effect.low is None else effect.low
     high = effect.mean if effect.high is None else effect.high
-    ends = f"{first:g}, {last:g}"
-    parts = [f"<title>{html.escape(f'{entry.amount}; axis from {ends}')}</title>"]
+    axis = f"axis from {_tick(first)} to {_tick(last)}"
+    parts = [f"<title>{html.escape(f'{entry.amount}; {axis}')}</title>"]
     parts.append(f'<line class="axis" x1="{EDGE}" x2="{WIDTH - EDGE}" y1="22" y2="22"/>')
     if scale is not None:
         parts.append(f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="2" y2="25"/>')
@@ -74,4 +75,4 @@ def _mark(x: float, outcome: str) -> str:
 
 
 def _tick(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
+    return f"{value:g}".replace("-", MINUS)

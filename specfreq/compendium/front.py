@@ -107,12 +107,13 @@ def texts(entries: Sequence[Entry]) -> dict[str, str]:
     """What the page says of the ledger as a whole."""
     counts = sum(ledger.tally(entries).values(), Counter())
     judged = [entry for entry in entries if entry.kind not in marks.NOT_JUDGED]
-    own = [entry for entry in judged if entry.verdict == "holds" and entry.whose == "work"]
+    own, holding = ledger.own(entries)
     waiting = [work.title for work in claims.works().values() if not work.studies]
     return {
         "judged": str(len(judged)),
         "claims": str(counts.total()),
-        "own": str(len(own)),
+        "own": str(own),
+        "holding": str(holding),
         "counts": marks.counted(counts, "claims.html"),
         "tally": marks.tally_lines(entries, "claims.html"),
         "waiting": " and ".join(waiting),

@@ -49,5 +49,11 @@ def tally_lines(entries: Iterable[Entry], page: str) -> str:
     for work, counts in ledger.tally(entries).items():
         link = f"{page}#work-{work}"
         name = f'<a href="{link}">{html.escape(titles[work])}</a>'
-        lines.append(f"<dt>{name}</dt><dd>{counted(counts, link)}</dd>")
+        lines.append(f"<dt>{name}</dt><dd>{counted(counts, link)}{_own(entries, work)}</dd>")
     return f'<dl class="tally">{"".join(lines)}</dl>'
+
+
+def _own(entries: Iterable[Entry], work: str) -> str:
+    """Of how many that hold are the work's own statements, if not all are."""
+    own, holding = ledger.own(entry for entry in entries if entry.work == work)
+    return "" if own == holding else f' <span class="own">of those that hold, the work\'s own: {own}</span>'

@@ -86,7 +86,11 @@ records.save(study, records.of_study(study, globals(), runs, arms=rows))"""
 
 RECORD = """\
 found = records.published_rows(study, "arms")["rows"]
-tables.arms_table(found, "Accuracy (%), ± half a 95 % interval.")"""
+tables.arms_table(
+    found,
+    caption="Accuracy (%), ± half a 95 % interval.",
+    name="tbl-{name}",
+)"""
 
 CHECKED = 'print(f"{len(rows)} arms, {len(runs)} networks")'
 
@@ -117,18 +121,33 @@ CLAIM = """
         whose: work # or theory, of a work that it builds on, or ours
         source: "{open}: where it says so"
         setting: "{open}: its network, data and training"
-        proxy: "{open}: what ours has in their place"
-        data: cifar10
-        quantity: accuracy
-        judge: rises # a rule of specfreq/evidence/rules.py
-        arms: [none, apr-s]
+        judge: untestable # until its record is published: without one, a claim with a rule is an error
+        why: "{open}: no record is published yet"
+        # then, in the place of these two lines, a rule of specfreq/evidence/rules.py, and what it compares:
+        # proxy: what ours has in the place of that setting
+        # judge: rises
+        # data: cifar10
+        # quantity: accuracy
+        # arms: [none, apr-s]
+        # shown: tbl-{name}
+"""
+
+CARD = """\
+:::{{grid-item-card}}
+{{{{study {name}}}}}
+
+{open}: what it asks, in a line.
+
+{{{{verdicts {name}}}}}
+:::
 """
 
 
 def create(name: str, root: Path | None = None) -> list[str]:
-    """Write the skeleton of a study: its notebook, and an entry in profiles.yaml, claims.yaml and _toc.yml.
+    """Write the skeleton of a study: its notebook, entries in profiles.yaml, claims.yaml and _toc.yml, and a
+    card on the landing page.
 
-    All is checked before anything is written; either all four files are written or none.
+    All is checked before anything is written; either all five files are written or none.
 
     Args:
         name: as in ``specfreq run NAME``: lower-case words with hyphens between.
@@ -145,6 +164,7 @@ def create(name: str, root: Path | None = None) -> list[str]:
     notebook = root / "notebooks" / f"{name}.ipynb"
     profiles = root / "notebooks" / "profiles.yaml"
     claims = root / "book" / "claims.yaml"
+    landing = root / "book" / "introduction.md"
     contents = root / "_toc.yml"
     if not contents.exists():
         raise UserError(f"{root} holds no book (it has no _toc.yml); go to a checkout of the compendium")
@@ -153,6 +173,7 @@ def create(name: str, root: Path | None = None) -> list[str]:
         profiles: _in_profiles(profiles, name),
         claims: _with_claims(claims, name),
         contents: _in_contents(contents, name),
+        landing: _on_landing(landing, name),
         notebook: json.dumps(_notebook(name), indent=1, ensure_ascii=False) + "\n",
     }
     _write_all(files)
@@ -186,7 +207,7 @@ def _notebook(name: str) -> dict[str, Any]:
         _code(PARAMETERS, tags=["parameters", "hide-input"]),
         _code(IMPORTS.format(name=name), tags=["hide-input"]),
         _text(f"## Results\n\n{OPEN}: what to look for, and what is seen, with glued numbers."),
-        _code(RECORD, tags=["remove-input"]),
+        _code(RECORD.format(name=name), tags=["remove-input"]),
         _code("tables.verdicts(study)", tags=["remove-input"]),
         _text(f"## What could not be shown\n\n{OPEN}: what, and why."),
         _text(f"## Demonstration, not evidence\n\n{OPEN}: how small this run is, and what it shows."),
@@ -291,6 +312,18 @@ def _in_contents(path: Path, name: str) -> str:
     return _checked(path, lines, page, lambda before, after: _pages(after) - _pages(before) == {page})
 
 
+def _on_landing(path: Path, name: str) -> str:
+    """The landing page with a card after the last one."""
+    lines = _lines(path)
+    card = CARD.format(name=name, open=OPEN)
+    ends = [n for n, line in enumerate(lines) if line.startswith("{{verdicts ")]
+    if not ends or lines[ends[-1] + 1].rstrip() != ":::" or f"{{{{study {name}}}}}\n" in lines:
+        wanted = "cards that end with {{verdicts NAME}} and ::: below it, and none for this study"
+        raise _refusal(path, wanted, card)
+    lines.insert(ends[-1] + 2, f"\n{card}")
+    return "".join(lines)
+
+
 def _pages(contents: Any) -> set[str]:
     parts = contents.get("parts", [])
     return {chapter["file"] for part in parts for chapter in part.get("chapters", []) if "file" in chapter}
@@ -347,6 +380,7 @@ def _next(name: str, written: list[str]) -> list[str]:
         "  notebooks/profiles.yaml    its parameters on real data, for laptop and paper",
         "  book/claims.yaml    each claim with its source and the rule that judges it",
         "  book/references.bib    the work that it is about",
-        "  book/introduction.md    its card on the landing page; `specfreq book` says what is missing there",
+        "  book/introduction.md    what its card on the landing page says of it",
+        "  specfreq/compendium/thumbnails.py    a picture for the card, if it is to have one",
         "  pytest tests/notebooks    names what is still missing; CONTRIBUTING.md tells more",
     ]

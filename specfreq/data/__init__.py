@@ -5,17 +5,30 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs
 
 from specfreq.core.errors import unknown
 from specfreq.core.places import place_of
-from specfreq.core.spec import matching, parse
+from specfreq.core.spec import matching, parse, unquoted
 from specfreq.data.kinds import SPLITS, Kind, Row
 
 if TYPE_CHECKING:
     from specfreq.data.sets import ImageSet
     from specfreq.data.streams import Stream
 
-__all__ = ["HOMES", "Draw", "ImageSet", "Row", "get", "load", "names", "normal_form", "root", "status"]
+__all__ = [
+    "HOMES",
+    "Draw",
+    "ImageSet",
+    "Row",
+    "get",
+    "label",
+    "load",
+    "names",
+    "normal_form",
+    "root",
+    "status",
+]
 
 log = logging.getLogger(__name__)
 Draw = Literal["balanced", "first"]
@@ -40,6 +53,20 @@ HOMES = {
 }
 COMPLETE = {"embedded", "planted", "published"}  # modules of sets whose name alone is one
 PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
+# what pages call them
+TITLES = {
+    "photos": "embedded photographs",
+    "digits": "handwritten digits",
+    "planted": "planted evidence",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "flowers102": "Flowers-102",
+    "imagenette": "Imagenette",
+    "celeba": "CelebA",
+    "pneumonia": "PneumoniaMNIST",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -123,6 +150,23 @@ def normal_form(name: str) -> str:
     """
     plain = name.strip()
     return plain if HOMES.get(plain) in COMPLETE else _kind(name).normal_form(name)
+
+
+def label(name: str) -> str:
+    """How pages call a set: ``CIFAR-10``, ``faces at 32 pixels``, ``planted evidence, band high``; any other
+    text as it is.
+    """
+    head, _, rest = name.strip().partition(":")
+    if head in PATHS:
+        path, _, options = rest.partition("?")
+        sizes = parse_qs(options).get("size", [])
+        return " ".join([path, *(f"at {size} pixels" for size in sizes)])
+    if head not in HOMES:
+        return name
+    head, values = parse(name)
+    of = [label(unquoted(values.pop("of")))] if "of" in values else []  # a set made of another
+    parameters = [f"{key} {unquoted(value)}" for key, value in values.items()]
+    return ", ".join([*of, TITLES.get(head, head), *parameters])
 
 
 def get(name: str, say: Callable[[str], None] = lambda line: None) -> str:

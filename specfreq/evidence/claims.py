@@ -1,5 +1,6 @@
 """Claims and numbers that were published, as `book/claims.yaml` has them."""
 
+import json
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,6 +17,8 @@ OPEN = "open"  # and one that no study is about yet
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Label = Annotated[str, StringConstraints(pattern=r"^((fig|tbl)-[a-z0-9-]+)?$")]
+DEMONSTRATION = "## Demonstration"  # what is below shows no results of a record
 
 
 class _Strict(BaseModel):
@@ -73,6 +76,7 @@ class Claim(BaseModel):
     family: str = ""  # rows of the record: every quantity there can contradict the claim
     passes: Literal["equal", "any"] = "equal"  # of images through the networks that are compared
     unequal: str = ""  # why they need not be equal
+    shown: Label = ""  # the figure or table of the study's page that has the numbers
 
     @property
     def anchor(self) -> str:
@@ -255,10 +259,10 @@ def references() -> list[str]:
 
 
 def check_references() -> None:
-    """That every `cite` is a key of `book/references.bib`.
+    """That every `cite` is a key of `book/references.bib`, and every `shown` a label of its study's page.
 
     Raises:
-        UserError: one is not, and the nearest is suggested.
+        UserError: one is not, and the nearest is suggested; a claim that is judged names no label.
     """
     known = references()
     cited = {f"work {work.name}": work.cite for work in works().values()}
@@ -266,3 +270,34 @@ def check_references() -> None:
     for where, key in cited.items():
         if key not in known:
             raise unknown("reference", key, known, where=where, hint="book/references.bib")
+    for _, study, claim in every():
+        if study is not None and (claim.judged or claim.shown):
+            _check_shown(claim, study)
+
+
+def _check_shown(claim: Claim, study: str) -> None:
+    known = labels(study)
+    where = f"claim {claim.name}"
+    hint = f"results of the study {study}"
+    if not claim.shown:
+        raise UserError(
+            f"{where}: shown is missing: the figure or table with its numbers ({hint}: {', '.join(known)})"
+        )
+    if claim.shown not in known:
+        raise unknown("figure or table", claim.shown, known, where=where, hint=hint)
+
+
+def labels(study: str) -> list[str]:
+    """The labels of the figures and tables on a study's page that show results: those of its demonstration
+    aside, and those whose name is not written out in its notebook.
+    """
+    text = storage.read_text(places.root() / "notebooks" / f"{study}.ipynb")
+    found = []
+    for cell in json.loads(text).get("cells", []):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and re.search(rf"^{DEMONSTRATION}", source, re.MULTILINE):
+            break
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        found += [figure["name"]] if "name" in figure else []
+        found += re.findall(r"[\"'](tbl-[a-z0-9-]+)[\"']", source) if cell["cell_type"] == "code" else []
+    return list(dict.fromkeys(found))

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specfreq.core.errors import UserError
-from specfreq.evidence import claims, records, rules, verdicts
+from specfreq.evidence import claims, names, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.intervals import decimals
 from specfreq.evidence.rows import CORRECTED, Row
 from specfreq.evidence.rules import Effect, Words
 from specfreq.evidence.verdicts import Verdict
@@ -67,12 +66,13 @@ class Entry:
         compared: what it compares, in words.
         verdict, outcome, published: see `verdicts.Verdict`.
         evidence: the numbers that it rests on, in words.
-        effect, quantity: the difference that it rests on, and of what; empty for several.
+        effect, quantity: the difference that it rests on, and of what; empty for several unlike ones.
         measure: effects of the same share a scale.
         bound: the margin or limit of the rule.
         flags: why the numbers are weaker evidence than they seem.
         record: the file of the record, below the compendium.
         keys: of the runs.
+        shown: the label of the figure or table on the study's page that has the numbers.
     """
 
     work: str
@@ -101,10 +101,16 @@ class Entry:
     flags: tuple[str, ...]
     record: str | None
     keys: tuple[str, ...]
+    shown: str
 
     @property
     def anchor(self) -> str:
         return f"claim-{self.name}"
+
+    @property
+    def place(self) -> str:
+        """Where the book shows the numbers, from its root: ``notebooks/STUDY.html#LABEL``; empty for none."""
+        return f"notebooks/{self.study}.html#{self.shown}" if self.shown else ""
 
     @property
     def kind(self) -> str:
@@ -121,7 +127,8 @@ def ledger(profile: str = "laptop") -> list[Entry]:
     """Every claim, by work and study, judged by the records of a profile; those of a study together.
 
     Raises:
-        UserError: a claim names a study, record, data set, arm, quantity or reference that does not exist.
+        UserError: a claim names a study, record, data set, arm, quantity, reference or figure that does not
+            exist.
     """
     claims.check_references()
     placed = claims.every()
@@ -147,7 +154,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
     judged = claim.judged
     compared = _compared(claim, record) if judged and record is not None else []
     options = claim.options if judged else {}
-    quantity = claim.quantity if judged and isinstance(claim.quantity, str) else ""
+    quantity = _quantity(claim) if judged else ""
     return Entry(
         work=work.name,
         title=work.title,
@@ -175,7 +182,14 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
         flags=verdict.flags,
         record=f"book/results/{verdict.record}" if verdict.record else None,
         keys=verdict.keys,
+        shown=claim.shown,
     )
+
+
+def _quantity(claim: Claim) -> str:
+    """That of the effect; of several that are told in other words, none."""
+    found = [claim.quantity] if isinstance(claim.quantity, str) else claim.quantity
+    return found[0] if len({rules.words(each) for each in found}) == 1 else ""
 
 
 def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None = None) -> str:
@@ -187,8 +201,9 @@ def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None
         bound: that limit.
     """
     if judge == "at_most":
-        amounts = f"{effect.mean:.{max(2, decimals(effect.mean))}f}{effect.unit}", f"{bound:g}{effect.unit}"
-        return "at most {}, limit {}".format(*amounts)
+        limit = 0 if bound is None else bound
+        largest = rules.beside(effect.mean, limit, digits=2)
+        return f"at most {largest}{effect.unit}, limit {limit:g}{effect.unit}"
     of = WORDS.get(judge) or rules.words(quantity)
     return rules.told(effect, Words(of.more, of.less) if judge == "falls" else of)
 
@@ -206,7 +221,7 @@ def _in_words(claim: Claim) -> str:
 
 def _named(rows: Iterable[Row]) -> tuple[str, ...]:
     """What a claim compares, in words: ``APR-SP, corruption error``."""
-    return tuple(f"{row.get('label') or row['arm']}, {row['quantity']}" for row in rows)
+    return tuple(f"{row.get('label') or row['arm']}, {names.quantity(row['quantity'])}" for row in rows)
 
 
 def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
@@ -217,11 +232,17 @@ def tally(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
     return counts
 
 
+def own(entries: Iterable[Entry]) -> tuple[int, int]:
+    """How many claims that hold are statements of the works themselves, and how many hold."""
+    whose = [entry.whose for entry in entries if entry.verdict == verdicts.YES]
+    return whose.count("work"), len(whose)
+
+
 def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
     """The ledger for machines: the tally, and every entry with all that its row says."""
     rows = []
     for entry in entries:
         row = asdict(entry)
         row["effect"] = None if entry.effect is None else entry.effect._asdict()
-        rows.append({**row, "amount": entry.amount, "anchor": entry.anchor})
+        rows.append({**row, "amount": entry.amount, "anchor": entry.anchor, "place": entry.place})
     return {"tally": {work: dict(counts) for work, counts in tally(entries).items()}, "claims": rows}

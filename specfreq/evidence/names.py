@@ -1,6 +1,6 @@
-"""What tables and figures call arms: human names for the descriptions that records and claims have."""
+"""What pages call arms, image sets, networks and quantities: human names for what records and claims have."""
 
-from specfreq import augment
+from specfreq import augment, models
 from specfreq.core.errors import UserError
 
 # arms of studies that train nothing with an augmentation
@@ -16,6 +16,12 @@ _OTHERS = {
     "ours": "this package",
     "program": "the program",
 }
+# quantities whose name alone does not say what they are of
+_QUANTITIES = {
+    **{band: f"error under {band} frequencies" for band in ("low", "middle", "high", "all")},
+    "max-logit": "AUROC by the largest logit",
+    "square": "accuracy after all attacks",
+}
 _FIELDS = {"epochs": "{} epochs", "train_size": "{} training images"}  # that arms of one study differ in
 
 
@@ -29,6 +35,19 @@ def label(arm: str) -> str:
     spec, *others = arm.split(", ")
     said = [_field(part) for part in others]
     return ", ".join([_augmentation(spec), *said])
+
+
+def quantity(name: str) -> str:
+    """What the ledger calls a quantity of rows."""
+    return _QUANTITIES.get(name, name)
+
+
+def model(spec: str) -> str:
+    """The human name of a network; a description that this version does not know, as it is."""
+    try:
+        return models.label(spec)
+    except UserError:
+        return spec
 
 
 def _augmentation(spec: str) -> str:

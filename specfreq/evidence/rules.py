@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
 from specfreq.evidence.intervals import decimals
+from specfreq.evidence.markup import MINUS
 from specfreq.evidence.rows import Row, apart, bounds
 
 
@@ -75,7 +76,7 @@ def at_chance(
     low, high = found[furthest] or (float("-inf"), float("inf"))
     step = (rows[furthest]["mean"] - chance, low - chance, high - chance)
     effect = _effect(step, unit)
-    evidence = f"{told(effect, GUESSING)}: {_named(rows, unit)}; {chance:.2f}{unit} by guessing"
+    evidence = f"{told(effect, GUESSING)}: {_named(rows, unit)}; {chance:.4g}{unit} by guessing"
     intervals = [each for each in found if each]
     if len(intervals) < len(rows):
         return Judgement(None, evidence, effect)
@@ -124,9 +125,9 @@ def at_most(rows: Sequence[Row], *, limit: float, unit: str = " %") -> Judgement
     largest = max(max(r["values"]) for r in rows)
     quantity = rows[0]["quantity"].removesuffix(" (%)")
     samples = len(rows[0]["values"])
-    means = ", ".join(f"{row['label']} {_beside(row['mean'], limit)}" for row in rows)
+    means = ", ".join(f"{row['label']} {beside(row['mean'], limit)}" for row in rows)
     evidence = (
-        f"{quantity}: at most {_beside(largest, limit)}{unit} in {samples} sample{'s' * (samples > 1)}, "
+        f"{quantity}: at most {beside(largest, limit)}{unit} in {samples} sample{'s' * (samples > 1)}, "
         f"the limit is {limit:g}{unit}; mean: {means}{unit}"
     )
     return Judgement(largest <= limit, evidence, Effect(largest, None, None, unit))
@@ -136,9 +137,9 @@ def short(rows: Sequence[Row], confidence: float) -> str:
     """The last of some rows minus the first, for a list: ``+8.6 [2.1, 15.1]``."""
     mean, low, high = _difference(rows[-1], rows[0], confidence)
     known = math.isfinite(low)
-    places = decimals((high - low) / 2 if known else None)
-    ends = f" [{low:.{places}f}, {high:.{places}f}]" if known else " (one seed)"
-    return f"{mean:+.{places}f}{ends}"
+    places = _places(low, high) if known else decimals(None)
+    ends = f" [{_fixed(low, places)}, {_fixed(high, places)}]" if known else " (one seed)"
+    return f"{'+' * (mean >= 0)}{_fixed(mean, places)}{ends}"
 
 
 # -- in words
@@ -200,13 +201,30 @@ def told(effect: Effect, of: Words) -> str:
     if mean < 0:
         mean, word = -mean, of.less
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    half = None if low is None or high is None else (high - low) / 2
-    places = decimals(half)
-    amount = f"{mean:.{places}f}"
+    places, ends = decimals(None), "(one seed)"
+    if low is not None and high is not None:
+        places = _places(low, high)
+        ends = f"[{_fixed(low, places)}, {_fixed(high, places)}]"
+    amount = _fixed(mean, places)
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
-    ends = "(one seed)" if half is None else f"[{low:.{places}f}, {high:.{places}f}]"
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
+
+
+def _places(low: float, high: float) -> int:
+    """The decimals that an interval warrants; one more where a bound would be rounded to 0, as its sign
+    decides.
+    """
+    if low == high:
+        return 2 if low % 1 else 0
+    places = decimals((high - low) / 2)
+    return places + any(bound and not float(f"{bound:.{places}f}") for bound in (low, high))
+
+
+def _fixed(value: float, places: int) -> str:
+    """A number with a true minus sign, and none before 0."""
+    text = f"{value:.{places}f}"
+    return text.replace("-", MINUS) if float(text) else text.replace("-", "")
 
 
 def _effect(step: tuple[float, float, float], unit: str) -> Effect:
@@ -243,12 +261,16 @@ def _half(row: Row) -> float | None:
 
 def _short(value: float, half: float | None = None) -> str:
     """As many decimals as an interval warrants, or two digits of what would be zero then."""
-    text = f"{value:.{decimals(half)}f}"
-    return text if value == 0 or float(text) else f"{value:.1e}"
+    if half == 0:
+        return f"{value:.4g}"
+    text = _fixed(value, decimals(half))
+    return text if value == 0 or float(text.replace(MINUS, "-")) else f"{value:.1e}"
 
 
-def _beside(value: float, limit: float) -> str:
-    """Three digits of a value, or as many as tell it from the limit."""
-    first = math.floor(math.log10(abs(value))) if value else 0
-    texts = (f"{value:.{max(0, digits - 1 - first)}f}" for digits in range(3, 8))
+def beside(value: float, limit: float, digits: int = 3) -> str:
+    """So many digits of a value, or as many as tell it from the limit."""
+    if not value:
+        return "0"
+    first = math.floor(math.log10(abs(value)))
+    texts = (f"{value:.{max(0, shown - 1 - first)}f}" for shown in range(digits, 8))
     return next((text for text in texts if float(text) != limit), f"{value:g}")

@@ -3,18 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specfreq import data
+from specfreq.evidence import names
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.rows import Row
 
 
 def told(claim: Claim, record: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """``resnet8, 15,000 training images of cifar10, 5 epochs; 3 seeds, 5,000 test images``."""
+    """``ResNet-8, 15,000 training images of CIFAR-10, 5 epochs; 3 seeds, 5,000 test images``."""
     parameters = record.get("parameters", {})
     training = _training(claim, parameters)
     samples = len(rows[0]["seeds"])
     if "seeds" not in parameters or claim.judge == "at_most":
-        return f"{claim.data}, {samples:,} samples"
-    parts = [training.get("model"), _images(claim, training)]
+        return f"{data.label(claim.data)}, {samples:,} samples"
+    network = training.get("model")
+    parts = [network and names.model(network), _images(claim, training)]
     if training.get("epochs"):
         parts.append(f"{training['epochs']} epochs")
     passes = {row["passes"]: None for row in rows if "passes" in row}
@@ -48,4 +51,5 @@ def _training(claim: Claim, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _images(claim: Claim, training: Mapping[str, Any]) -> str:
     size = training.get("train_size")
-    return f"{int(size):,} training images of {claim.data}" if size else f"all of {claim.data}"
+    title = data.label(claim.data)
+    return f"{int(size):,} training images of {title}" if size else f"all training images of {title}"

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
 from specfreq.core.errors import UserError
-from specfreq.core.spec import resolve, shortest
+from specfreq.core.spec import parse, resolve, shortest
 
 if TYPE_CHECKING:
     from specfreq.models.classifier import Classifier
     from specfreq.models.layers import Network
 
-__all__ = ["Classifier", "build", "check", "names", "normal_form"]
+__all__ = ["Classifier", "build", "check", "label", "names", "normal_form"]
 
 
 def _network(place: str, *shape: Any) -> Deferred:
@@ -19,23 +19,24 @@ def _network(place: str, *shape: Any) -> Deferred:
 
 
 # name -> (network, smallest image side: below it a halving would meet a single pixel, or a kernel fewer than
-# it covers)
+# it covers; what pages call it)
 _MODELS = {
-    "resnet8": (_network("resnet:CifarResNet", 1), 3),
-    "resnet20": (_network("resnet:CifarResNet", 3), 3),
-    "resnet56": (_network("resnet:CifarResNet", 9), 3),
-    "resnet18": (_network("resnet:ResNet18"), 5),
-    "preact-resnet18": (_network("preact:PreActResNet18"), 5),
-    "wrn-40-2": (_network("preact:WideResNet", 40, 2), 3),
-    "wrn-28-10": (_network("preact:WideResNet", 28, 10), 3),
-    "allconv": (_network("allconv:AllConv"), 12),
-    "densenet40-12": (_network("densenet:DenseNet", 40, 12), 4),
-    "resnext29": (_network("resnet:ResNeXt29"), 3),
-    "densenet121": (_network("imagenet:Torchvision", "densenet121"), 29),
-    "resnet50": (_network("imagenet:Torchvision", "resnet50"), 17),
-    "airbench": (_network("airbench:Airbench"), 2),
+    "resnet8": (_network("resnet:CifarResNet", 1), 3, "ResNet-8"),
+    "resnet20": (_network("resnet:CifarResNet", 3), 3, "ResNet-20"),
+    "resnet56": (_network("resnet:CifarResNet", 9), 3, "ResNet-56"),
+    "resnet18": (_network("resnet:ResNet18"), 5, "ResNet-18"),
+    "preact-resnet18": (_network("preact:PreActResNet18"), 5, "PreActResNet-18"),
+    "wrn-40-2": (_network("preact:WideResNet", 40, 2), 3, "WRN-40-2"),
+    "wrn-28-10": (_network("preact:WideResNet", 28, 10), 3, "WRN-28-10"),
+    "allconv": (_network("allconv:AllConv"), 12, "All-CNN"),
+    "densenet40-12": (_network("densenet:DenseNet", 40, 12), 4, "DenseNet-40-12"),
+    "resnext29": (_network("resnet:ResNeXt29"), 3, "ResNeXt-29"),
+    "densenet121": (_network("imagenet:Torchvision", "densenet121"), 29, "DenseNet-121"),
+    "resnet50": (_network("imagenet:Torchvision", "resnet50"), 17, "ResNet-50"),
+    "airbench": (_network("airbench:Airbench"), 2, "airbench94"),
 }
-_OPTIONS = {name: network for name, (network, _) in _MODELS.items()}
+_WORDS = {"as_published=True": "as published", "norm": "{} normalisation"}  # as those of augmentations
+_OPTIONS = {name: network for name, (network, *_) in _MODELS.items()}
 
 
 def __getattr__(name: str) -> Any:
@@ -74,6 +75,21 @@ def normal_form(spec: str) -> str:
     """
     name, values = _resolve(spec)
     return shortest(name, values, _OPTIONS[name])
+
+
+def label(spec: str) -> str:
+    """How pages call a network: ``ResNet-8``, ``airbench94, width 24``.
+
+    Raises:
+        UserError: unknown name or option.
+    """
+    name, values = _resolve(spec)
+    options = parse(shortest(name, values, _OPTIONS[name]))[1]
+    said = [
+        _WORDS.get(f"{key}={value}") or _WORDS.get(key, f"{key} {{}}").format(value)
+        for key, value in options.items()
+    ]
+    return ", ".join([_MODELS[name][2], *said])
 
 
 def build(spec: str, classes: int, channels: int = 3, seed: int = 0) -> "Network":

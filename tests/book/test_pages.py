@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+import yaml
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,27 @@ def test_the_download_button_gives_the_executed_notebook(visit, site, html, page
     assert f"{site}{path}" in visit(page).links
     cells = json.loads((html / path).read_text())["cells"]
     assert any(cell.get("outputs") for cell in cells)
+
+
+def test_the_keyboard_shows_where_it_is(newcomer, site):
+    tab, _ = newcomer
+    tab.goto(f"{site}{PAGES[0]}.html", wait_until="networkidle")
+    unseen = []
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        unseen.append(
+            tab.evaluate(
+                """() => { const e = document.activeElement, style = getComputedStyle(e);
+                return style.outlineStyle === "none" && style.boxShadow === "none" ? e.outerHTML : ""; }"""
+            )
+        )
+    assert [element for element in unseen if element] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_knows_the_address_of_the_book(html, page):
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["html"]["baseurl"]
+    assert f'<link rel="canonical" href="{address}{page}.html" />' in (html / f"{page}.html").read_text()
 
 
 def test_the_front_door_leads_to_what_was_found(newcomer, site):

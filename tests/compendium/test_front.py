@@ -84,12 +84,31 @@ def test_the_page_of_claims_has_a_row_for_each_entry_with_its_words_and_numbers(
         assert all(flag in row["text"] for flag in entry.flags)
 
 
+def test_every_judged_claim_leads_to_the_figure_or_table_with_its_numbers(entries, titles):
+    page = claims_page.page(entries, titles)
+    for entry in entries:
+        row = page.partition(f'id="{entry.anchor}"')[2].partition("</tr>")[0]
+        link = f'<a href="../notebooks/{entry.study}.html#{entry.shown}">'
+        assert (link in row) == bool(entry.evidence and entry.compared), entry.name
+
+
 def test_every_slot_of_the_landing_page_is_filled(entries, studies):
     page = landing(entries, studies)
     assert "{{" not in page
     assert f"All {len(entries)} claims" in page
     for work in ledger.tally(entries):
         assert f"claims.html#work-{work}" in page
+
+
+def test_of_the_claims_that_hold_the_works_own_are_counted(entries, studies, titles):
+    holding = [entry for entry in entries if entry.verdict == "holds"]
+    own = [entry for entry in holding if entry.whose == "work"]
+    assert 0 < len(own) < len(holding)
+    page = landing(entries, studies)
+    assert f"{len(own)} of the {len(holding)} that hold are the works' own" in page
+    assert f"Of the {len(holding)} that hold, {len(own)} are" in claims_page.page(entries, titles)
+    theory = [replace(entry, whose="theory") for entry in entries]
+    assert "0 of the" in landing(theory, studies)
 
 
 def test_works_that_are_not_judged_are_named_on_the_landing_page(entries, studies):
@@ -149,10 +168,11 @@ def test_a_number_of_a_record_changes_the_landing_page(tmp_path, monkeypatch, en
         assert marks.counted(count, "claims.html#work-frequency-response") in page
 
 
-def test_pictures_are_drawn_for_every_study_and_the_published_input_is_black(studies):
+def test_pictures_are_drawn_for_studies_and_the_published_input_is_black(studies):
     drawn = thumbnails.pictures(list(studies))
     assert all(content.startswith(PNG) for content in drawn.values())
-    assert {f"{thumbnails.PICTURES}/{name}.png" for name in studies} < drawn.keys()
+    pictured = {f"{thumbnails.PICTURES}/{name}.png" for name in studies if name in thumbnails.ALT}
+    assert pictured and pictured < drawn.keys()
     black = Image.open(io.BytesIO(drawn[f"{thumbnails.PICTURES}/hero-published.png"]))
     assert black.getextrema() == ((0, 0), (0, 0), (0, 0))
     again = thumbnails.pictures(["band-limited-training"])
@@ -183,7 +203,7 @@ def places_of(svg, kind):
 def test_a_forest_plot_has_its_numbers_in_words_and_its_interval_to_scale(entries):
     entry = one(entries, effect=Effect(5.0, 2.5, 7.5, " %"), bound=None, verdict="holds")
     svg = forest.forest(entry, scale=10)
-    assert f"<title>{entry.amount}; axis from -10, 10</title>" in svg
+    assert f"<title>{entry.amount}; axis from −10 to 10</title>" in svg
     (low, high), (zero, _) = places_of(svg, "interval"), places_of(svg, "zero")
     assert high - zero == pytest.approx(3 * (low - zero), abs=0.3)
     assert "beyond" not in svg and "<circle" in svg

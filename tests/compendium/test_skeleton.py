@@ -17,12 +17,24 @@ from specfreq.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 KNOWING = ("_toc.yml", "book/claims.yaml", "notebooks/profiles.yaml")  # files that know of all studies
+LANDING = "book/introduction.md"  # and the page that shows them
+CHECKED = """
+from specfreq.compendium import book, pages
+from specfreq.core import places
+
+root = places.root()
+named = book._pages(root)
+pages.check(named, book._sources(root))
+texts = pages._texts(named, book._sources(root)).staged
+claims, landing = (texts[name].decode() for name in ("book/claims.md", "book/introduction.md"))
+print(claims.count('id="claim-colour-and-shape"'), "claim,", landing.count("**Colour and shape**"), "card")
+"""
 
 
 @pytest.fixture
 def root(tmp_path):
     """The files of this compendium that know of studies, and one study."""
-    for name in (*KNOWING, "notebooks/engine.ipynb"):
+    for name in (*KNOWING, LANDING, "notebooks/engine.ipynb"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path
@@ -36,7 +48,7 @@ def test_a_skeleton_is_a_notebook_and_an_entry_in_each_file_that_knows_of_studie
     before = {name: storage.read_yaml(root / name) for name in KNOWING}
     said = skeleton.create("colour-and-shape", root)
     written = [line.removeprefix("wrote ") for line in said if line.startswith("wrote ")]
-    assert sorted(written) == sorted([*KNOWING, "notebooks/colour-and-shape.ipynb"])  # with a reference: five
+    assert sorted(written) == sorted([*KNOWING, LANDING, "notebooks/colour-and-shape.ipynb"])
     contents, claims, profiles = (storage.read_yaml(root / name) for name in KNOWING)
     (studies,) = [part for part in contents["parts"] if part["caption"] == "Studies"]
     assert studies["chapters"].pop() == {"file": "notebooks/colour-and-shape"}
@@ -92,6 +104,8 @@ def test_a_name_that_no_study_can_have_is_refused_and_nothing_written(root, name
         ("book/claims.yaml", "works:\nstudies:\n"),
         ("_toc.yml", "format: jb-book\nroot: book/introduction\n"),
         ("_toc.yml", "parts: [\n"),
+        (LANDING, "# What we found\n"),
+        (LANDING, "{{study new}}\n\n{{verdicts new}}\n:::\n"),
     ],
 )
 def test_a_file_without_a_place_for_the_entry_is_named_and_nothing_written(root, file, text):
@@ -147,8 +161,8 @@ def test_the_skeleton_runs_at_once_and_the_guards_find_but_what_is_to_be_written
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile)(ROOT / part, place)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SPECFREQ_RUNS": str(tmp_path / "runs")}
 
-    def called(*args):
-        command = [sys.executable, "-m", *args]
+    def called(*args, module=True):
+        command = [sys.executable, *["-m"][:module], *args]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     begun = called("specfreq", "new", "study", "colour-and-shape")
@@ -161,7 +175,10 @@ def test_the_skeleton_runs_at_once_and_the_guards_find_but_what_is_to_be_written
         n for n, c in enumerate(reference.cells) if "nbval-check-output" in c.metadata.get("tags", [])
     ]
     assert executed.cells[number].outputs == reference.cells[number].outputs
-    assert "no record yet" in str(executed.cells[6].outputs)  # the verdict on its claim
+    assert "not testable here" in str(executed.cells[6].outputs)  # the verdict on its claim
+    checked = called("-c", CHECKED, module=False)  # what `specfreq book` refuses before anything runs
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout == "1 claim, 1 card\n"
     checked = called("pytest", "-q", "tests/notebooks", "-k", "not launch")
     (failed,) = [line for line in checked.stdout.splitlines() if line.startswith("FAILED")]
     assert "owes_what_its_skeleton_left_open" in failed and "colour-and-shape.ipynb: " in checked.stdout

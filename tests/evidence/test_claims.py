@@ -85,7 +85,7 @@ def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
     verdict, evidence, *_ = verdicts.judge(claim("falls", "none", HIGH), record)
     assert verdict == verdicts.UNDECIDED
     assert (
-        "corrected: 0.3 points lower accuracy [-2.5, 3.2]: unfiltered 81.0, high-pass σ = 2 px 80.7 %"
+        "corrected: 0.3 points lower accuracy [−2.5, 3.2]: unfiltered 81.0, high-pass σ = 2 px 80.7 %"
         in evidence
     )
     assert "As published: 9.83 points lower accuracy [9.12, 10.55]: unfiltered 81.0" in evidence

@@ -1,11 +1,13 @@
 """The ledger: every claim has a row, its numbers are the records', and a name that does not exist is an error."""
 
 import json
+import re
 import shutil
 
 import pytest
 import yaml
 
+from specfreq import data, models
 from specfreq.core import places
 from specfreq.core.errors import UserError
 from specfreq.evidence import claims, ledger, verdicts
@@ -105,12 +107,22 @@ def test_the_twin_for_machines_says_what_the_entries_say():
     assert twin["tally"] == {work: dict(counts) for work, counts in ledger.tally(entries).items()}
 
 
+def test_no_code_name_no_hyphen_for_a_minus_and_no_negative_zero_is_in_a_row():
+    known = [*data.names(), *models.names()]
+    coded = [name for name in known if data.label(name) != name or name in models.names()]
+    assert {"cifar10", "fashion-mnist", "resnet8", "airbench"} <= set(coded)
+    unsaid = re.compile(rf"\b({'|'.join(coded)})\b(?![-/])|(?<![\w^])-\d|[-−]0(?![.\d])")
+    for entry in ledger.ledger():
+        words = [entry.ours, entry.evidence, entry.amount, *entry.compared, *entry.flags]
+        assert [text for text in words if unsaid.search(text)] == [], entry.name
+
+
 @pytest.mark.parametrize(
     ("effect", "judge", "quantity", "words"),
     [
         (Effect(5.75, 3.0, 8.5, " %"), "falls", "corruption error", "5.8 points fewer errors [3.0, 8.5]"),
         (Effect(-5.75, -8.5, -3.0, " %"), "falls", "corruption error", "5.8 points more errors [3.0, 8.5]"),
-        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "PSNR", "1.0 dB lower PSNR [-7.0, 9.0]"),
+        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "PSNR", "1.0 dB lower PSNR [−7.0, 9.0]"),
         (
             Effect(41.2, 37.6, 44.8, " iterations"),
             "falls",
@@ -119,6 +131,10 @@ def test_the_twin_for_machines_says_what_the_entries_say():
         ),
         (Effect(1.0, None, None, " %"), "rises", "", "1.00 points higher (one seed)"),
         (Effect(55.8, 54.0, 57.7, " %"), "at_chance", "accuracy", "55.8 points above guessing [54.0, 57.7]"),
+        (Effect(11.5, -0.3, 23.3, " %"), "rises", "accuracy", "11.5 points higher accuracy [−0.3, 23.3]"),
+        (Effect(-0.04, -9.0, 9.0, " %"), "rises", "accuracy", "0.0 points lower accuracy [−9.0, 9.0]"),
+        (Effect(0.0, 0.0, 0.0, " %"), "at_chance", "accuracy", "0 points above guessing [0, 0]"),
+        (Effect(0.0, None, None, " %"), "at_most", "difference", "at most 0 %, limit 0.001 %"),
         (Effect(0.0000121, None, None, " %"), "at_most", "difference", "at most 0.000012 %, limit 0.001 %"),
     ],
 )

@@ -261,7 +261,7 @@ def test_scores_of_the_record_contradict():
     clear = changed(record, "scores", 300, stands_for="apr-sp", quantity="max-logit")
     found = verdicts.judge(claim, clear)
     assert (found.verdict, found.void) == (verdicts.UNDECIDED, ("contradicted by mahalanobis",))
-    assert "mahalanobis -14.5 [-16.7, -12.3]" in found.evidence
+    assert "mahalanobis −14.5 [−16.7, −12.3]" in found.evidence
 
 
 def test_a_verdict_names_our_setting_its_record_and_its_runs():
@@ -270,12 +270,13 @@ def test_a_verdict_names_our_setting_its_record_and_its_runs():
     plain, hard = (verdicts.judge(of[name], record) for name in ("apr-sp-corruption", "apr-sp-attacked"))
     assert plain.record == "amplitude-phase-recombination.laptop.json"
     assert (
-        plain.ours == "resnet8, 15,000 training images of cifar10, 5 epochs, 150,000 network passes; 3 seeds"
+        plain.ours
+        == "ResNet-8, 15,000 training images of CIFAR-10, 5 epochs, 150,000 network passes; 3 seeds"
     )
     assert hard.ours == (
-        "resnet8, 5,000 training images of cifar10, 6 epochs, 60,000 and 120,000 network passes; 3 seeds"
+        "ResNet-8, 5,000 training images of CIFAR-10, 6 epochs, 60,000 and 120,000 network passes; 3 seeds"
     )
     assert len(plain.keys) == len(set(plain.keys)) == 6
     pictures = records.published("rof-denoising")
     claim = claims.load("rof-denoising").claims[0]
-    assert verdicts.judge(claim, pictures).ours == "cifar10, 100 samples"
+    assert verdicts.judge(claim, pictures).ours == "CIFAR-10, 100 samples"

@@ -1,6 +1,7 @@
 """Works, their studies and their claims: what `book/claims.yaml` may say, and each way of saying it wrongly."""
 
 import copy
+import json
 import re
 
 import pytest
@@ -20,8 +21,15 @@ CLAIM = {
     "data": "digits",
     "judge": "falls",
     "arms": ["none", "apr-s"],
+    "shown": "tbl-s-arms",
 }
 OPEN = {"name": "it-rises", "statement": "It rises.", "whose": "ours", "source": "our question"}
+CELLS = [
+    ("code", 'tables.arms_table(found, caption="Arms.", name="tbl-s-arms")', {}),
+    ("code", "figures.curves(found)", {"mystnb": {"figure": {"name": "fig-s-curves"}}}),
+    ("markdown", "## Demonstration, not evidence\n\n{numref}`tbl-s-arms` is of the record.", {}),
+    ("code", 'tables.arms_table(arms, name="tbl-s-small")', {}),
+]
 FILE = {
     "works": {"w": {"title": "A work", "cite": "chen2021apr", "studies": ["s"], "open": [OPEN]}},
     "studies": {"s": {"claims": [CLAIM]}},
@@ -33,7 +41,8 @@ def write(tmp_path, monkeypatch):
     """Write a claims file into a compendium with one notebook, s, after a change."""
     monkeypatch.setattr(places, "root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "s.ipynb").write_text("{}")
+    cells = [{"cell_type": kind, "source": [text], "metadata": about} for kind, text, about in CELLS]
+    (tmp_path / "notebooks" / "s.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "references.bib").write_text("@misc{chen2021apr,\n}\n@book{other,\n}\n")
 
@@ -72,6 +81,7 @@ def set_work(**fields):
     ("change", "complaint"),
     [
         (set_claim(name="it-rises"), "two claims have the name 'it-rises'"),
+        (set_claim(shown="table 3"), "should match pattern"),
         (set_claim(name="It falls"), "should match pattern"),
         (set_claim(statement=" "), "statement"),
         (set_claim(whose="theirs"), "'work', 'theory' or 'ours'"),
@@ -100,6 +110,26 @@ def test_a_citation_that_is_no_reference_is_refused_with_the_nearest(write):
         claims.check_references()
     write(set_claim(cite="othr"))
     with pytest.raises(UserError, match="'othr' for claim it-falls; did you mean 'other'"):
+        claims.check_references()
+
+
+@pytest.mark.parametrize(
+    ("label", "complaint"),
+    [
+        ("tbl-s-amrs", "unknown figure or table 'tbl-s-amrs' for claim it-falls; did you mean 'tbl-s-arms'"),
+        (
+            "tbl-s-small",
+            "unknown figure or table 'tbl-s-small'.*results of the study s",
+        ),  # of a demonstration
+        ("", "claim it-falls: shown is missing.*results of the study s: tbl-s-arms, fig-s-curves"),
+    ],
+)
+def test_the_numbers_of_a_claim_are_among_the_results_of_its_studys_page(write, label, complaint):
+    for shown in ("tbl-s-arms", "fig-s-curves"):
+        write(set_claim(shown=shown))
+        claims.check_references()
+    write(set_claim(shown=label))
+    with pytest.raises(UserError, match=complaint):
         claims.check_references()
 
 

@@ -24,6 +24,7 @@ from specfreq.evidence import records
 
 ROOT = Path(__file__).parents[2]
 STUDIES = execution.studies(ROOT)
+KNOWING = ("_toc.yml", "book/claims.yaml", "book/introduction.md", "notebooks/profiles.yaml")
 LONGEST = 25  # lines of a cell
 ABSOLUTE = re.compile(
     r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)"""
@@ -172,6 +173,7 @@ def missing(root: Path) -> list[str]:
     pages = {page for page in parse_toc_yaml(root / "_toc.yml") if page.startswith("notebooks/")}
     profiles = execution.known_profiles(root)
     claims = (storage.read_yaml(root / "book" / "claims.yaml") or {}).get("studies", {})
+    landing = (root / "book" / "introduction.md").read_text(encoding="utf-8")
     found = [f"_toc.yml: {page} has no notebook" for page in sorted(pages) if page[10:] not in studies]
     found += [f"book/claims.yaml: {name} is no study" for name in claims if name not in studies]
     for name, path in studies.items():
@@ -182,6 +184,8 @@ def missing(root: Path) -> list[str]:
                 found.append(
                     f"{name}: add `{name}: {{...}}` to the profile {profile} of notebooks/profiles.yaml"
                 )
+        if f"{{{{study {name}}}}}" not in landing or f"{{{{verdicts {name}}}}}" not in landing:
+            found.append(f"{name}: add a card for it to book/introduction.md, as the other studies have")
         judged = "tables.verdicts(" in path.read_text(encoding="utf-8")
         if judged and name not in claims:
             found.append(f"{name}: add its claims to book/claims.yaml: the notebook shows their verdicts")
@@ -192,8 +196,7 @@ def missing(root: Path) -> list[str]:
 
 def owed(root: Path) -> list[str]:
     """Sentences that `specfreq new study` left to be written: file and how many."""
-    places = [*execution.studies(root).values(), *map(root.joinpath, ("_toc.yml", "book/claims.yaml"))]
-    places.append(root / "notebooks" / "profiles.yaml")
+    places = [*execution.studies(root).values(), *map(root.joinpath, KNOWING)]
     counts = {path: len(re.findall(skeleton.OPEN, path.read_text("utf-8"), re.IGNORECASE)) for path in places}
     return [f"{path.name}: {count} times {skeleton.OPEN!r}" for path, count in counts.items() if count]
 
@@ -394,6 +397,7 @@ def compendium(tmp_path, add_study):
     files = {
         "_toc.yml": "format: jb-book\nroot: book/a\nparts:\n- chapters:\n  - file: notebooks/study\n",
         "book/claims.yaml": "studies:\n  study: {claims: []}\n",
+        "book/introduction.md": "{{study study}}\n\nWhat it asks.\n\n{{verdicts study}}\n",
         "notebooks/profiles.yaml": "laptop:\n  study: {}\npaper:\n  study: {}\n",
     }
     for name, text in files.items():
@@ -415,6 +419,12 @@ def test_nothing_is_missing_in_a_whole_compendium(compendium):
             "paper:\n  study: {}",
             "",
             "study: add `study: {...}` to the profile paper",
+        ),
+        (
+            "book/introduction.md",
+            "{{verdicts study}}",
+            "",
+            "study: add a card for it to book/introduction.md",
         ),
         ("book/claims.yaml", "study: {claims: []}", "{}", "study: add its claims to book/claims.yaml"),
         ("book/claims.yaml", "study:", "studdy:", "book/claims.yaml: studdy is no study"),
