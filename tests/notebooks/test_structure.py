@@ -259,6 +259,18 @@ def test_what_a_study_was_run_with_is_in_its_record(tmp_path, monkeypatch):
     assert execution.resolve("image-spectra", "quick", given).keys() > given.keys()
 
 
+def test_claims_about_networks_get_seeds_by_the_written_rule():
+    """The trainings that they rest on take the seeds of a look, and the record keeps its path."""
+    for path in STUDIES.values():
+        cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        whole = "\n".join(cells)
+        if "experiment.run_all(" in whole and "tables.verdicts(study)" in whole:
+            (loop,) = [source for source in cells if "Looks(study, seeds, most=most)" in source]
+            turn = loop.partition("for chosen in looks:\n")[2]
+            assert re.search(r"chosen.*experiment\.run_all\(.*looks\.saw\(", turn, re.DOTALL), path.name
+            assert re.search(r"\"seeds_rule\": looks\.path.*records\.save\(", whole, re.DOTALL), path.name
+
+
 def test_launch_buttons_open_files_that_exist():
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     for page in parse_toc_yaml(ROOT / "_toc.yml"):
