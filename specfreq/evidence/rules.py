@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.intervals import decimals
+from specfreq.evidence.intervals import decimals, span_of, written
 from specfreq.evidence.rows import Row, apart, bounds
 
 
@@ -137,8 +137,8 @@ def short(rows: Sequence[Row], confidence: float) -> str:
     mean, low, high = _difference(rows[-1], rows[0], confidence)
     known = math.isfinite(low)
     places = decimals((high - low) / 2 if known else None)
-    ends = f" [{low:.{places}f}, {high:.{places}f}]" if known else " (one seed)"
-    return f"{mean:+.{places}f}{ends}"
+    ends = span_of(low, high, places) if known else "(one seed)"
+    return f"{written(mean, places, signed=True)} {ends}"
 
 
 # -- in words
@@ -202,10 +202,10 @@ def told(effect: Effect, of: Words) -> str:
         low, high = (None, None) if low is None or high is None else (-high, -low)
     half = None if low is None or high is None else (high - low) / 2
     places = decimals(half)
-    amount = f"{mean:.{places}f}"
+    amount = written(mean, places)
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
-    ends = "(one seed)" if half is None else f"[{low:.{places}f}, {high:.{places}f}]"
+    ends = "(one seed)" if low is None or high is None else span_of(low, high, places)
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
 
 
@@ -243,8 +243,8 @@ def _half(row: Row) -> float | None:
 
 def _short(value: float, half: float | None = None) -> str:
     """As many decimals as an interval warrants, or two digits of what would be zero then."""
-    text = f"{value:.{decimals(half)}f}"
-    return text if value == 0 or float(text) else f"{value:.1e}"
+    places = decimals(half)
+    return written(value, places) if value == 0 or round(value, places) else f"{value:.1e}"
 
 
 def _beside(value: float, limit: float) -> str:

@@ -8,9 +8,9 @@ from specfreq import filters
 from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.intervals import decimals
+from specfreq.evidence.intervals import decimals, span_of, written
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT
-from specfreq.evidence.markup import MINUS, Markdown, Table
+from specfreq.evidence.markup import Markdown, Table
 from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
@@ -74,9 +74,9 @@ def arms_table(
     """
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        text = f"{row['mean']:+.0f}" if whole and signed else f"{row['mean']:.0f}"
+        text = written(row["mean"], 0, signed=signed) if whole else shown(row, signed)
         # an interval is not broken in a narrow column
-        text = text if whole else shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
+        text = text.replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
         lines.setdefault(row["arm"], {"arm": row["label"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
     cells = [{"arm": line["arm"], **{c: line.get(c, "–") for c in columns}} for line in lines.values()]
@@ -212,19 +212,30 @@ def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: 
 def span(values: Iterable[float]) -> str:
     """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
     values = sorted(values)
-    ends = [f"{v:.2f}" for v in values]
+    ends = [written(v, 2) for v in values]
     return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
 
 
 def measured(row: Row | None) -> str:
-    """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
+    """A row in words: its mean, ± half its interval where it has one; ``–`` for none.
+
+    Where the interval of a percentage would lie beyond 0 or 100, it ends there, and its ends are told.
+    """
     if row is None:
         return "–"
-    if row["high"] is None:
-        return f"{row['mean']:.2f}"
-    half = row["high"] - row["mean"]
+    mean, low, high = row["mean"], row["low"], row["high"]
+    if low is None or high is None:
+        return written(mean, 2)
+    half = high - mean
+    if half == 0:  # all values are the same
+        return written(mean, 2).removesuffix(".00")
     places = decimals(half)
-    return f"{row['mean']:.{places}f} ± {half:.{places}f}"
+    # clipped and not computed on another scale: the true mean is within 0 and 100, so that what is cut off
+    # costs no coverage, and what is left is the interval that verdicts rest on; rows that can be guessed
+    # right are percentages
+    if row.get("chance") is not None and (low < 0 or high > 100):
+        return f"{written(mean, places)} {span_of(max(low, 0), min(high, 100), places)}"
+    return f"{written(mean, places)} ± {written(half, places)}"
 
 
 def shown(row: Row, signed: bool = False) -> str:
@@ -233,14 +244,10 @@ def shown(row: Row, signed: bool = False) -> str:
         return measured(row)
     low, high = row["low"], row["high"]
     if low is None or high is None:
-        return _minus(f"{row['mean']:+.2f}")
+        return written(row["mean"], 2, signed=True)
     places = decimals((high - low) / 2)
-    return _minus(f"{row['mean']:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
-
-
-def _minus(text: str) -> str:
-    """True minus signs, as wide as a plus."""
-    return text.replace("-", MINUS)
+    ends = span_of(low, high, places, signed=True)
+    return f"{written(row['mean'], places, signed=True)} {ends}"
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

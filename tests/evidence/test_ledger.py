@@ -110,7 +110,7 @@ def test_the_twin_for_machines_says_what_the_entries_say():
     [
         (Effect(5.75, 3.0, 8.5, " %"), "falls", "corruption error", "5.8 points fewer errors [3.0, 8.5]"),
         (Effect(-5.75, -8.5, -3.0, " %"), "falls", "corruption error", "5.8 points more errors [3.0, 8.5]"),
-        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "PSNR", "1.0 dB lower PSNR [-7.0, 9.0]"),
+        (Effect(-1.0, -9.0, 7.0, " dB"), "rises", "PSNR", "1.0 dB lower PSNR [−7.0, 9.0]"),
         (
             Effect(41.2, 37.6, 44.8, " iterations"),
             "falls",

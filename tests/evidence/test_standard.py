@@ -261,7 +261,7 @@ def test_scores_of_the_record_contradict():
     clear = changed(record, "scores", 300, stands_for="apr-sp", quantity="max-logit")
     found = verdicts.judge(claim, clear)
     assert (found.verdict, found.void) == (verdicts.UNDECIDED, ("contradicted by mahalanobis",))
-    assert "mahalanobis -14.5 [-16.7, -12.3]" in found.evidence
+    assert "mahalanobis −14.5 [−16.7, −12.3]" in found.evidence
 
 
 def test_a_verdict_names_our_setting_its_record_and_its_runs():
