@@ -1,4 +1,4 @@
-"""What executed notebooks glued: numbers and words by name, which descriptions of their figures can have too."""
+"""What executed notebooks glued: numbers and words by name, which descriptions of figures can have too."""
 
 import ast
 import contextlib
