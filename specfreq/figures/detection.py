@@ -38,7 +38,9 @@ def detection_scores(results: Mapping[str, Mapping[str, Any]], label: str = "") 
         for i, (other, counts) in enumerate(zip(result["others"], result["other_histograms"], strict=True)):
             shown = {"drawstyle": "steps-mid", "markevery": (i % 6, 6), **lines[other]}
             axis.plot(middle, _share(counts) / width, **shown)
-        axis.set(title=name, ylabel="images (% per unit)", ylim=(0, None))
+        axis.set(title=name, ylabel="images (% per unit)")
+    for axis in axes[:, 0]:  # once all are drawn: a limit fixes the scale that they share
+        axis.set_ylim(0, None)
     axes[-1, 0].set_xlabel(label or "score (" + ", ".join(scores) + ")")
     handles = [Rectangle((0, 0), 1, 1, color=own, alpha=0.45, lw=0, label="own images")]
     handles += [Line2D([], [], label=name, **line) for name, line in lines.items()]

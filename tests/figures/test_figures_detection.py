@@ -65,6 +65,8 @@ def test_panels_of_one_score_share_both_scales_whatever_the_width_of_their_bins(
     assert (first.get_xlim(), first.get_ylim()) == (second.get_xlim(), second.get_ylim())
     tops = [[y for _, y in axis.collections[0].get_paths()[0].vertices] for axis in (first, second)]
     assert max(tops[0]) == pytest.approx(max(tops[1])) == pytest.approx(40)
+    steep = figures.detection_scores({"one": result(["b"], 60), "thin": thin | {"histogram": [20] + 7 * [0]}})
+    assert steep.axes[0].get_ylim()[1] == steep.axes[1].get_ylim()[1] > 200
     assert points(second)[0][1] == pytest.approx([50, 50, 30, 30, 20, 20, 0, 0])
     assert (second.get_xlabel(), second.get_ylabel()) == ("largest logit", "images (% per unit)")
 
