@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 MINUS = "\u2212"  # as wide as a plus, and no hyphen
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -29,6 +30,14 @@ def written(value: float, places: int, *, signed: bool = False) -> str:
         return text
     sign = "+" if signed else ""
     return f"{MINUS if value < 0 else sign}{text}"
+
+
+def scientific(value: float) -> str:
+    """Two digits of a number of any size: ``2.8 × 10⁻⁵``."""
+    if value == 0:
+        return "0"
+    digits, exponent = f"{value:.1e}".replace("-", MINUS, int(value < 0)).split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(RAISED)}"
 
 
 def span_of(low: float, high: float, places: int, *, signed: bool = False) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.intervals import decimals, span_of, written
+from specfreq.evidence.intervals import decimals, scientific, span_of, written
 from specfreq.evidence.rows import Row, apart, bounds
 
 
@@ -244,7 +244,7 @@ def _half(row: Row) -> float | None:
 def _short(value: float, half: float | None = None) -> str:
     """As many decimals as an interval warrants, or two digits of what would be zero then."""
     places = decimals(half)
-    return written(value, places) if value == 0 or round(value, places) else f"{value:.1e}"
+    return written(value, places) if value == 0 or round(value, places) else scientific(value)
 
 
 def _beside(value: float, limit: float) -> str:

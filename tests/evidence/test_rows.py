@@ -95,6 +95,13 @@ def test_numbers_have_true_signs_and_zero_has_none(value, places, text, signed):
     assert intervals.written(value, places, signed=True) == signed
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(2.84e-5, "2.8 × 10⁻⁵"), (-1e-12, "−1.0 × 10⁻¹²"), (3.1e4, "3.1 × 10⁴"), (0.0, "0")]
+)
+def test_very_small_numbers_have_powers_of_ten(value, text):
+    assert intervals.scientific(value) == text
+
+
 def told(mean, low, high, chance, signed=False):
     row = rows.row_of("d", "a", "AUROC", {0: mean}, chance=chance) | {"low": low, "high": high}
     return tables.shown(row, signed)
