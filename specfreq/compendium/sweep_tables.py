@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 
 from specfreq.compendium import glued
+from specfreq.evidence.intervals import MINUS
 
 Row = dict[str, Any]  # parameters, state, seconds, values, notebook, error
 OWN = ("seconds", "state", "notebook", "error")  # columns that no parameter or value can take
@@ -54,9 +55,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     flat = table(rows)
     writer.writerow([*flat[0], "notebook", "error"])
     for line, row in zip(flat, rows, strict=True):
-        cells = [written(v) if isinstance(v, list | tuple) else v for v in line.values()]
-        writer.writerow([*cells, row["notebook"].name, row["error"]])
+        writer.writerow([*map(_readable, line.values()), row["notebook"].name, row["error"]])
     return out.getvalue()
+
+
+def _readable(value: Any) -> Any:
+    """A cell that programs read: a list with commas, and hyphens for the minus signs of numbers glued as
+    text.
+    """
+    text = written(value) if isinstance(value, list | tuple) else value
+    return text.replace(MINUS, "-") if isinstance(text, str) else text
 
 
 def seconds(path: Path) -> dict[str, float]:

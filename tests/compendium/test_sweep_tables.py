@@ -66,7 +66,7 @@ def test_no_line_is_wider_than_the_terminal_and_each_block_names_its_cells(width
 
 def test_csv_keeps_all_digits_and_survives_commas_quotes_and_lines(tmp_path):
     rows = [
-        cell({"sizes": [2, 4], "name": 'a,"b"'}, third=1 / 3),
+        cell({"sizes": [2, 4], "name": 'a,"b"'}, third=1 / 3, slope="−1.8"),
         cell({"sizes": [], "name": "c"}, "failed", None, "two\nlines"),
     ]
     (tmp_path / "results.csv").write_text(sweep_tables.as_csv(rows))
@@ -77,6 +77,7 @@ def test_csv_keeps_all_digits_and_survives_commas_quotes_and_lines(tmp_path):
         1 / 3,
         "cell.ipynb",
     )
+    assert float(first["slope"]) == -1.8  # a page has a true minus sign
     assert (second["third"], second["error"], second["seconds"]) == ("", "two\nlines", "")
     assert sweep_tables.seconds(tmp_path / "results.csv") == {"cell.ipynb": 1.25}
 
