@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import nbformat
 from filelock import FileLock, Timeout
 from papermill.exceptions import strip_color
 from sphinx_external_toc.parsing import MalformedError, parse_toc_data
 
 from specfreq import data
-from specfreq.compendium import execution, pages
+from specfreq.compendium import execution, glued, pages
 from specfreq.compendium.execution import QUICK, StudyFailed
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
@@ -234,6 +235,9 @@ def _build_pages(root: Path, files: Mapping[str, Path], html: Path) -> None:
     for name, path in files.items():
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, staged / name)
+        if name.endswith(".ipynb"):
+            executed = nbformat.read(path, as_version=4)
+            storage.write(staged / name, nbformat.writes(glued.describe(executed, name)) + "\n")
     made = pages.made(_pages(root), files)
     for name, content in made.staged.items():
         storage.write(staged / name, content)

@@ -1,17 +1,17 @@
 """Tables of a sweep's results: a row per cell, with the values that its notebook glued; as text and CSV."""
 
-import ast
-import contextlib
 import csv
 import io
 import itertools
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+
+from specfreq.compendium import glued
+from specfreq.evidence.intervals import MINUS
 
 Row = dict[str, Any]  # parameters, state, seconds, values, notebook, error
 OWN = ("seconds", "state", "notebook", "error")  # columns that no parameter or value can take
@@ -21,7 +21,7 @@ def row(
     parameters: Mapping[str, Any], notebook: Path, state: str, seconds: float | None, error: str | None = None
 ) -> Row:
     """What one cell gave: its state is done, kept or failed; the glued values are read from its notebook."""
-    values = {} if error else glued(notebook)
+    values = {} if error else glued.values(nbformat.read(notebook, as_version=4))
     return {
         "parameters": dict(parameters),
         "state": state,
@@ -30,24 +30,6 @@ def row(
         "notebook": notebook,
         "error": error,
     }
-
-
-def glued(notebook: Path) -> dict[str, Any]:
-    """The numbers and words that an executed notebook glued, by name; figures and tables are left out."""
-    found = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        for output in cell.get("outputs", []):
-            if scrap := output.get("metadata", {}).get("scrapbook"):
-                text = output.data.get(f"{scrap['mime_prefix']}text/plain", "")
-                with contextlib.suppress(ValueError, SyntaxError):
-                    value = _value(re.sub(r"^np\.\w+\((.*)\)$", r"\1", text))
-                    if value is None or isinstance(value, int | float | str):
-                        found[scrap["name"]] = value
-    return found
-
-
-def _value(text: str) -> Any:
-    return float(text) if text in ("nan", "inf", "-inf") else ast.literal_eval(text)
 
 
 def table(rows: Sequence[Row], timed: bool = True) -> list[dict[str, Any]]:
@@ -73,9 +55,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     flat = table(rows)
     writer.writerow([*flat[0], "notebook", "error"])
     for line, row in zip(flat, rows, strict=True):
-        cells = [written(v) if isinstance(v, list | tuple) else v for v in line.values()]
-        writer.writerow([*cells, row["notebook"].name, row["error"]])
+        writer.writerow([*map(_readable, line.values()), row["notebook"].name, row["error"]])
     return out.getvalue()
+
+
+def _readable(value: Any) -> Any:
+    """A cell that programs read: a list with commas, and hyphens for the minus signs of numbers glued as
+    text.
+    """
+    text = written(value) if isinstance(value, list | tuple) else value
+    return text.replace(MINUS, "-") if isinstance(text, str) else text
 
 
 def seconds(path: Path) -> dict[str, float]:

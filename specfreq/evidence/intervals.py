@@ -1,8 +1,11 @@
-"""Intervals: what a mean over seeds or images says about another draw of them."""
+"""Intervals: what a mean over seeds or images says about another draw of them; and numbers as text."""
 
 import functools
 import math
 from collections.abc import Sequence
+
+MINUS = "\u2212"  # as wide as a plus, and no hyphen
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -18,6 +21,28 @@ def decimals(half: float | None) -> int:
     if not half or not math.isfinite(half):
         return 2
     return min(6, max(0, 1 - math.floor(math.log10(half))))
+
+
+def written(value: float, places: int, *, signed: bool = False) -> str:
+    """A number with so many decimals and a true sign; what is rounded to zero has none."""
+    text = f"{abs(value):.{places}f}"
+    if not float(text):
+        return text
+    sign = "+" if signed else ""
+    return f"{MINUS if value < 0 else sign}{text}"
+
+
+def scientific(value: float) -> str:
+    """Two digits of a number of any size: ``2.8 × 10⁻⁵``."""
+    if value == 0:
+        return "0"
+    digits, exponent = f"{value:.1e}".replace("-", MINUS, int(value < 0)).split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(RAISED)}"
+
+
+def span_of(low: float, high: float, places: int, *, signed: bool = False) -> str:
+    """The ends of an interval: ``[1.9, 4.9]``."""
+    return f"[{written(low, places, signed=signed)}, {written(high, places, signed=signed)}]"
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:

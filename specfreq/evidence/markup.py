@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FIGURE_SPACE, NO_BREAK, MINUS = "\u2007", "\u00a0", "\u2212"
+from specfreq.evidence.intervals import MINUS, written
+
+FIGURE_SPACE, NO_BREAK = "\u2007", "\u00a0"
 SPECIAL = re.compile(r"([\\`*_\[\]{}<>$|~^!&#@])")  # what Markdown or MyST would not print as it is
 ROLE = re.compile(r"(?:\{[\w:-]+\})?`([^`<]*?)(?: <[^>]*>)?`")  # with its text
 # a number, perhaps with an interval, a deviation or a unit behind it: what columns align
@@ -102,7 +104,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Markdown):
         return value
     if isinstance(value, float):
-        value = f"{value:.2f}"
+        value = written(value, 2)
     return " ".join(str(value).split(" ")).replace("\n", " ")
 
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.intervals import decimals
-from specfreq.evidence.markup import MINUS
+from specfreq.evidence.intervals import decimals, scientific, span_of, written
 from specfreq.evidence.rows import Row, apart, bounds
 
 
@@ -138,8 +137,8 @@ def short(rows: Sequence[Row], confidence: float) -> str:
     mean, low, high = _difference(rows[-1], rows[0], confidence)
     known = math.isfinite(low)
     places = _places(low, high) if known else decimals(None)
-    ends = f" [{_fixed(low, places)}, {_fixed(high, places)}]" if known else " (one seed)"
-    return f"{'+' * (mean >= 0)}{_fixed(mean, places)}{ends}"
+    ends = span_of(low, high, places) if known else "(one seed)"
+    return f"{written(mean, places, signed=True)} {ends}"
 
 
 # -- in words
@@ -204,8 +203,8 @@ def told(effect: Effect, of: Words) -> str:
     places, ends = decimals(None), "(one seed)"
     if low is not None and high is not None:
         places = _places(low, high)
-        ends = f"[{_fixed(low, places)}, {_fixed(high, places)}]"
-    amount = _fixed(mean, places)
+        ends = span_of(low, high, places)
+    amount = written(mean, places)
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
@@ -219,12 +218,6 @@ def _places(low: float, high: float) -> int:
         return 2 if low % 1 else 0
     places = decimals((high - low) / 2)
     return places + any(bound and not float(f"{bound:.{places}f}") for bound in (low, high))
-
-
-def _fixed(value: float, places: int) -> str:
-    """A number with a true minus sign, and none before 0."""
-    text = f"{value:.{places}f}"
-    return text.replace("-", MINUS) if float(text) else text.replace("-", "")
 
 
 def _effect(step: tuple[float, float, float], unit: str) -> Effect:
@@ -263,8 +256,8 @@ def _short(value: float, half: float | None = None) -> str:
     """As many decimals as an interval warrants, or two digits of what would be zero then."""
     if half == 0:
         return f"{value:.4g}"
-    text = _fixed(value, decimals(half))
-    return text if value == 0 or float(text.replace(MINUS, "-")) else f"{value:.1e}"
+    places = decimals(half)
+    return written(value, places) if value == 0 or round(value, places) else scientific(value)
 
 
 def beside(value: float, limit: float, digits: int = 3) -> str:

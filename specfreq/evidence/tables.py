@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from specfreq import filters
+from specfreq import data, filters
 from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.intervals import decimals
+from specfreq.evidence.intervals import decimals, span_of, written
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT
-from specfreq.evidence.markup import MINUS, Markdown, Table
+from specfreq.evidence.markup import Markdown, Table
 from specfreq.evidence.names import label
 from specfreq.evidence.records import published, published_rows
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row
@@ -74,9 +74,9 @@ def arms_table(
     """
     lines: dict[str, dict[str, str]] = {}
     for row in found:
-        text = f"{row['mean']:+.0f}" if whole and signed else f"{row['mean']:.0f}"
+        text = written(row["mean"], 0, signed=signed) if whole else shown(row, signed)
         # an interval is not broken in a narrow column
-        text = text if whole else shown(row, signed).replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
+        text = text.replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
         lines.setdefault(row["arm"], {"arm": row["label"]})[row["quantity"]] = text
     columns = list(dict.fromkeys(r["quantity"] for r in found))
     cells = [{"arm": line["arm"], **{c: line.get(c, "–") for c in columns}} for line in lines.values()]
@@ -114,19 +114,24 @@ def verdicts(study: str, profile: str = "laptop") -> Table:
             {
                 "claim": f"{claim.statement} ({claim.source})" if claim.source else claim.statement,
                 "setting": _settings_of(claim, verdict),
-                "verdict": Markdown(
-                    _badge("link", verdict.verdict, verdict.verdict, f"{LEDGER_PAGE}#{claim.anchor}")
-                ),
+                "verdict": _linked(claim, verdict),
                 "evidence": verdict.evidence + notes,
             }
         )
     caption = "Claims and verdicts."
     if together > 1:
+        number = "All are" if together == len(of) else f"{together} of them are"
         caption += (
-            f" {together} of them are judged together: by Holm's correction, the chance that any is decided "
+            f" {number} judged together: by Holm's correction, the chance that any is decided "
             "wrongly is at most 5 %, and intervals are as wide as that takes."
         )
     return Table(rows, caption, f"tbl-{study}-verdicts", wide=True, cards=True)
+
+
+def _linked(claim: Claim, verdict: Verdict) -> Markdown:
+    """The verdict, leading to the ledger, and the figure or table of the page that has the numbers."""
+    badge = _badge("link", verdict.verdict, verdict.verdict, f"{LEDGER_PAGE}#{claim.anchor}")
+    return Markdown(f"{badge} {{numref}}`{claim.shown}`" if claim.shown else badge)
 
 
 def _settings_of(claim: Claim, verdict: Verdict) -> str:
@@ -146,8 +151,8 @@ def published_accuracies(study: str, profile: str = "laptop") -> Table:
     """Test accuracy (%) as listed, as printed and here, as published and corrected, with 95 % intervals."""
     record = published(study, profile) or {}
     rows = []
-    for data, numbers in load(study).published.items():
-        found = select(record.get("arms", []), data=data, quantity="accuracy")
+    for name_of_set, numbers in load(study).published.items():
+        found = select(record.get("arms", []), data=name_of_set, quantity="accuracy")
         ours = by_name(found, CORRECTED)
         theirs = by_name(found, PUBLISHED)
         listed = {filters.normal_form(f): number for f, number in numbers.items()}
@@ -155,7 +160,7 @@ def published_accuracies(study: str, profile: str = "laptop") -> Table:
             number = listed.get(name, Number(note="not in the original"))
             rows.append(
                 {
-                    "data": data,
+                    "data": data.label(name_of_set),
                     "input": filters.label(name)[0],
                     "listed": _percent(number.listed),
                     "printed": _percent(number.printed),
@@ -212,19 +217,30 @@ def accuracy(name: str, data: str, filter: str, content: str = "arms", profile: 
 def span(values: Iterable[float]) -> str:
     """Several numbers in a sentence: ``61.25``, or ``51.43 to 61.25``; ``–`` for none."""
     values = sorted(values)
-    ends = [f"{v:.2f}" for v in values]
+    ends = [written(v, 2) for v in values]
     return " to ".join(dict.fromkeys([ends[0], ends[-1]])) if ends else "–"
 
 
 def measured(row: Row | None) -> str:
-    """A row in words: its mean, ± half its interval where it has one; ``–`` for none."""
+    """A row in words: its mean, ± half its interval where it has one; ``–`` for none.
+
+    Where the interval of a percentage would lie beyond 0 or 100, it ends there, and its ends are told.
+    """
     if row is None:
         return "–"
-    if row["high"] is None:
-        return f"{row['mean']:.2f}"
-    half = row["high"] - row["mean"]
+    mean, low, high = row["mean"], row["low"], row["high"]
+    if low is None or high is None:
+        return written(mean, 2)
+    half = high - mean
+    if half == 0:  # all values are the same
+        return written(mean, 2).removesuffix(".00")
     places = decimals(half)
-    return f"{row['mean']:.{places}f} ± {half:.{places}f}"
+    # clipped and not computed on another scale: the true mean is within 0 and 100, so that what is cut off
+    # costs no coverage, and what is left is the interval that verdicts rest on; rows that can be guessed
+    # right are percentages
+    if row.get("chance") is not None and (low < 0 or high > 100):
+        return f"{written(mean, places)} {span_of(max(low, 0), min(high, 100), places)}"
+    return f"{written(mean, places)} ± {written(half, places)}"
 
 
 def shown(row: Row, signed: bool = False) -> str:
@@ -233,14 +249,10 @@ def shown(row: Row, signed: bool = False) -> str:
         return measured(row)
     low, high = row["low"], row["high"]
     if low is None or high is None:
-        return _minus(f"{row['mean']:+.2f}")
+        return written(row["mean"], 2, signed=True)
     places = decimals((high - low) / 2)
-    return _minus(f"{row['mean']:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
-
-
-def _minus(text: str) -> str:
-    """True minus signs, as wide as a plus."""
-    return text.replace("-", MINUS)
+    ends = span_of(low, high, places, signed=True)
+    return f"{written(row['mean'], places, signed=True)} {ends}"
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

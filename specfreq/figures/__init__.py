@@ -13,7 +13,7 @@ from specfreq.figures.results import (
     over_parameter,
     reliability,
 )
-from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, swaps
+from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, pareto, swaps
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
 from specfreq.figures.variation import (
     bands,
@@ -51,6 +51,7 @@ __all__ = [
     "montage",
     "over_parameter",
     "panels",
+    "pareto",
     "part_distances",
     "pictures",
     "profile",

@@ -14,28 +14,34 @@ from specfreq.figures.base import array, legend, lines_of, styled
 
 
 @styled
-def detection_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+def detection_scores(results: Mapping[str, Mapping[str, Any]], label: str = "") -> Figure:
     """Histograms of the scores, a panel for each name, of `out-of-distribution`.
 
-    Filled: the own images; a line for each other set. In % of each set, over bins of one width in a panel;
-    the first and the last bin hold what lies beyond too.
+    Filled: the own images; a line for each other set. In % of each set, for each unit of the score, whatever
+    the width of a panel's bins: panels of one score share both scales. The first and the last bin hold what
+    lies beyond too. The scores have their own names, or this label.
     """
     panels = max(len(results), 1)
     scores = list(dict.fromkeys(r["score"] for r in results.values()))
     size = (5.4, 1.75 * panels + 1.1)
-    figure, axes = plt.subplots(panels, squeeze=False, sharex=len(scores) < 2, figsize=size)
+    alike = len(scores) < 2
+    figure, axes = plt.subplots(panels, squeeze=False, sharex=alike, sharey=alike, figsize=size)
     others = _others(results)
     lines = lines_of(dict.fromkeys(others))
     own = sns.color_palette("colorblind")[7]
     for axis, (name, result) in zip(axes[:, 0], results.items(), strict=False):
         edges = array(result["edges"])
         middle = (edges[1:] + edges[:-1]) / 2
-        shares = np.append(0, _share(result["histogram"]))
+        width = edges[1] - edges[0]
+        shares = np.append(0, _share(result["histogram"]) / width)
         axis.fill_between(edges, shares, step="pre", color=own, alpha=0.45, lw=0)
         for i, (other, counts) in enumerate(zip(result["others"], result["other_histograms"], strict=True)):
-            axis.plot(middle, _share(counts), drawstyle="steps-mid", markevery=(i % 6, 6), **lines[other])
-        axis.set(title=name, ylabel="images (%)", ylim=(0, None))
-    axes[-1, 0].set_xlabel("score (" + ", ".join(scores) + ")")
+            shown = {"drawstyle": "steps-mid", "markevery": (i % 6, 6), **lines[other]}
+            axis.plot(middle, _share(counts) / width, **shown)
+        axis.set(title=name, ylabel="images (% per unit)")
+    for axis in axes[:, 0]:  # once all are drawn: a limit fixes the scale that they share
+        axis.set_ylim(0, None)
+    axes[-1, 0].set_xlabel(label or "score (" + ", ".join(scores) + ")")
     handles = [Rectangle((0, 0), 1, 1, color=own, alpha=0.45, lw=0, label="own images")]
     handles += [Line2D([], [], label=name, **line) for name, line in lines.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)

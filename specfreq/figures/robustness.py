@@ -154,5 +154,52 @@ def corruption_errors(
     return figure
 
 
+@styled
+def pareto(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Error on corrupted images over that on clean ones: a mark for each arm, with its intervals.
+
+    The more network passes a training made, the larger its mark; the legend has them as multiples of the
+    fewest. The dashed line joins the arms that no other one beats in both errors.
+
+    Args:
+        rows: of `comparison.rows`: those of the quantities accuracy and corruption error, in %; arms without
+            both are left out.
+    """
+    clean = {r["arm"]: r for r in rows if r["quantity"] == "accuracy"}
+    pairs = {
+        r["arm"]: (clean[r["arm"]], r)
+        for r in rows
+        if r["quantity"] == "corruption error" and r["arm"] in clean
+    }
+    fewest = min((row["passes"] for row, _ in pairs.values() if row.get("passes")), default=1)
+    figure, axis = plt.subplots(figsize=(5.4, 4.4))
+    lines = lines_of(pairs)
+    named = {}
+    for arm, (right, wrong) in pairs.items():
+        times = right.get("passes", fewest) / fewest
+        line = {**lines[arm], "lw": 1.6, "ms": 5.5 * times**0.5}
+        x, y = 100 - right["mean"], wrong["mean"]
+        if right["low"] is not None:
+            axis.plot([100 - right["high"], 100 - right["low"]], [y, y], color=line["color"], lw=1.3)
+        if wrong["low"] is not None:
+            axis.plot([x, x], [wrong["low"], wrong["high"]], color=line["color"], lw=1.3)
+        axis.plot(x, y, mec="white", mew=0.6, label=name_of(right), **line)
+        named[f"{name_of(right)}, {times:.3g} ×"] = line
+    front = _front([(100 - right["mean"], wrong["mean"]) for right, wrong in pairs.values()])
+    axis.plot([x for x, _ in front], [y for _, y in front], "--", color="#555555", lw=1, zorder=0)
+    axis.set(xlabel="error on clean images (%)", ylabel="error on corrupted images (%)")
+    legend(figure, named, **{"not beaten in both": "--"})
+    return figure
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other one is below in one number and not above in the other, from left to right."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if not found or y < found[-1][1]:
+            found.append((x, y))
+    return found
+
+
 def _pretty(name: str) -> str:
     return name.replace("_", " ").replace("gaussian", "Gaussian").replace("jpeg", "JPEG")

@@ -14,6 +14,7 @@ from specfreq import fourier
 from specfreq.core.errors import UserError
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import records
+from specfreq.evidence.intervals import scientific, written
 from specfreq.evidence.markup import Table
 
 WITH, WITHOUT = "mean brightness counted", "without the mean brightness"
@@ -163,7 +164,7 @@ def told(names: Sequence[str]) -> dict[str, str]:
         most, least = max(top, key=lambda label: top[label]), min(top, key=lambda label: top[label])
         out |= {
             f"{name} images": f"{r['images']:,}",
-            f"{name} slopes": f"{min(exponents):.1f} to {max(exponents):.1f}",
+            f"{name} slopes": f"{written(min(exponents), 1)} to {written(max(exponents), 1)}",
             f"{name} spread": f"{spread(r['profiles']):.1f}",
             f"{name} most": most,
             f"{name} least": least,
@@ -181,8 +182,8 @@ def published_table(names: Sequence[str], caption: str = "", name: str = "") -> 
         by_set[TITLES[data]] = {
             "mean centroid, brightness counted (cycles per pixel)": f"{counted:.4f}",
             "mean centroid without the brightness (cycles per pixel)": f"{without:.4f}",
-            "the original's score, mean": f"{r['score']['mean']:.1e}",
-            "the original's score, largest": f"{r['score']['largest']:.1e}",
+            "the original's score, mean": scientific(r["score"]["mean"]),
+            "the original's score, largest": scientific(r["score"]["largest"]),
         }
     lines = next(iter(by_set.values()), {})
     rows = [{"number": line, **{title: found[line] for title, found in by_set.items()}} for line in lines]

@@ -12,6 +12,7 @@ from torch.nn import functional
 from specfreq import fourier, tv
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import records
+from specfreq.evidence.intervals import scientific
 from specfreq.evidence.rows import of_images
 from specfreq.studies.denoising import case, disc
 
@@ -275,7 +276,7 @@ def published_costs(study: str = "tv-solvers") -> list[dict[str, str]]:
         {
             "pictures": case(row["case"]),
             "start": row["start"],
-            "gap": f"{row['tol']:.1e}",
+            "gap": scientific(row["tol"]),
             "seconds": f"{row['seconds']:.2f}",
             "iterations": f"{row['iterations']:,}",
             "error of the bands (%)": f"{100 * row['error']:.1f}",

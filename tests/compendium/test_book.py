@@ -10,6 +10,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import nbformat
 import psutil
 import pytest
 from filelock import FileLock
@@ -19,6 +20,10 @@ from specfreq.compendium.book import BookFailed
 from specfreq.core.errors import UserError
 
 CONFIG = "title: Small\nonly_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\n"
+PICTURE = """import matplotlib.pyplot as plt
+from myst_nb import glue
+glue("at", "46.1 ± 2.8", display=False)
+_ = plt.plot([46.1], "o")"""
 TOC = "format: jb-book\nroot: book/introduction\nchapters:\n  - file: notebooks/first\n"
 
 
@@ -51,7 +56,10 @@ def write_sources(root, add_study):
     (root / "_config.yml").write_text(CONFIG)
     (root / "_toc.yml").write_text(TOC)
     (root / ".gitignore").write_text("_build/\nruns/\n")
-    add_study(root, "first", "print('first of all', epochs)")
+    path = add_study(root, "first", "print('first of all', epochs)", PICTURE)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].metadata["mystnb"] = {"image": {"alt": "Dots at {glue:text}`at` %."}}
+    nbformat.write(notebook, path)
     return root
 
 
@@ -73,6 +81,8 @@ def test_the_pages_show_the_executed_studies_and_the_sources_stay_clean(built):
     assert "first of all 2" in (built / "_build" / "html" / "notebooks" / "first.html").read_text()
     assert git(built, "status", "--porcelain") == ""
     assert "first of all 2" not in (built / "notebooks" / "first.ipynb").read_text()
+    page = (built / "_build" / "html" / "notebooks" / "first.html").read_text()
+    assert 'alt="Dots at 46.1 ± 2.8 %."' in page
 
 
 def test_nothing_is_built_twice(built):

@@ -118,7 +118,7 @@ def test_tables_put_our_numbers_beside_the_published_ones(book):
         "high-pass σ = 2 px",
         "9.50",
         "10.00",
-        "10.00 ± 0.00",
+        "10",
         "51.0 ± 2.5",
         "zero",
     ]
@@ -258,7 +258,7 @@ def test_numbers_of_arms_stand_beside_the_published_ones(book):
     cells = [
         c.split("<")[0] for c in tables.published_numbers("s").to_html().split(">") if c.split("<")[0].strip()
     ]
-    assert cells[-6:] == ["error", "APR-S", "9.10", "40.00 ± 0.00", "51.0 ± 2.5", "W; n"]
+    assert cells[-6:] == ["error", "APR-S", "9.10", "40", "51.0 ± 2.5", "W; n"]
 
 
 def test_the_books_claims_name_real_filters_and_rules():
@@ -391,3 +391,18 @@ def test_claims_given_twice_are_refused(book):
     (book / "book" / "claims.yaml").write_text("studies:\n  s: {claims: []}\n  s: {claims: []}\n")
     with pytest.raises(UserError, match=r"claims\.yaml, line 3: 's' is given twice"):
         claims.load("s")
+
+
+@pytest.mark.parametrize("study", JUDGED)
+def test_every_verdict_names_the_figure_or_table_with_its_numbers(study):
+    of = claims.load(study).claims
+    for claim, line in zip(of, tables.verdicts(study).rows, strict=True):
+        assert (f"{{numref}}`{claim.shown}`" in line["verdict"]) == bool(claim.shown)
+
+
+@pytest.mark.parametrize("study", JUDGED)
+def test_the_caption_says_how_many_are_judged_together(study):
+    found, together = verdicts.family(claims.load(study).claims, records.published(study))
+    caption = tables.verdicts(study).caption
+    assert ("All are judged together" in caption) == (together == len(found))
+    assert together < 2 or together == len(found) or f"{together} of them are judged together" in caption

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specfreq.evidence import comparison, intervals, records, rows
+from specfreq.evidence import comparison, intervals, records, rows, tables
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 FIELDS = rows.Row.__required_keys__
@@ -77,3 +77,46 @@ def test_one_seed_has_no_interval(seed):
     assert intervals.interval([5.0]) == (5.0, None, None)
     row = rows.row_of("d", "a", "q", {seed: 5.0})
     assert (row["seeds"], row["mean"], row["low"], row["high"]) == ([seed], 5.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "text", "signed"),
+    [
+        (2.345, 1, "2.3", "+2.3"),
+        (-2.345, 1, "−2.3", "−2.3"),
+        (-0.3, 0, "0", "0"),
+        (0.004, 2, "0.00", "0.00"),
+        (-0.0, 2, "0.00", "0.00"),
+        (-0.05, 2, "−0.05", "−0.05"),
+    ],
+)
+def test_numbers_have_true_signs_and_zero_has_none(value, places, text, signed):
+    assert intervals.written(value, places) == text
+    assert intervals.written(value, places, signed=True) == signed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2.84e-5, "2.8 × 10⁻⁵"), (-1e-12, "−1.0 × 10⁻¹²"), (3.1e4, "3.1 × 10⁴"), (0.0, "0")]
+)
+def test_very_small_numbers_have_powers_of_ten(value, text):
+    assert intervals.scientific(value) == text
+
+
+def told(mean, low, high, chance, signed=False):
+    row = rows.row_of("d", "a", "AUROC", {0: mean}, chance=chance) | {"low": low, "high": high}
+    return tables.shown(row, signed)
+
+
+def test_intervals_of_percentages_end_at_their_range():
+    """What is left of an interval still covers the true mean, which is no less than 0 and at most 100."""
+    assert told(96.2, 90.1, 102.3, 10) == "96.2 [90.1, 100.0]"
+    assert told(5.4, -1.5, 12.3, 10) == "5.4 [0.0, 12.3]"
+    assert told(96.2, 93.1, 99.3, 10) == "96.2 ± 3.1"
+    assert told(96.2, 90.1, 102.3, None) == "96.2 ± 6.1"  # iterations have no such range
+    assert told(-0.2, -17.4, 17, 10, signed=True) == "0 [−17, +17]"
+
+
+def test_what_never_differs_has_no_interval():
+    assert told(316.0, 316.0, 316.0, None) == "316"
+    assert told(0.0, 0.0, 0.0, None) == "0"
+    assert told(14.29, 14.29, 14.29, None) == "14.29"

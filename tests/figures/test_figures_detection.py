@@ -53,6 +53,24 @@ def test_histograms_are_shares_of_each_set_in_a_panel_for_each_name():
     assert second.get_xlabel() == "score (energy)"
 
 
+def test_panels_of_one_score_share_both_scales_whatever_the_width_of_their_bins():
+    """The same images in bins of half the width: half as many in each, and as many for each unit."""
+    thin = {
+        **result(["b"], 60),
+        "edges": [i / 2 for i in range(9)],
+        "histogram": [1, 1, 2, 2, 3, 3, 4, 4],
+        "other_histograms": [[5, 5, 3, 3, 2, 2, 0, 0]],
+    }
+    first, second = figures.detection_scores({"one": result(["b"], 60), "thin": thin}, "largest logit").axes
+    assert (first.get_xlim(), first.get_ylim()) == (second.get_xlim(), second.get_ylim())
+    tops = [[y for _, y in axis.collections[0].get_paths()[0].vertices] for axis in (first, second)]
+    assert max(tops[0]) == pytest.approx(max(tops[1])) == pytest.approx(40)
+    steep = figures.detection_scores({"one": result(["b"], 60), "thin": thin | {"histogram": [20] + 7 * [0]}})
+    assert steep.axes[0].get_ylim()[1] == steep.axes[1].get_ylim()[1] > 200
+    assert points(second)[0][1] == pytest.approx([50, 50, 30, 30, 20, 20, 0, 0])
+    assert (second.get_xlabel(), second.get_ylabel()) == ("largest logit", "images (% per unit)")
+
+
 def test_scores_of_several_kinds_do_not_share_their_scale():
     mixed = {
         "one": result(["a"], 80),
@@ -60,6 +78,7 @@ def test_scores_of_several_kinds_do_not_share_their_scale():
     }
     first, second = figures.detection_scores(mixed).axes
     assert second.get_xlim()[1] < 0.2 < first.get_xlim()[1]
+    assert second.get_ylim()[1] > 10_000 > first.get_ylim()[1]
     assert second.get_xlabel() == "score (energy, odin)"
 
 

@@ -56,6 +56,21 @@ def rows(shift=0.0, arms=("none", "apr-p")):
     ]
 
 
+def arm(name, clean, corrupted, passes, half=1.0):
+    """The two rows of an arm, from its errors."""
+    ends = {"accuracy": 100 - clean, "corruption error": corrupted}
+    intervals = {"low": None, "high": None} if half is None else {}
+    return [
+        {"arm": name, "label": name.upper(), "quantity": quantity, "mean": mean, "passes": passes}
+        | {"low": mean - (half or 0), "high": mean + (half or 0)}
+        | intervals
+        for quantity, mean in ends.items()
+    ]
+
+
+ARMS = [*arm("a", 10, 50, 100), *arm("b", 14, 30, 200, None), *arm("c", 14, 45, 400), *arm("d", 20, 31, 100)]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -68,6 +83,8 @@ def rows(shift=0.0, arms=("none", "apr-p")):
         lambda: figures.heatmap_profiles({}),
         lambda: figures.swaps([]),
         lambda: figures.corruption_errors([]),
+        lambda: figures.pareto(ARMS, note="foot"),
+        lambda: figures.pareto([]),
     ],
 )
 def test_drawing_sets_no_global_state_and_repeats_to_the_byte(make, drawn_twice):
@@ -200,3 +217,25 @@ def test_extra_corruptions_belong_to_their_groups_too():
     from specfreq.figures.robustness import GROUPS
 
     assert sorted(name for group in GROUPS.values() for name in group) == sorted(COMMON + EXTRA)
+
+
+def test_arms_stand_at_their_two_errors_as_large_as_their_training_was_long():
+    figure = figures.pareto([*ARMS, *arm("e", 1, 1, 100)[:1]])  # of one error nothing can be drawn
+    (axis,) = figure.axes
+    marks = {line.get_label(): line for line in axis.lines if line.get_marker() not in ("None", "")}
+    at = {name: (line.get_xdata()[0], line.get_ydata()[0]) for name, line in marks.items()}
+    assert at == {"A": (10, 50), "B": (14, 30), "C": (14, 45), "D": (20, 31)}
+    areas = [marks[name].get_markersize() ** 2 / marks["A"].get_markersize() ** 2 for name in "ABCD"]
+    assert areas == pytest.approx([1, 2, 4, 1])
+    assert len({line.get_marker() for line in marks.values()}) == 4
+    (front,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [*zip(*front.get_data(), strict=True)] == [(10, 50), (14, 30)]
+    bars = [
+        [*map(list, line.get_data())]
+        for line in axis.lines
+        if line.get_marker() in ("None", "") and line is not front
+    ]
+    assert [[9, 11], [50, 50]] in bars and [[10, 10], [49, 51]] in bars
+    assert len(bars) == 2 * 3  # one seed has no interval
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["A, 1 ×", "B, 2 ×", "C, 4 ×", "D, 1 ×", "not beaten in both"]

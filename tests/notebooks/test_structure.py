@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 STUDIES = execution.studies(ROOT)
 KNOWING = ("_toc.yml", "book/claims.yaml", "book/introduction.md", "notebooks/profiles.yaml")
 LONGEST = 25  # lines of a cell
+WIDEST = 78  # characters of a line that a page shows unfolded, at 1280 pixels
 ABSOLUTE = re.compile(
     r"""(?<![\w.:/~])(/(home|root|tmp|Users|work|usr|opt|mnt|var|private|srv)/|[A-Z]:\\\w)"""
 )
@@ -41,8 +42,10 @@ def problems(notebook: NotebookNode) -> list[str]:
     found = [*opening(notebook), *parameters(code), *kept(code)]
     if not any("nbval-check-output" in tags(cell) for _, cell in code):
         found.append("no cell is tagged nbval-check-output: nothing is compared")
+    found += folded(notebook)
     for number, cell in code:
-        found += [f"cell {number}: {p}" for p in (*source(cell), *figure(cell), *outputs(cell))]
+        checked = (*source(cell), *wide(cell), *figure(cell), *outputs(cell))
+        found += [f"cell {number}: {p}" for p in checked]
     found += [
         f"cell {n}: an absolute path"
         for n, cell in enumerate(notebook.cells, 1)
@@ -127,6 +130,24 @@ def source(cell: NotebookNode) -> list[str]:
     return found + [
         f"defines {ast.unparse(n).splitlines()[0]}" for n in ast.walk(tree) if isinstance(n, definitions)
     ]
+
+
+def wide(cell: NotebookNode) -> list[str]:
+    """Lines that would scroll in the page, where a reader sees them at once."""
+    if {"hide-input", "remove-input", "remove-cell"} & {*tags(cell)}:
+        return []
+    return [f"{len(line)} characters: {line}" for line in cell.source.splitlines() if len(line) > WIDEST]
+
+
+def folded(notebook: NotebookNode) -> list[str]:
+    """Under the box in brief stand the parameters and one more folded cell: what glues is removed."""
+    found = []
+    for number, cell in enumerate(notebook.cells[1:], 2):
+        if cell.cell_type != "code":
+            break
+        if "hide-input" in tags(cell) and "parameters" not in tags(cell):
+            found.append(number)
+    return [f"cell {number}: folded below another; tag it remove-input" for number in found[1:]]
 
 
 def draws(cell: NotebookNode) -> bool:
@@ -262,6 +283,18 @@ def test_what_a_study_was_run_with_is_in_its_record(tmp_path, monkeypatch):
     assert execution.resolve("image-spectra", "quick", given).keys() > given.keys()
 
 
+def test_claims_about_networks_get_seeds_by_the_written_rule():
+    """The trainings that they rest on take the seeds of a look, and the record keeps its path."""
+    for path in STUDIES.values():
+        cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        whole = "\n".join(cells)
+        if "experiment.run_all(" in whole and "tables.verdicts(study)" in whole:
+            (loop,) = [source for source in cells if "Looks(study, seeds, most=most)" in source]
+            turn = loop.partition("for chosen in looks:\n")[2]
+            assert re.search(r"chosen.*experiment\.run_all\(.*looks\.saw\(", turn, re.DOTALL), path.name
+            assert re.search(r"\"seeds_rule\": looks\.path.*records\.save\(", whole, re.DOTALL), path.name
+
+
 def test_launch_buttons_open_files_that_exist():
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     for page in parse_toc_yaml(ROOT / "_toc.yml"):
@@ -323,6 +356,11 @@ def relabel(cell, *path, to=None):
     return apply
 
 
+def both_folded(notebook):
+    for cell in notebook.cells[2:]:
+        cell.metadata.tags = ["hide-input"]
+
+
 WARNING = [
     new_output("stream", name="stderr", text="UserWarning"),
     new_output("stream", name="stdout", text="1\n"),
@@ -346,6 +384,8 @@ ERROR = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
         (relabel(1, "tags", to=[]), "0 cells are tagged parameters"),
         (relabel(2, "tags", to=["parameters"]), "2 cells are tagged parameters"),
         (damage(2, source="figures.profile(power)\n" * 26), "cell 3: 26 lines, more than 25"),
+        (damage(2, source=f"figures.profile({'x' * 63})"), "cell 3: 80 characters: figures.profile(xxx"),
+        (both_folded, "cell 4: folded below another; tag it remove-input"),
         (damage(2, source="def f():\n    pass\nfigures.profile(f())"), "cell 3: defines def f():"),
         (damage(2, source="class A: pass\nfigures.profile(A)"), "cell 3: defines class A:"),
         (damage(2, source="f = lambda x: x\nfigures.profile(f)"), "cell 3: defines lambda x: x"),

@@ -354,7 +354,7 @@ def told(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     for row in found:
         line = lines.setdefault(row["arm"], {"generators": row["arm"]})
         if row["quantity"] == "difference":
-            line["largest difference (% of the range)"] = f"{max(row['values']):.1e}"
+            line["largest difference (% of the range)"] = intervals.scientific(max(row["values"]))
         else:
             line[row["quantity"]] = f"{row['mean']:.4f}"
     return list(lines.values())
