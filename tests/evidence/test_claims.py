@@ -114,7 +114,7 @@ def test_tables_put_our_numbers_beside_the_published_ones(book):
     html = tables.published_accuracies("s").to_html()
     cells = [c.split("<")[0] for c in html.split(">") if c.split("<")[0].strip()]
     assert cells[-7:] == [
-        "cifar10",
+        "CIFAR-10",
         "high-pass σ = 2 px",
         "9.50",
         "10.00",
