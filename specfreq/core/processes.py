@@ -218,12 +218,12 @@ def scratch() -> Iterator[Path]:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
             lock = FileLock(folder / "lock")
-            lock.acquire()
-            if (
-                folder / "lock"
-            ).exists():  # else another process took it for one that was left, between these two steps
-                break
-            lock.release()
+            # another process may take it for one that was left, before it is held: then once more
+            with contextlib.suppress(FileNotFoundError):
+                lock.acquire()
+                if (folder / "lock").exists():
+                    break
+                lock.release()
     except OSError as error:
         hint = "set TMPDIR to a folder that can be written"
         raise UserError(f"no place for temporary files ({error.strerror or error}); {hint}") from error

@@ -4,6 +4,7 @@ living stay.
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import filelock
 import psutil
 import pytest
+from filelock import FileLock
 
 from specfreq.core import processes
 from specfreq.core.errors import UserError
@@ -154,6 +157,28 @@ def test_a_long_path_of_temporary_files_gives_way_to_one_that_sockets_can_have(t
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with processes.scratch() as folder:
         assert len(os.fsencode(folder / "kernel-ipc-5")) <= 103
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_folder_that_another_process_removes_before_it_is_held_is_made_again(monkeypatch, held):
+    """Two commands that start at the same moment: one looks for what killed processes left."""
+    taken = []
+
+    class Raced(FileLock):
+        def acquire(self, *args, **options):
+            folder = Path(self.lock_file).parent
+            if taken:
+                return super().acquire(*args, **options)
+            taken.append(folder)
+            found = super().acquire(*args, **options) if held else None
+            shutil.rmtree(folder)
+            return found or super().acquire(*args, **options)
+
+    monkeypatch.setattr(filelock, "FileLock", Raced)
+    with processes.scratch() as folder:
+        assert folder.is_dir()
+        assert taken
+        assert folder != taken[0]
 
 
 def test_no_place_for_temporary_files_is_said(short, monkeypatch):
