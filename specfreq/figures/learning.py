@@ -14,7 +14,8 @@ from specfreq.figures.results import HALVES
 
 @styled
 def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = False) -> Figure:
-    """The gradient spectrum after every epoch: a panel per name, epochs downwards, all on one scale.
+    """The gradient spectrum after every epoch: a panel per name, epochs downwards, all on the scale of the
+    frequencies above 0.
 
     Args:
         maps: each has epochs (E,), radii (R,) in cycles per image and density (E, R), power relative to its
@@ -27,8 +28,9 @@ def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = Fa
         shown = {name: _stretched(found) for name, found in shown.items()}
         scale, label = {"vmin": 0, "vmax": 1}, "as published (0 to 1 in each map)"
     else:
-        # both ends alike, so that the colour in the middle is a spectrum without preference
-        most = max([2.0, *(float(np.nanmax(found)) for found in shown.values())])
+        # both ends alike, so that the colour in the middle is a spectrum without preference; of the mean of
+        # the image a network may know far more than of all else, and would set the scale alone
+        most = max([2.0, *(float(np.nanmax(found[:, 1:], initial=0)) for found in shown.values())])
         scale, label = {"norm": LogNorm(1 / most, most, clip=True)}, "power relative to the mean"
     if not shown:
         return plt.figure(figsize=(5.6, 1))
@@ -131,8 +133,7 @@ def class_distributions(result: Mapping[str, Any], classes: Sequence[str]) -> Fi
             axis.plot(at, array(density), **{**line, "ls": styles[k % 3]})
         axis.set_title(title, fontsize=9)
         axis.set_yticks([])
-    for place in mosaic[-1]:
-        axes[place].set_xlabel("feature along the direction of the classes")
+    figure.supxlabel("feature, along the direction of the classes", fontsize=10)
     shown = {name: {**line, "ls": styles[k % 3]} for k, (name, line) in enumerate(lines.items())}
     legend(figure, shown)
     return figure
