@@ -61,7 +61,8 @@ def against_the_loop() -> None:
     looped = gradients[:LOOPED].numpy()
     gap = np.abs(published_profiles(gradients[:LOOPED]).double().mean(0).numpy() - original(looped)).max()
     assert gap < 1e-4, gap
-    ours(), whole()
+    ours()
+    whole()
     rounds = []
     for _ in range(ROUNDS):
         loop = seconds(lambda: original(looped)) * GRADIENTS / LOOPED
