@@ -108,7 +108,8 @@ def texts(entries: Sequence[Entry]) -> dict[str, str]:
     counts = sum(ledger.tally(entries).values(), Counter())
     judged = [entry for entry in entries if entry.kind not in marks.NOT_JUDGED]
     own, holding = ledger.own(entries)
-    waiting = [work.title for work in claims.works().values() if not work.studies]
+    heard = {entry.work for entry in judged}
+    waiting = [work.title for name, work in claims.works().items() if name not in heard]
     return {
         "judged": str(len(judged)),
         "claims": str(counts.total()),

@@ -3,6 +3,12 @@
 from specfreq.figures.adversarial import attacked_pictures, under_attack
 from specfreq.figures.detection import detection_curves, detection_scores
 from specfreq.figures.generation import against_real, losses, montage, part_distances
+from specfreq.figures.learning import (
+    class_distributions,
+    discrimination_over_epochs,
+    learning_maps,
+    learning_shares,
+)
 from specfreq.figures.results import (
     accuracies,
     band_accuracy,
@@ -34,6 +40,7 @@ __all__ = [
     "band_accuracy",
     "bands",
     "centroids",
+    "class_distributions",
     "class_spectra",
     "corruption_errors",
     "costs",
@@ -42,11 +49,14 @@ __all__ = [
     "differences",
     "disc_flow",
     "discrimination",
+    "discrimination_over_epochs",
     "frontier",
     "gaps",
     "heatmap_profiles",
     "heatmaps",
     "invariances",
+    "learning_maps",
+    "learning_shares",
     "losses",
     "montage",
     "over_parameter",

@@ -15,6 +15,8 @@ MEASURES = (
     "band-accuracy",
     "feature-discrimination:radii=1+2+4",
     "feature-discrimination:level=zero,radii=1",
+    "gradient-spectrum",
+    "frequency-shortcuts:block=0,keep=2",
 )
 CHANCE = pytest.approx(25, abs=10)  # of 400 test images in 4 classes: 4.6 standard deviations
 
@@ -68,6 +70,60 @@ def test_a_high_pass_without_the_mean_hides_which_band_a_network_uses(users):
     """Why the level of the set is kept: black on average, 7 standard deviations off, images with all their
     evidence are lost.
     """
-    _, shown, hidden = users["low"]
+    _, shown, hidden, *_ = users["low"]
     assert at(shown, "high_accuracy", 1) > 85
     assert at(hidden, "high_accuracy", 1) < at(shown, "high_accuracy", 1) - 30
+
+
+def test_the_gradient_is_largest_where_the_evidence_is(users):
+    low, high = (users[band][3] for band in EDGES)
+    assert max(range(12), key=low["density"].__getitem__) < EDGES["low"]
+    assert max(range(12), key=high["density"].__getitem__) >= EDGES["high"]
+    # 8 of the 256 frequencies are in the low band
+    assert low["low_share"] > 20 > 2 > high["low_share"]
+    assert high["high_share"] > 90 > 60 > low["high_share"]
+
+
+def test_the_dominant_frequencies_are_those_of_the_evidence(users):
+    """2 % are the ring without which the loss is highest."""
+    low, high = (users[band][4] for band in EDGES)
+    assert all(radius < EDGES["low"] for radius in low["dominant_radius"][0])
+    assert all(radius > EDGES["high"] - 0.5 for radius in high["dominant_radius"][0])
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["seed 0", "seed 1"])
+def first_epoch(request, tmp_path_factory):
+    """Two bands with equal evidence: what is known of each after the first epoch, with natural density, with
+    white noise for it, and with natural density behind whitening.
+    """
+    kinds = {"natural": ("1", "none"), "white": ("0", "none"), "whitened": ("1", "whitening")}
+    watch = ("feature-discrimination:radii=2+4", "gradient-spectrum:at=filtered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
+        return {
+            kind: specfreq.run(
+                Experiment(
+                    data=f"planted:band=low+high,side=16,count=1000,slope={slope}",
+                    filter=filter,
+                    seed=request.param,
+                    watch=watch,
+                    watch_epochs=(1,),
+                    **RECIPE,
+                ),
+                [],
+            ).series
+            for kind, (slope, filter) in kinds.items()
+        }
+
+
+def test_of_two_bands_with_equal_evidence_the_denser_one_is_learned_first(first_epoch):
+    """The observation without confounds: low frequencies come first where images have more of them; where all
+    have the same power, or are given the same by whitening, high ones do.
+    """
+    known, looked = {}, {}
+    for kind, series in first_epoch.items():
+        found = series["feature-discrimination:radii=2+4"]
+        known[kind] = float(found["low_accuracy"][0, 0] - found["high_accuracy"][0, 1])
+        looked[kind] = float(series["gradient-spectrum:at=filtered"]["density"][0, 1])
+    assert known["natural"] > 10 and max(known["white"], known["whitened"]) < -5, known
+    assert looked["natural"] > 2 > 1 > max(looked["white"], looked["whitened"]), looked

@@ -1,0 +1,114 @@
+"""What the study of learning priority takes from the series of its trainings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from specfreq.core.errors import UserError
+from specfreq.evidence import comparison
+from specfreq.evidence.names import label
+from specfreq.evidence.rows import Row, row_of
+from specfreq.evidence.tables import shown
+from specfreq.experiment.runs import Run
+from specfreq.experiment.watch import Series
+from specfreq.measures import normal_form
+
+BANDS = ("low", "middle", "high")
+ONCE = ("radii", "frequencies", "published_radii", "chance", "images")
+FIRST, LAST, PEAK = "first", "last", "peak"  # epochs of a training
+
+
+def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, by what figures call them."""
+    return {label(arm): group for arm, group in comparison.arms(runs).items()}
+
+
+def over_epochs(runs: Sequence[Run], *measures: str) -> dict[str, dict[str, Any]]:
+    """Name of an arm -> the series of a measure and its epochs; numbers are means over seeds (epochs, ...).
+
+    Of several measures that of an arm is the first that it has recorded. Radii, the same after every epoch,
+    stand once; what is no number is None.
+    """
+    found = {}
+    for name, group in arms(runs).items():
+        of = [_recorded(run, measures) for run in group]
+        means: dict[str, Any] = {"epochs": _series(group[0]).epochs}
+        for key in of[0]:
+            mean = np.mean([series[key] for series in of], axis=0)
+            values = np.asarray(mean[0] if key in ONCE else mean, dtype=object)
+            values[np.isnan(values.astype(float))] = None
+            means[key] = values.tolist()
+        found[name] = means
+    return found
+
+
+def shares(runs: Sequence[Run], *measures: str) -> list[Row]:
+    """Rows of the gradient's power in each band: its share after the first and after the last epoch, %, as
+    ``low first`` and ``low last``, and the epoch after which the share was largest, as ``low peak``.
+
+    Of several measures that of an arm is the first that it has recorded.
+    """
+    found: list[Row] = []
+    for arm, group in comparison.arms(runs).items():
+        first = group[0].experiment
+        keys, epochs = [run.key for run in group], _series(group[0]).epochs
+        for band in BANDS:
+            each = {run.experiment.seed: _recorded(run, measures)[f"{band}_share"] for run in group}
+            quantities = {
+                FIRST: {seed: float(share[0]) for seed, share in each.items()},
+                LAST: {seed: float(share[-1]) for seed, share in each.items()},
+                PEAK: {seed: float(epochs[int(share.argmax())]) for seed, share in each.items()},
+            }
+            for what, values in quantities.items():
+                row = row_of(first.data, arm, f"{band} {what}", values, spec=first.augment, keys=keys)
+                found.append({**row, "passes": first.passes})
+    return found
+
+
+def passes(radii: Sequence[float], measure: str) -> dict[str, tuple[str, str]]:
+    """The accuracies of `feature-discrimination` at these radii as quantities of `comparison.rows`."""
+    return {
+        f"{half}-pass {radius:g}": (measure, f"{half}_accuracy.{place}")
+        for half in ("low", "high")
+        for place, radius in enumerate(radii)
+    }
+
+
+def rows(of: Mapping[str, Sequence[Run]], final: str, *measures: str) -> list[Row]:
+    """The rows of the study, set by set: accuracies on filtered images at the end, and `shares`."""
+    found: list[Row] = []
+    for runs in of.values():
+        quantities = passes(runs[0].measure(final)["radii"], final)
+        found += [*comparison.rows(runs, quantities), *shares(runs, *measures)]
+    return found
+
+
+def plain(found: Sequence[Row], data: str) -> dict[str, Row]:
+    """The rows of plain training on a set, by quantity."""
+    return {row["quantity"]: row for row in comparison.select(found, data=data, arm="none")}
+
+
+def sentence(of: Mapping[str, Row]) -> str:
+    """What was found, in words; that nothing is published yet, where there are no rows."""
+    if not of:
+        return "No record of this study has been published yet."
+    said = {name: shown(row) for name, row in of.items()}
+    return (
+        f"On CIFAR-10, {said['low first']} % of the power of a plain network's gradient lies at low "
+        f"frequencies after the first epoch, {said['low last']} % after the last; at middle ones it is "
+        f"{said['middle first']} % and {said['middle last']} %."
+    )
+
+
+def _series(run: Run) -> Series:
+    if run.series is None:
+        raise UserError(f"run {run.key} has recorded no series; train it with `watch`")
+    return run.series
+
+
+def _recorded(run: Run, measures: Sequence[str]) -> dict[str, np.ndarray]:
+    """The numbers of the first of the measures that a run has a series of."""
+    series = _series(run)
+    known = next((name for name in measures if normal_form(name) in series.results), measures[0])
+    return {k: np.asarray(v) for k, v in series[known].items() if not isinstance(v, list)}

@@ -1,0 +1,55 @@
+"""The study of learning priority takes from the series what they hold."""
+
+import numpy as np
+import pytest
+
+import specfreq
+from specfreq import Experiment, experiment
+from specfreq.core.errors import UserError
+from specfreq.studies import learning_priority
+
+SMALL = {"data": "digits", "train_size": 60, "test_size": 40, "epochs": 2, "batch": 20, "shift": 1}
+IMAGE, BEHIND = "gradient-spectrum:size=20", "gradient-spectrum:at=filtered,size=20"
+FEATURES = "feature-discrimination:radii=2+3,size=20"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECFREQ_RUNS", str(tmp_path_factory.mktemp("runs")))
+        blurred = {**SMALL, "filter": "gaussian-low-pass:sigma=1"}
+        plain = experiment.grid(seed=[0, 1], watch=(IMAGE, FEATURES), **SMALL)
+        yield experiment.run_all(plain, experiment.grid(seed=[0], watch=(BEHIND, FEATURES), **blurred))
+
+
+def test_a_map_is_the_mean_over_seeds_of_what_each_arm_has_recorded(runs):
+    found = learning_priority.over_epochs(runs, IMAGE, BEHIND)
+    plain, blurred = found.values()
+    each = [run.series[IMAGE] for run in runs[:2]]
+    assert plain["epochs"] == [1, 2] and plain["radii"] == list(range(7)) == blurred["radii"]
+    assert plain["density"] == np.mean([np.asarray(s["density"]) for s in each], 0).tolist()
+    assert blurred["density"] == runs[2].series[BEHIND]["density"].tolist()
+    features, _ = learning_priority.over_epochs(runs, FEATURES).values()
+    assert features["radii"] == [2, 3] and features["chance"] == 10
+    assert np.shape(features["low_accuracy"]) == (2, 2)
+
+
+def test_rows_have_the_shares_of_the_first_and_last_epoch_and_the_epoch_of_the_peak(runs):
+    rows = learning_priority.rows({"digits": runs}, FEATURES, IMAGE, BEHIND)
+    of = learning_priority.plain(rows, "digits")
+    for place, seed in enumerate(of["low first"]["seeds"]):
+        share = runs[seed].series[IMAGE]["low_share"]
+        assert of["low first"]["values"][place] == share[0] and of["low last"]["values"][place] == share[-1]
+        assert of["low peak"]["values"][place] == 1 + int(share[1] > share[0])
+        last = runs[seed].measure(FEATURES)["high_accuracy"][1]
+        assert of["high-pass 3"]["values"][place] == last
+    assert len({row["arm"] for row in rows}) == 2 and all(row["passes"] == 120 for row in rows)
+    assert "no record" not in learning_priority.sentence(of).lower()
+    assert "No record" in learning_priority.sentence({})
+
+
+def test_a_run_without_a_series_is_refused_by_name(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    bare = specfreq.run(Experiment(**{**SMALL, "epochs": 1}), [])
+    with pytest.raises(UserError, match=f"run {bare.key} has recorded no series"):
+        learning_priority.over_epochs([bare], IMAGE)
