@@ -22,7 +22,11 @@ VERSION = 1  # of what the files hold
 
 # the classes by their place, so that wings that this one does not know can make sets; a new one needs an
 # entry in `data.HOMES` as well
-DERIVATIONS = {"filtered": Deferred("specfreq.filters.derived:Filtered")}
+DERIVATIONS = {
+    "filtered": Deferred("specfreq.filters.derived:Filtered"),
+    "cdes": Deferred("specfreq.augment.derived:DensityEnhanced"),
+    "hars": Deferred("specfreq.augment.derived:ForeignLow"),
+}
 
 
 class Derivation(Protocol):
@@ -33,10 +37,15 @@ class Derivation(Protocol):
 
     what: str  # one line for `specfreq data list`
     version: int  # of what it makes: another one is computed anew
+    learns_from: tuple[str, ...]  # the splits that `fit` sees, one after another
     left_out: str  # what the last call could not keep of the images; empty if nothing
 
-    def fit(self, images: "Tensor", labels: "Tensor") -> Self:
-        """Learn what it needs from the training images, uint8 (N, C, H, W), and their labels (N,)."""
+    def fit(self, images: "Tensor", labels: "Tensor", classes: tuple[str, ...]) -> Self:
+        """Learn what it needs from images, uint8 (N, C, H, W), and their labels (N,), places in `classes`.
+
+        Raises:
+            UserError: it can do nothing with such images or labels.
+        """
         ...
 
     def __call__(self, images: "Tensor", labels: "Tensor", split: str) -> "Tensor":
@@ -56,16 +65,21 @@ class _Kind(Kind):
         return canonical(kind, {k: quoted(v) if isinstance(v, str) else v for k, v in shown.items()})
 
     def source(self, name: str, split: str, root: Path) -> Source:
+        import torch
+
         kind, of, values = _read(name)
         derivation = DERIVATIONS[kind](**values)
-        sets = {part: _in_memory(of, part, kind) for part in dict.fromkeys(("train", split))}
+        parts = dict.fromkeys((*derivation.learns_from, split))
+        sets = {part: _in_memory(of, part, kind) for part in parts}
         digests = [found.digest for found in sets.values()]
         text = json.dumps([VERSION, derivation.version, kind, values, split, digests], sort_keys=True)
         folder = places.runs_dir() / "derived" / storage.digest(text)[:16]
         base = sets[split]
 
         def derived() -> "tuple[dict[str, Tensor], str]":
-            derivation.fit(sets["train"].images, sets["train"].labels)
+            seen = [sets[part] for part in derivation.learns_from]
+            shown = torch.cat([part.images for part in seen]), torch.cat([part.labels for part in seen])
+            derivation.fit(*shown, base.classes)
             images = derivation(base.images, base.labels, split)
             return {"images": images}, derivation.left_out
 
