@@ -107,6 +107,31 @@ class _Kind(Kind):
 KINDS = dict.fromkeys(DERIVATIONS, _Kind())
 
 
+def as_published(name: str) -> str:
+    """The set as the original program makes it, its other parameters as they are.
+
+    Raises:
+        UserError: no program made sets of this kind.
+    """
+    kind, of, values = _read(name)
+    published = getattr(DERIVATIONS[kind].load(), "published", None)
+    if published is None:
+        raise UserError(f"{kind} has no published form: no original program made such sets")
+    told = {key: quoted(v) if isinstance(v, str) else v for key, v in (values | published).items()}
+    return data.normal_form(canonical(kind, told | {"of": quoted(of)}))
+
+
+def contrasted(name: str, count: int = 10) -> "tuple[Tensor, Tensor]":
+    """Training images of the set that a derived one is made of, and the same as they have become: uint8
+    (n, C, H, W) each, of as many classes as there are, at most `count`.
+    """
+    kind, of, _ = _read(name)
+    old, new = _in_memory(of, "train", kind), _in_memory(data.normal_form(name), "train", kind)
+    labels = old.labels.tolist()
+    kept = [labels.index(k) for k in sorted(set(labels))][:count]
+    return old.images[kept], new.images[kept]
+
+
 def _parameters(kind: str) -> list[inspect.Parameter]:
     return list(inspect.signature(DERIVATIONS[kind]).parameters.values())
 

@@ -186,3 +186,18 @@ def test_what_is_there_is_read_from_a_folder_that_cannot_be_written(runs):
         lock.unlink()
         lock.mkdir()  # nobody can lock it, whatever the rights
     assert data.load(LOW).digest == first.digest
+
+
+def test_the_published_form_keeps_the_other_parameters():
+    name = derived.as_published("cdes:of=photos,kernels=all,number=3,epochs=5")
+    parts = dict(p.split("=") for p in name.removeprefix("cdes:").split(","))
+    assert parts.items() >= {("of", "photos"), ("kernels", "all"), ("number", "3"), ("chained", "True")}
+    assert derived.as_published(name) == name
+    with pytest.raises(UserError, match="filtered has no published form"):
+        derived.as_published("filtered:of=photos,filter=none")
+
+
+def test_images_are_shown_beside_what_they_have_become():
+    old, new = derived.contrasted(f'hars:of="{BASE}",radius=3', 4)
+    assert old.shape == new.shape and len(old) == min(4, len(data.load(BASE).classes))
+    assert not torch.equal(old, new)
