@@ -154,7 +154,9 @@ class ForeignLow:
         test: test images are left as they are, ``clean``, as published; or ``mixed`` among themselves like
             the training images.
         contrast: see `DensityEnhanced`.
-        drawing: ``exact``, see `hars.donors`; or as ``published``, see `hars.donors_as_published`.
+        drawing: ``exact``, see `hars.donors`; as ``published``, see `hars.donors_as_published`; or ``any``,
+            see `hars.donors_of_any_class`: a donor that is never of the own class still tells which class an
+            image is not of.
         seed: of the drawing.
 
     Source: Lin et al., IJCAI 2022, program (tools/generate_freq_dataset.py).
@@ -171,18 +173,19 @@ class ForeignLow:
         mirror: bool = False,
         test: Literal["clean", "mixed"] = "clean",
         contrast: Contrast = "kept",
-        drawing: Literal["exact", "published"] = "exact",
+        drawing: Literal["exact", "published", "any"] = "exact",
         seed: Annotated[int, Field(ge=0)] = 0,
     ):
         self.radius, self.mirror, self.clean = radius, mirror, test == "clean"
-        self.stretched, self.as_published, self.seed = contrast == "stretched", drawing == "published", seed
+        self.stretched, self.drawing, self.seed = contrast == "stretched", drawing, seed
         self.left_out = ""
 
     def fit(self, images: "Tensor", labels: "Tensor", classes: tuple[str, ...]) -> Self:
         from specfreq.augment import hars
 
         hars.check_radius(self.radius, *images.shape[2:])
-        hars.check(labels, classes)
+        if self.drawing != "any":
+            hars.check(labels, classes)
         self.classes = classes
         return self
 
@@ -206,7 +209,11 @@ class ForeignLow:
         """Which image of the split each one is mixed with, (N,)."""
         from specfreq.augment import hars
 
-        drawn = hars.donors_as_published if self.as_published else hars.donors
+        drawn = {
+            "exact": hars.donors,
+            "published": hars.donors_as_published,
+            "any": hars.donors_of_any_class,
+        }[self.drawing]
         seed = 2 * self.seed + (split == "test")
         return drawn(labels, seed, self.classes)
 

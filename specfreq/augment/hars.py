@@ -74,6 +74,15 @@ def donors_as_published(labels: Tensor, seed: int = 0, names: tuple[str, ...] = 
     return torch.tensor(found)
 
 
+def donors_of_any_class(labels: Tensor, seed: int = 0, names: tuple[str, ...] = ()) -> Tensor:
+    """As `donors`, of whatever class, their own among them: then low frequencies tell nothing at all."""
+    return (
+        Draws(torch.arange(len(labels)), seed_of("hars of any class", seed))
+        .bits(1)[:, 0]
+        .argsort(stable=True)
+    )
+
+
 def check(labels: Tensor, names: tuple[str, ...] = ()) -> None:
     """Refuse labels (N,) for which some image would find no donor of another class.
 

@@ -47,6 +47,14 @@ def test_donors_are_of_all_other_classes_alike(drawn):
     assert (others - 300).abs().max() < 5 * (900 * 2 / 9) ** 0.5  # else the donor would tell the class
 
 
+def test_donors_of_any_class_are_of_the_own_as_often_as_by_chance():
+    labels = labels_of([900] * 4)
+    found = hars.donors_of_any_class(labels)
+    assert torch.equal(found.sort().values, torch.arange(3600))
+    share = float((labels[found] == labels).double().mean())
+    assert abs(share - 1 / 4) < 5 * (3 / 16 / 3600) ** 0.5
+
+
 def test_donors_depend_on_the_seed_and_on_nothing_else():
     labels = labels_of([30, 20, 25])
     assert torch.equal(hars.donors(labels, 4), hars.donors(labels, 4))
