@@ -185,7 +185,11 @@ class Kernels:
         settings = [VERSION, asdict(training), _digest(images, groups)]
         folder = places.runs_dir() / "cdes" / storage.digest(json.dumps(settings, sort_keys=True))[:16]
         numbers = [int(k) for k in groups.unique()]
-        steps = sum(-(-int((groups == k).sum()) // BATCH) for k in numbers) * _length(training)
+        # where the next class goes on from the last one, all epochs have to be computed
+        lengths = {k: _kept(training) for k in numbers}
+        if training.chained:
+            lengths |= dict.fromkeys(numbers[:-1], training.epochs)
+        steps = sum(-(-int((groups == k).sum()) // BATCH) * lengths[k] for k in numbers)
         with (
             storage.alone(folder, "trains the same kernels"),
             progress_bar("kernels", steps, "step", progress) as bar,
@@ -196,7 +200,7 @@ class Kernels:
             for k in numbers:
                 own = images[groups == k]
                 before = last if training.chained else None
-                work = _Work(own, level, training, k, before, bar.update)
+                work = _Work(own, level, training, k, lengths[k], before, bar.update)
                 tensors, _ = storage.held(folder / f"{k}.safetensors", work)
                 networks[k] = _network(tensors, "kept", images.shape[1], training)
                 last = _network(tensors, "last", images.shape[1], training)
@@ -206,13 +210,14 @@ class Kernels:
 @dataclass
 class _Work:
     """The training of one network, to be called if it is not there: its weights at the checkpoint, ``kept``,
-    and after all epochs, ``last``.
+    and at the end, ``last``.
     """
 
     images: Tensor  # uint8 (n, C, H, W)
     level: float
     training: Training
     number: int  # of its class
+    epochs: int  # until the checkpoint, or until the next class goes on
     before: KernelNetwork | None  # what it goes on from
     done: Callable[[], object]  # called after every step
 
@@ -224,7 +229,7 @@ class _Work:
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, 5, 0.1)
         kept = {}
-        for epoch in range(_length(training)):
+        for epoch in range(self.epochs):
             random = keyed("cdes", training.seed, self.number, epoch)
             count = len(self.images)
             order = torch.arange(count) if training.chained else torch.randperm(count, generator=random)
@@ -293,11 +298,6 @@ def _digest(*tensors: Tensor) -> str:
 def _kept(training: Training) -> int:
     """The epoch after which the kernels are taken."""
     return min(training.checkpoint or training.epochs, training.epochs)
-
-
-def _length(training: Training) -> int:
-    """How many epochs have to be computed: where the next class goes on from the last one, all of them."""
-    return training.epochs if training.chained else _kept(training)
 
 
 def _named(network: nn.Module, name: str) -> dict[str, Tensor]:

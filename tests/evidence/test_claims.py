@@ -26,9 +26,8 @@ def row(filter, values, data="cifar10"):
     return rows.row_of(data, label, "accuracy", dict(enumerate(values)), **same)
 
 
-STUDIES = [study for work in claims.works().values() for study in work.studies]
 # those that have a record; the claims of others are open until then
-JUDGED = [study for study in STUDIES if any(claim.judged for claim in claims.load(study).claims)]
+JUDGED = list(dict.fromkeys(p.study for p in claims.every() if p.study and p.claim.judged))
 SAID = {"name": "c", "statement": "s", "whose": "ours", "source": "our question"}
 HIGH = "gaussian-high-pass:sigma=2"
 QUIRK = filters.as_published(HIGH, 3)
