@@ -116,6 +116,31 @@ def _heatmaps() -> "Figure":
     return small.small_maps({"plain": maps["none"]["error"], "APR-SP": maps["apr-sp"]["error"]})
 
 
+def _density() -> "Figure":
+    from specfreq.augment import cdes
+    from specfreq.figures import small
+
+    return small.small_lines({"target": cdes.target(32, 32).tolist()}, range(1, 17))
+
+
+def _consistency() -> "Figure":
+    """Two photographs, and between them the low frequencies of one with the high ones of the other."""
+    import torch
+
+    from specfreq import fourier
+    from specfreq.core.images import luminance
+    from specfreq.data.embedded import photograph
+    from specfreq.figures import small
+
+    cat, coffee = (
+        luminance(torch.tensor(photograph(name)[20:276, 100:356]).permute(2, 0, 1)[None] / 255)
+        for name in ("cat", "coffee")
+    )
+    mixed = fourier.low_pass(coffee, 12) + fourier.high_pass(cat, 12)
+    shown = torch.cat([cat, mixed, coffee])[:, 0].clamp(0, 1)
+    return small.small_pictures((255 * shown).byte().numpy(), columns=3)
+
+
 def _denoising() -> "Figure":
     names = {"noisy": "noisy", "gaussian-blur": "blur", "total-variation": "TV"}
     rows = [(label, row("rof-denoising", "cifar10", arm, "PSNR")) for arm, label in names.items()]
@@ -180,6 +205,8 @@ _THUMBNAILS: dict[str, Callable[[], "Figure"]] = {
     "amplitude-versus-phase": _swap,
     "amplitude-phase-recombination": _recombination,
     "fourier-heatmaps": _heatmaps,
+    "spectral-density": _density,
+    "class-consistency": _consistency,
     "rof-denoising": _denoising,
     "spectral-tv": _scales,
     "spectral-tv-augmentation": _texture,
@@ -192,6 +219,8 @@ ALT = {
     "amplitude-versus-phase": "How often networks see the image that gave the amplitude, or the phase.",
     "amplitude-phase-recombination": "Errors on corrupted images, of plain training and four augmentations.",
     "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
+    "spectral-density": "Spectral density with a peak at the lowest and one at the highest frequencies.",
+    "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
     "rof-denoising": "Noise left: noisy pictures, blurred ones, and those of total variation.",
     "spectral-tv": "Spectra of total variation, a line for each class of CIFAR-10.",
     "spectral-tv-augmentation": "Differences of accuracy by amplified texture on three image sets, beside 0.",

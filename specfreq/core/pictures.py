@@ -1,9 +1,10 @@
 """Picture files of any kind that Pillow opens, read upright, on white where transparent."""
 
 import contextlib
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,17 @@ def upright(file: Path, mode: str) -> Image.Image:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert(mode)
+
+
+def sheet(rows: Sequence[np.ndarray], scale: int = 3) -> bytes:
+    """Rows of images, uint8 (K, C, H, W) each, grey or RGB, below one another and enlarged, as PNG."""
+    lines = [np.concatenate(list(images[:, :3]), axis=2) for images in rows]
+    whole = np.concatenate(lines, axis=1).transpose(1, 2, 0)
+    image = Image.fromarray(whole if whole.shape[2] == 3 else whole[..., 0])
+    size = (image.width * scale, image.height * scale)
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def decode(file: Path, mode: str, side: int | None = None) -> np.ndarray:

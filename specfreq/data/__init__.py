@@ -50,6 +50,8 @@ HOMES = {
     "folder": "pictures",
     "array": "arrays",
     "filtered": "derived",
+    "cdes": "derived",
+    "hars": "derived",
 }
 COMPLETE = {"embedded", "planted", "published"}  # modules of sets whose name alone is one
 PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
@@ -95,7 +97,7 @@ def root() -> Path:
 
 def names() -> list[str]:
     """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, `planted` takes
-    parameters, and `filtered` needs another set.
+    parameters; `filtered`, `cdes` and `hars` need another set.
     """
     return list(HOMES)
 
@@ -113,7 +115,8 @@ def load(
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or
             `folder:PATH?size=64` (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for
             memory (see `streams.Stream`); `array:FILE.npz` (see `arrays.array`);
-            `filtered:of=NAME,filter=FILTER` (see `derived`), a name with commas in quotes.
+            `filtered:of=NAME,filter=FILTER`, `cdes:of=NAME` or `hars:of=NAME` (see `derived`), a name with
+            commas in quotes.
         split: "train" or "test".
         size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from
             disk.

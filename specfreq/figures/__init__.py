@@ -1,6 +1,7 @@
 """Every figure of the book: arrays in, a matplotlib Figure out. No global state is set."""
 
 from specfreq.figures.adversarial import attacked_pictures, under_attack
+from specfreq.figures.density import densities
 from specfreq.figures.detection import detection_curves, detection_scores
 from specfreq.figures.generation import against_real, losses, montage, part_distances
 from specfreq.figures.learning import (
@@ -44,6 +45,7 @@ __all__ = [
     "class_spectra",
     "corruption_errors",
     "costs",
+    "densities",
     "detection_curves",
     "detection_scores",
     "differences",

@@ -37,6 +37,7 @@ class Filtered:
 
     what = "another set behind an input filter"
     version = 1
+    learns_from = ("train",)
 
     def __init__(
         self, filter: Annotated[str, AfterValidator(_spelled)], values: Literal["clip", "stretch"] = "clip"
@@ -45,7 +46,7 @@ class Filtered:
         self.low, self.high = 0.0, 1.0
         self.left_out = ""
 
-    def fit(self, images: "Tensor", labels: "Tensor") -> Self:
+    def fit(self, images: "Tensor", labels: "Tensor", classes: tuple[str, ...]) -> Self:
         from specfreq.core.images import unit
 
         self.filter.fit(unit(images))

@@ -1,5 +1,6 @@
 """Coming from the originals: every command on the right of its tables runs, in small."""
 
+import functools
 import re
 import shlex
 
@@ -16,7 +17,7 @@ PAGE = (places.root() / "book" / "originals.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split(" | ")]
     for line in PAGE.splitlines()
-    if line.startswith("| ") and not line.startswith("| there")
+    if line.startswith("| ") and not line.startswith(("| there", "| set", "| `cdes", "| `hars", "| |"))
 ]
 COMMANDS = [command for row in ROWS for command in re.findall(r"`((?:specfreq|torchrun) .+?)`", row[1])]
 OWN = {command: shlex.split(re.sub(r"^torchrun .* -m ", "", command))[1:] for command in COMMANDS}
@@ -82,6 +83,22 @@ def test_every_measure_is_known_and_measures(args, run):
     for name in names:
         measures.check(name)
         assert run.measure(QUICK.get(name, name))
+
+
+@pytest.mark.parametrize("args", of("data"), ids=" ".join)
+def test_every_set_is_made(args, tmp_path, monkeypatch):
+    """In small: of few pictures, by few kernels."""
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    small = {"of=cifar10": 'of="planted:count=40,side=32"', "number=16": "number=2", "epochs=20": "epochs=1"}
+    told = [functools.reduce(lambda text, pair: text.replace(*pair), small.items(), arg) for arg in args]
+    few = ",number=2,kernel_size=3,epochs=1"
+    told = [arg + few if arg.startswith("cdes:") and "epochs" not in arg else arg for arg in told]
+    told = [str(tmp_path / arg) if arg.endswith(".png") else arg for arg in told]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data", *told])
+    assert not ended.value.code
+    assert len(list(tmp_path.glob("derived/*/images.safetensors"))) == 2
+    assert [tmp_path / name for name in args if name.endswith(".png")] == list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("args", of("run"), ids=" ".join)

@@ -58,7 +58,7 @@ HEAVY = ("torch", "torchvision", "scipy", "skimage", "sklearn", "numba", "matplo
 HEAVY += ("papermill", "nbformat", "nbclient", "jupyter_client", "IPython", "dask", "distributed", "rich")
 ANSWERED = """
 --help; --version; run --help; run band-limited-training --help; sweep --help; book --help; train --help; measure --help
-publish --help; new study --help; data --help; data get --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
+publish --help; new study --help; data --help; data get --help; data make --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
 """
 REFUSED = """
 new study engine; new study Engine
@@ -150,6 +150,7 @@ def test_every_public_name_is_found_without_loading_it_first():
         "data",
         "data list",
         "data get",
+        "data make",
     ],
 )
 def test_every_command_explains_itself(specfreq, command):

@@ -24,13 +24,13 @@ def runs(tmp_path, monkeypatch):
 class Shifted:
     """Images brighter by what their class is, on average, above the darkest: fitted on images and labels."""
 
-    what, version, left_out = "a toy", 1, ""
+    what, version, learns_from, left_out = "a toy", 1, ("train",), ""
     calls = 0
 
     def __init__(self, by: float = 1.0):
         self.by = by
 
-    def fit(self, images, labels):
+    def fit(self, images, labels, classes):
         means = torch.stack([images[labels == k].double().mean() for k in labels.unique()])
         self.gains = (self.by * (means - means.min()) + 1 + torch.arange(len(means))).round()
         return self
@@ -186,3 +186,18 @@ def test_what_is_there_is_read_from_a_folder_that_cannot_be_written(runs):
         lock.unlink()
         lock.mkdir()  # nobody can lock it, whatever the rights
     assert data.load(LOW).digest == first.digest
+
+
+def test_the_published_form_keeps_the_other_parameters():
+    name = derived.as_published("cdes:of=photos,kernels=all,number=3,epochs=5")
+    parts = dict(p.split("=") for p in name.removeprefix("cdes:").split(","))
+    assert parts.items() >= {("of", "photos"), ("kernels", "all"), ("number", "3"), ("chained", "True")}
+    assert derived.as_published(name) == name
+    with pytest.raises(UserError, match="filtered has no published form"):
+        derived.as_published("filtered:of=photos,filter=none")
+
+
+def test_images_are_shown_beside_what_they_have_become():
+    old, new = derived.contrasted(f'hars:of="{BASE}",radius=3', 4)
+    assert old.shape == new.shape and len(old) == min(4, len(data.load(BASE).classes))
+    assert not torch.equal(old, new)

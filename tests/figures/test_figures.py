@@ -274,3 +274,11 @@ def test_costs_show_median_quartiles_and_target():
     for shown in ([1.02], [0.9, 1.1], [1.03]):
         assert shown in drawn
     assert [t.get_text() for t in axis.get_yticklabels()] == ["bare loop", "ours"]
+
+
+def test_densities_are_lines_over_cycles_per_image_beside_a_dashed_target():
+    figure = figures.densities({"a": [1.0, 0.5, 0.0], "b": torch.tensor([0.2, 1.0, 0.1])}, [0.0, 1.0, 0.5])
+    first, second, target = figure.axes[0].lines
+    assert first.get_xdata().tolist() == [1, 2, 3] and first.get_ydata().tolist() == [1, 0.5, 0]
+    assert second.get_marker() != first.get_marker() and target.get_linestyle() == "--"
+    assert len(figures.densities({}).axes[0].lines) == 0
