@@ -61,6 +61,7 @@ test_size: int | None = 100  # test images; None for all
 epochs: int = 1  # passes over the training images
 recipe: list[str] = ["batch=50", "lr=0.2", "shift=2"]  # of `specfreq train`
 seeds: list[int] = [0]  # one training each
+most: int | None = None  # seeds at the last look of the rule; None for one look
 profile: str = "quick"  # the name its results are recorded under"""
 
 IMPORTS = """\
@@ -69,20 +70,26 @@ from myst_nb import glue
 from specfreq import experiment, figures
 from specfreq.compendium import notebooks
 from specfreq.evidence import comparison, records, tables
+from specfreq.evidence.seeds import Looks
 
 study = "{name}"
 glue("tally", tables.tally(study), display=False)"""
 
 RUN = """\
 training = {"data": data, "model": model, "train_size": train_size}
-training |= {"test_size": test_size, "epochs": epochs, **experiment.fields(recipe)}
-arms = experiment.grid(augment=augmentations, seed=seeds, **training)
-runs = experiment.run_all(arms)
+training |= {"test_size": test_size, "epochs": epochs}
+training |= experiment.fields(recipe)
+looks = Looks(study, seeds, most=most)
+for chosen in looks:
+    arms = experiment.grid(augment=augmentations, seed=chosen, **training)
+    runs = experiment.run_all(arms)
+    rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy")})
+    looks.saw({"arms": rows})
 note = tables.foot(runs, profile)"""
 
 MEASURE = """\
-rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy")})
-records.save(study, records.of_study(study, globals(), runs, arms=rows))"""
+content = {"arms": rows, "seeds_rule": looks.path}
+records.save(study, records.of_study(study, globals(), runs, **content))"""
 
 RECORD = """\
 found = records.published_rows(study, "arms")["rows"]
