@@ -1,4 +1,4 @@
-"""`specfreq train`, `measure`, `publish` and `list`: experiments without notebooks, and what there is."""
+"""`specfreq train`, `measure`, `publish`, `keep`, `restore`, `list`: experiments without notebooks."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -210,15 +210,64 @@ def publish(record: str, profile: str, name: str | None) -> None:
         print(f"book/results/{records.publish(name, records.RUN)}")
 
 
-@click.command("list", cls=base.Command)
-@click.argument("what", metavar="[WHAT]", required=False)
-@click.option(
+_WHERE = click.option(
     "-w",
     "--where",
     metavar="FIELD=VALUE",
     multiple=True,
     help="only runs whose experiment has this value; may be repeated",
 )
+_FOLDER = click.option(
+    "--folder", type=base.Place(), help="of the archives [default: book/results/runs, which has the book's]"
+)
+
+
+@click.command("keep", cls=base.Command)
+@_WHERE
+@_FOLDER
+def keep(where: tuple[str, ...], folder: Path | None) -> None:
+    """Write finished runs as small archives that travel with the book: all but their weights.
+
+    An archive, KEY.zip, has the settings, history, series and results of a run. Where it is restored, studies
+    find them and train only what is missing: further seeds, or an augmentation of your own beside those that
+    were published.
+    """
+    from specfreq.experiment import kept, runs
+
+    size = count = 0
+    for run in runs.list_runs(**base.pairs(where, "--where FIELD=VALUE")):
+        path = kept.keep(run, folder)
+        size, count = size + path.stat().st_size, count + 1
+    print(f"{count} runs in {folder or kept.folder()} ({size / 1e6:.1f} MB)")
+
+
+@click.command("restore", cls=base.Command)
+@click.argument("keys", metavar="[KEY...]", nargs=-1)
+@_FOLDER
+def restore(keys: tuple[str, ...], folder: Path | None) -> None:
+    """Bring runs that `specfreq keep` wrote into the folder of runs, those of the book or of a folder.
+
+    KEY: the first letters do; none restores all. Runs that are there stay as they are. A restored run has no
+    weights: what was measured is found, and whatever else is asked of it trains it again.
+    """
+    from specfreq.experiment import kept
+
+    archives = kept.archives(folder)
+    for key in keys:
+        if not any(path.stem.startswith(key) for path in archives):
+            where = str(folder or kept.folder())
+            raise unknown("run", key, [path.stem for path in archives], where=where)
+    count = there = 0
+    for path in archives:
+        if not keys or path.stem.startswith(keys):
+            found = kept.restore(path)
+            count, there = count + (found is not None), there + (found is None)
+    print(f"{count} runs restored{f', {there} were there' if there else ''}; see specfreq list runs")
+
+
+@click.command("list", cls=base.Command)
+@click.argument("what", metavar="[WHAT]", required=False)
+@_WHERE
 def list_all(what: str | None, where: tuple[str, ...]) -> None:
     """Show what there is, all of it or one kind.
 
@@ -258,7 +307,8 @@ def _summary(run: "Run") -> list[str]:
     accuracy = run.results.get("accuracy", {}).get("accuracy")
     shown = f"{accuracy:.2f} %" if accuracy is not None else "-"
     origin = run.provenance
-    return [run.key, shown, f"{origin['seconds']:.1f} s", origin["date"], _settings(run.experiment)]
+    about = _settings(run.experiment) + ("" if run.trained else " (restored, without its weights)")
+    return [run.key, shown, f"{origin['seconds']:.1f} s", origin["date"], about]
 
 
 def _settings(experiment: "Experiment") -> str:
@@ -272,4 +322,4 @@ def _settings(experiment: "Experiment") -> str:
     return ", ".join(shown)
 
 
-COMMANDS = (train, measure, publish, list_all)
+COMMANDS = (train, measure, publish, keep, restore, list_all)

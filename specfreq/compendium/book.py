@@ -29,6 +29,7 @@ from specfreq.core.errors import UserError
 # what the pages are made of, besides the studies
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
+KEPT = "book/results/runs"  # runs to be restored, see `experiment.kept`: no page reads them
 
 
 class BookFailed(RuntimeError):
@@ -221,7 +222,7 @@ def _sources(root: Path) -> dict[str, Path]:
     return {
         name.as_posix(): path
         for name, path in ours.items()
-        if not any(places.hidden(Path(part)) for part in name.parts)
+        if not any(places.hidden(Path(part)) for part in name.parts) and name.parent.as_posix() != KEPT
     }
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from specfreq.data import normal_form
 from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.store import (
+    OUTLINE,
     described_in,
     ensure,
     find,
@@ -27,6 +29,7 @@ from specfreq.experiment.store import (
     history,
     origin,
     refuse_changed,
+    trained,
     write_history,
 )
 
@@ -51,6 +54,9 @@ ABANDONED = 3600  # seconds after which nobody is still writing a result
 class Run:
     """A finished training in its directory: `experiment.json`, `history.csv`, `model.safetensors`, one result
     per measure.
+
+    One that was restored from the book has no weights. What was measured is there; where more is asked of it,
+    it is trained again.
     """
 
     def __init__(self, path: Path):
@@ -130,10 +136,68 @@ class Run:
             )
         return images
 
-    def _network(self) -> network.Network:
+    @property
+    def trained(self) -> bool:
+        """Whether its weights are here."""
+        return trained(self.path)
+
+    @property
+    def outline(self) -> dict[str, Any]:
+        """For which images the network was trained: names of ``classes``, and ``shape`` (C, H, W)."""
+        if not self.trained:
+            return storage.read_sealed(self.path / OUTLINE, self.key)
+        kept = self._network()
+        return {"classes": list(kept.classes), "shape": list(kept.shape)}
+
+    def intact(self, result: str) -> bool:
+        """Whether a result, as `results` or a folder of other images names it, is as it was written."""
+        try:
+            self._result(self.path / "results" / f"{result}.json")
+        except UserError as error:
+            log.warning("specfreq: a result of run %s is left out: %s", self.key, error)
+            return False
+        return True
+
+    def _network(self, device: "str | torch.device | None" = None) -> network.Network:
+        if not self.trained:
+            self._train_again(device)
         return network.read(
             self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
         )
+
+    def _train_again(self, device: "str | torch.device | None") -> None:
+        """Train a run that was restored without its weights. What was measured of the others is forgotten:
+        on another machine its bits differ.
+
+        Raises:
+            UserError: the images have changed; several processes are at work.
+        """
+        from specfreq.train.checkpoints import Checkpoints
+        from specfreq.train.team import join
+
+        for split in ("train", "test"):
+            self.image_set(split)
+        team = join(None if device is None else str(device))
+        if team.size > 1:
+            raise UserError(
+                f"run {self.key} was restored without its weights, which one process has to train; start it "
+                "without torchrun"
+            )
+        log.warning(
+            "specfreq: run %s was restored without its weights, which are needed now; it is trained again",
+            self.key,
+        )
+        series = self.series
+        watched = {"watch": tuple(series.versions), "watch_epochs": tuple(series.epochs)} if series else {}
+        experiment = self.experiment.model_copy(update=watched)
+        checkpoints = Checkpoints(self.path / "checkpoint.safetensors")
+        with storage.alone(self.path, f"trains run {self.key}"), storage.writing(self.path):
+            if not self.trained:
+                shutil.rmtree(self.path / "results", ignore_errors=True)
+                (self.path / watch.FILE).unlink(missing_ok=True)
+                (self.path / OUTLINE).unlink(missing_ok=True)
+        ensure(self.path, team, checkpoints, lambda: _train(experiment, self.path, team, checkpoints, None))
+        self.__init__(self.path)
 
     def classifier(
         self, filter: str | None = None, device: "str | torch.device | None" = None
@@ -148,7 +212,7 @@ class Run:
         from specfreq.core import devices
         from specfreq.experiment import inputs
 
-        kept, spec = self._network(), filter or self.experiment.filter
+        kept, spec = self._network(device), filter or self.experiment.filter
         net = models.build(self.experiment.model, len(kept.classes), kept.shape[0], self.experiment.seed)
         net.load_state_dict(kept.weights)
         if kept.filter is not None and spec == self.experiment.filter:
@@ -168,7 +232,7 @@ class Run:
         """
         from specfreq.core import devices
 
-        state = self._network().augment
+        state = self._network(device).augment
         if state is None:
             raise UserError(
                 f"run {self.key} is of an older version, which kept nothing of its augmentation; delete "
@@ -183,21 +247,21 @@ class Run:
         from specfreq.data import load
         from specfreq.experiment import inputs
 
-        images, kept = load(data, "test"), self._network()
-        name = self.experiment.data
-        if images.classes != kept.classes:
+        images, name = load(data, "test"), self.experiment.data
+        classes, shape = (tuple(self.outline[part]) for part in ("classes", "shape"))
+        if images.classes != classes:
             raise UserError(
                 f"the classes of {data} are not those of run {self.key} ({name}): {_listed(images.classes)}, "
-                f"not {_listed(kept.classes)}; choose a set with the same ones in the same order"
+                f"not {_listed(classes)}; choose a set with the same ones in the same order"
             )
-        if images.shape[0] != kept.shape[0]:
+        if images.shape[0] != shape[0]:
             raise UserError(
                 f"images of {data} have {images.shape[0]} channel(s), and run {self.key} was trained on "
-                f"images with {kept.shape[0]}; choose another set"
+                f"images with {shape[0]}; choose another set"
             )
         models.check(self.experiment.model, images.shape)
-        if images.shape != kept.shape and inputs.learns(filters.build(filter)):
-            sides = " and ".join(f"{height}x{width}" for _, height, width in (images.shape, kept.shape))
+        if images.shape != shape and inputs.learns(filters.build(filter)):
+            sides = " and ".join(f"{height}x{width}" for _, height, width in (images.shape, shape))
             raise UserError(
                 f"filter={filter} learned from the training images, and those of {data} have another size: "
                 f"{sides}; choose another set, or another filter"

@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 VERSIONS = range(1, 100)  # those of trainers that a run can have been trained by
 Described = TypeVar("Described", bound=Refusing)
 KEY = re.compile("[0-9a-f]{16}")
+OUTLINE = "network.json"  # in place of the weights, of a run that was restored without them
+
+
+def trained(path: Path) -> bool:
+    """Whether a directory holds a run and its weights: they are written last of all."""
+    return (path / "model.safetensors").exists()
 
 
 def finished(path: Path) -> bool:
-    """Whether a directory holds a finished run: its model is written last of all."""
-    return (path / "model.safetensors").exists()
+    """Whether a directory holds a finished run, with its weights, or restored without them."""
+    return trained(path) or (path / OUTLINE).exists()
 
 
 class _Origin(BaseModel):
@@ -137,7 +143,7 @@ def ensure(path: Path, team: "Team", checkpoints: "Checkpoints", train: Callable
 def folders() -> list[Path]:
     """The folders of finished runs, oldest first, whatever else lies among them."""
     found = [path for path in places.visible(runs_dir().glob("*")) if finished(path)]
-    return sorted(found, key=lambda path: (path / "model.safetensors").stat().st_mtime)
+    return sorted(found, key=lambda path: (path / "provenance.json").stat().st_mtime)
 
 
 def find(key: str) -> Path:

@@ -1,0 +1,112 @@
+"""Runs without their weights: settings, history, series and results, small enough to travel with the book.
+
+A study that finds them trains only what is missing.
+"""
+
+import io
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from specfreq.core import places, storage
+from specfreq.core.errors import UserError
+from specfreq.experiment.runs import Run
+from specfreq.experiment.store import KEY, OUTLINE, finished
+
+PARTS = ("experiment.json", "precision.json", "history.csv", "provenance.json", "series.safetensors")
+INSIDE = re.compile(
+    rf"({'|'.join(map(re.escape, (*PARTS, OUTLINE)))}|results/([0-9a-f]{{16}}/)?[^/\\]+\.(json|safetensors))"
+)
+LARGEST = 2**28  # bytes that an archive may hold when unpacked
+NEVER = (1980, 1, 1, 0, 0, 0)  # the time of every file inside: the same run gives the same bytes
+
+
+def folder() -> Path:
+    """Where the book keeps them."""
+    return places.root() / "book" / "results" / "runs"
+
+
+def keep(run: Run, into: Path | None = None) -> Path:
+    """Write a run as ``KEY.zip``, all but its weights. Damaged results are left out, with a warning.
+
+    Args:
+        into: a folder; by default that of the book.
+
+    Raises:
+        UserError: the run is damaged; the place cannot be written.
+    """
+    files = {name: run.path / name for name in PARTS if (run.path / name).exists()}
+    for stem in _results(run):
+        for suffix in (".json", ".safetensors"):
+            found = run.path / "results" / f"{stem}{suffix}"
+            if found.exists():
+                files[f"results/{stem}{suffix}"] = found
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    run.history, run.series  # noqa: B018 - both are refused if they are damaged
+    with tempfile.TemporaryDirectory() as place:
+        outline = storage.write_sealed(Path(place) / OUTLINE, run.outline, run.key)
+        contents[OUTLINE] = outline.read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(contents):
+            archive.writestr(zipfile.ZipInfo(name, NEVER), contents[name], zipfile.ZIP_DEFLATED)
+    return storage.write((into or folder()) / f"{run.key}.zip", packed.getvalue())
+
+
+def _results(run: Run) -> list[str]:
+    """The results that are intact, those of other images with the folder that they lie in."""
+    others = [path for path in places.visible((run.path / "results").glob("*")) if path.is_dir()]
+    nested = [f"{of.name}/{path.stem}" for of in others for path in places.visible(of.glob("*.json"))]
+    return [*run.results, *(stem for stem in nested if run.intact(stem))]
+
+
+def archives(of: Path | None = None) -> list[Path]:
+    """The kept runs of a folder, by default that of the book."""
+    return [path for path in places.visible((of or folder()).glob("*.zip")) if KEY.fullmatch(path.stem)]
+
+
+def restore(archive: Path) -> Run | None:
+    """Bring a kept run back into the folder of runs; None if a run of that key is there, or in training.
+
+    Raises:
+        Damaged: the archive is damaged, or holds what no kept run has, or another run than it is named by.
+        UserError: it cannot be read; the folder of runs cannot be written.
+    """
+    key = archive.stem
+    target = places.runs_dir() / key
+    if finished(target) or (target / "checkpoint.safetensors").exists():
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        trial = Path(place) / key
+        for name, content in _members(archive):
+            storage.write(trial / name, content)
+        try:
+            run = Run(trial)
+            run.history, run.series, run.outline, run.results  # noqa: B018 - each refuses what was edited
+        except UserError as error:
+            raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
+        with storage.alone(target, f"restores run {key}"):
+            # the outline last: with it the run is finished
+            for path in sorted(trial.rglob("*"), key=lambda path: path.name == OUTLINE):
+                if path.is_file():
+                    storage.write(target / path.relative_to(trial), path.read_bytes())
+    return Run(target)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of an archive, by names that a kept run can have."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            entries = packed.infolist()
+            strange = [e.filename for e in entries if not INSIDE.fullmatch(e.filename)]
+            if strange or sum(entry.file_size for entry in entries) > LARGEST:
+                what = f"holds {strange[0]!r}" if strange else f"is larger than {LARGEST >> 20} MiB"
+                raise storage.Damaged(f"{archive} {what}, and is no run that `specfreq keep` wrote")
+            for entry in entries:
+                yield entry.filename, packed.read(entry)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise storage.Damaged(f"{archive} is damaged ({error}); take it from the book again") from None
+    except OSError as error:
+        raise UserError(f"cannot read {archive}: {error.strerror or error}") from None

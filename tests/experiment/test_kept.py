@@ -1,0 +1,169 @@
+"""Runs that travel without their weights: found as they were, trained again where the weights are needed."""
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+import specfreq
+from specfreq.core import places, storage
+from specfreq.core.errors import UserError
+from specfreq.experiment import Experiment, find_run, kept, list_runs, run
+from specfreq.train import loop
+
+SMALL = {"data": "digits", "train_size": 200, "test_size": 100, "epochs": 2, "batch": 50}
+WATCHED = {"watch": ("accuracy",), "watch_epochs": (1,)}
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def trained():
+    made = specfreq.run(Experiment(**SMALL, **WATCHED), ["accuracy", "calibration"])
+    return made
+
+
+@pytest.fixture
+def archive(trained, tmp_path):
+    return kept.keep(trained, tmp_path / "kept")
+
+
+def moved(tmp_path, monkeypatch):
+    """Another machine: a folder of runs that is empty."""
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "elsewhere"))
+
+
+def forbid_training(monkeypatch):
+    def no(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(loop, "fit", no)
+
+
+def test_a_restored_run_says_all_that_the_first_one_said_without_training(
+    trained, archive, tmp_path, monkeypatch
+):
+    moved(tmp_path, monkeypatch)
+    forbid_training(monkeypatch)
+    found = kept.restore(archive)
+    assert found.key == trained.key and not found.trained and trained.trained
+    assert found.results == trained.results and found.history == trained.history
+    assert found.provenance == trained.provenance and found.outline == trained.outline
+    assert torch.equal(found.series["accuracy"]["accuracy"], trained.series["accuracy"]["accuracy"])
+    again = run(Experiment(**SMALL, **WATCHED), ["accuracy", "calibration"])
+    assert again.results == trained.results
+    number = ("accuracy", "accuracy")
+    assert np.array_equal(again.each(*number), trained.each(*number))
+    assert [r.key for r in list_runs()] == [trained.key] and find_run(trained.key[:5]).key == trained.key
+    assert not any(path.suffix == ".safetensors" for path in found.path.glob("model*"))
+
+
+def test_where_weights_are_needed_it_is_trained_again_and_measured_again(
+    trained, archive, tmp_path, monkeypatch, caplog
+):
+    moved(tmp_path, monkeypatch)
+    found = kept.restore(archive)
+    result = found.path / "results" / "accuracy.json"
+    forged = storage.read_sealed(result, f"{found.key}/accuracy") | {"accuracy": 1.5}
+    storage.write_sealed(result, forged, f"{found.key}/accuracy")  # what another machine's network reached
+    asked = found.measure("band-accuracy:step=8")
+    assert "without its weights" in caplog.text and found.trained
+    assert asked == {**trained.measure("band-accuracy:step=8"), "provenance": asked["provenance"]}
+    assert found.measure("accuracy")["accuracy"] == trained.results["accuracy"]["accuracy"] != 1.5
+    for name, value in trained.classifier().state_dict().items():
+        assert torch.equal(value, found.classifier().state_dict()[name]), name
+    assert torch.equal(found.series["accuracy"]["accuracy"], trained.series["accuracy"]["accuracy"])
+    assert not (found.path / "network.json").exists()
+
+
+def test_results_on_other_images_travel_too(trained, tmp_path, monkeypatch):
+    other = "array:other.npz"
+    monkeypatch.chdir(tmp_path)
+    images = trained.image_set("test")
+    noisy = 255 - images.images.permute(0, 2, 3, 1).numpy()
+    split = {"test_images": noisy.squeeze(-1), "test_labels": images.labels.numpy()}
+    np.savez("other.npz", train_images=split["test_images"], train_labels=split["test_labels"], **split)
+    try:
+        told = trained.measure("accuracy", data=other)
+    except UserError as error:  # the classes of an array are called by numbers, as those of digits are
+        pytest.fail(str(error))
+    archive = kept.keep(trained, tmp_path / "kept")
+    moved(tmp_path, monkeypatch)
+    forbid_training(monkeypatch)
+    assert kept.restore(archive).measure("accuracy", data=other) == told
+
+
+def test_an_archive_is_the_same_bytes_each_time_and_after_a_restore(trained, archive, tmp_path, monkeypatch):
+    first = archive.read_bytes()
+    assert kept.keep(trained, tmp_path / "again").read_bytes() == first
+    moved(tmp_path, monkeypatch)
+    assert kept.keep(kept.restore(archive), tmp_path / "further").read_bytes() == first
+
+
+def test_runs_that_are_here_or_in_training_stay_as_they_are(trained, archive, tmp_path, monkeypatch):
+    assert kept.restore(archive) is None and trained.trained
+    moved(tmp_path, monkeypatch)
+    begun = places.runs_dir() / trained.key
+    storage.write(begun / "checkpoint.safetensors", "of a training")
+    assert kept.restore(archive) is None and [p.name for p in begun.iterdir()] == ["checkpoint.safetensors"]
+    (begun / "checkpoint.safetensors").unlink()
+    storage.write(begun / "experiment.json", "{}")  # of a training that ended before its first checkpoint
+    assert kept.restore(archive).results == trained.results
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda names: {**names, "../evil.json": b"{}"},
+        lambda names: {**names, "model.safetensors": b""},
+        lambda names: {**names, "results/../../x.json": b"{}"},
+        lambda names: {n: c for n, c in names.items() if n != "history.csv"},
+        lambda names: {**names, "history.csv": names["history.csv"].replace(b"\n1", b"\n3", 1)},
+        lambda names: {
+            **names,
+            "experiment.json": names["experiment.json"].replace(b'"batch": 50', b'"batch": 60'),
+        },
+        lambda names: {**names, "network.json": names["network.json"].replace(b"10", b"11", 1)},
+        lambda names: {},
+    ],
+)
+def test_an_archive_that_was_edited_is_refused_and_leaves_nothing(archive, tmp_path, monkeypatch, change):
+    with zipfile.ZipFile(archive) as packed:
+        names = {name: packed.read(name) for name in packed.namelist()}
+    changed = change(names)
+    assert changed != names
+    edited = tmp_path / "edited" / archive.name
+    edited.parent.mkdir()
+    with zipfile.ZipFile(edited, "w") as packed:
+        for name, content in changed.items():
+            packed.writestr(name, content)
+    moved(tmp_path, monkeypatch)
+    with pytest.raises(storage.Damaged, match=archive.name):
+        kept.restore(edited)
+    assert not (places.runs_dir() / archive.stem).exists() and not (tmp_path / "evil.json").exists()
+
+
+def test_what_is_no_archive_is_refused_by_name_and_another_runs_name_is_not_believed(
+    archive, tmp_path, monkeypatch
+):
+    moved(tmp_path, monkeypatch)
+    damaged = tmp_path / f"{'a' * 16}.zip"
+    damaged.write_bytes(archive.read_bytes()[:200])
+    with pytest.raises(storage.Damaged, match="is damaged"):
+        kept.restore(damaged)
+    shutil.copy(archive, damaged)
+    with pytest.raises(storage.Damaged, match="holds no intact run"):
+        kept.restore(damaged)
+    with pytest.raises(UserError, match="cannot read"):
+        kept.restore(tmp_path / f"{'b' * 16}.zip")
+
+
+def test_archives_of_a_folder_are_those_named_by_a_key(archive):
+    (archive.parent / "notes.zip").touch()
+    (archive.parent / f".{archive.name}").touch()
+    assert kept.archives(archive.parent) == [archive]
