@@ -2,7 +2,7 @@
 
 import functools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -31,12 +31,17 @@ _STYLE = {
 
 
 def styled(function):
-    """Draw in our style, with ``note`` at the foot; it comes back closed: a notebook shows it once."""
+    """Draw in our style, with ``note`` at the foot; it comes back closed: a notebook shows it once.
+
+    Where the first argument has nothing in it, as before a record is published, the figure says so in words.
+    """
 
     @functools.wraps(function)
     def draw(*args: Any, note: str = "", **kwargs: Any) -> Figure:
         with plt.rc_context({**rcParamsDefault, **_STYLE}):  # pyright: ignore[reportArgumentType]
-            figure = function(*args, **kwargs)
+            shown = next(iter((*args, *kwargs.values())), None)
+            nothing = isinstance(shown, Mapping | Sequence) and not shown
+            figure: Any = _absent() if nothing else function(*args, **kwargs)
             if note:
                 # a longer line would widen the picture
                 lines = textwrap.wrap(note, int(22 * figure.get_figwidth()))
@@ -48,6 +53,12 @@ def styled(function):
         return figure
 
     return draw
+
+
+def _absent() -> Figure:
+    figure = plt.figure(figsize=(5.6, 1.0))
+    figure.text(0.5, 0.6, "nothing to show yet", ha="center", va="center", color="#555555")
+    return figure
 
 
 def array(values: Any) -> np.ndarray:

@@ -32,8 +32,6 @@ def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = Fa
         # the image a network may know far more than of all else, and would set the scale alone
         most = max([2.0, *(float(np.nanmax(found[:, 1:], initial=0)) for found in shown.values())])
         scale, label = {"norm": LogNorm(1 / most, most, clip=True)}, "power relative to the mean"
-    if not shown:
-        return plt.figure(figsize=(5.6, 1))
     columns, lines = min(2, len(shown)), -(-len(shown) // 2)
     size = (2.4 * columns + 1.0, 1.9 * lines + 0.6)
     figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=size)
@@ -84,11 +82,8 @@ def discrimination_over_epochs(series: Mapping[str, Any]) -> Figure:
 
     Args:
         series: of `feature-discrimination`: epochs (E,), radii (R,), low_fisher, high_fisher, low_accuracy
-            and high_accuracy (E, R), fisher and accuracy (E,) of whole images, which are dashed; chance. An
-            empty one gives an empty figure.
+            and high_accuracy (E, R), fisher and accuracy (E,) of whole images, which are dashed; chance.
     """
-    if not series:
-        return plt.figure(figsize=(5.6, 1))
     figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(5.6, 5.0))
     lines = lines_of({f"radius {radius:g}": radius for radius in series["radii"]})
     epochs = array(series["epochs"])
@@ -113,10 +108,8 @@ def class_distributions(result: Mapping[str, Any], classes: Sequence[str]) -> Fi
     """Densities of the features by class, along the direction in which the classes of whole images differ
     most: whole images above, below them a line of panels per radius, low-pass beside high-pass.
 
-    The result is one of `feature-discrimination` with points; an empty one gives an empty figure.
+    The result is one of `feature-discrimination` with points.
     """
-    if not result:
-        return plt.figure(figsize=(5.6, 1))
     radii = result["radii"]
     mosaic: Any = [["whole", "whole"], *([f"low {i}", f"high {i}"] for i in range(len(radii)))]
     figure, axes = plt.subplot_mosaic(mosaic, sharex=True, figsize=(5.6, 1.25 * len(mosaic) + 1.0))

@@ -281,4 +281,15 @@ def test_densities_are_lines_over_cycles_per_image_beside_a_dashed_target():
     first, second, target = figure.axes[0].lines
     assert first.get_xdata().tolist() == [1, 2, 3] and first.get_ydata().tolist() == [1, 0.5, 0]
     assert second.get_marker() != first.get_marker() and target.get_linestyle() == "--"
-    assert len(figures.densities({}).axes[0].lines) == 0
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda n: figures.learning_maps({}, note=n), lambda n: figures.accuracies(rows=[], note=n)]
+)
+def test_before_a_record_is_published_a_figure_says_that_it_has_nothing(draw):
+    drawn = draw("no published record x.laptop")
+    assert [text.get_text() for text in drawn.texts] == [
+        "nothing to show yet",
+        "no published record x.laptop",
+    ]
+    assert not drawn.axes
