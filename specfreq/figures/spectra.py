@@ -93,7 +93,7 @@ def dominant_frequencies(maps: Mapping[str, Any], classes: Sequence[str]) -> Fig
             axis.imshow(image, cmap=AMOUNT, vmin=0, vmax=most, extent=ends)
             axis.set_title(of, fontsize=8)
         panels[0, 0].set_ylabel(name, fontsize=9)
-    figure.supxlabel("cycles per image", fontsize=9)
+    axes[-1, 0].set_xlabel("cycles per image", fontsize=9)
     return figure
 
 
