@@ -37,6 +37,7 @@ Draw = Literal["balanced", "first"]
 # NumPy and torch
 HOMES = {
     "photos": "embedded",
+    "textures": "embedded",
     "digits": "embedded",
     "planted": "planted",
     "fashion-mnist": "published",
@@ -58,6 +59,7 @@ PATHS = ("folder", "array")  # whose names go on with a path, not with parameter
 # what pages call them
 TITLES = {
     "photos": "embedded photographs",
+    "textures": "embedded textures",
     "digits": "handwritten digits",
     "planted": "planted evidence",
     "fashion-mnist": "Fashion-MNIST",

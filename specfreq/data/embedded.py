@@ -2,7 +2,7 @@
 wheels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ PHOTOS = {
     "rocket": "rocket",
     "tissue": "immunohistochemistry",
 }
+TEXTURES = ("brick", "grass", "gravel")  # the grey pictures of surfaces there, CC0, 512x512
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,20 @@ def photograph(name: str) -> np.ndarray:
     Raises:
         UserError: the file is missing from the installed scikit-image, or does not match its checksum.
     """
+    picture = _carried(PHOTOS[name], "photos")
+    return picture[210:1210, 210:1210] if name == "retina" else picture
+
+
+def _carried(name: str, of: str) -> np.ndarray:
+    """A picture in the wheel of scikit-image, which the set ``of`` needs."""
     import skimage.data
 
     try:
-        picture = getattr(skimage.data, PHOTOS[name])()
+        return getattr(skimage.data, name)()
     except (ImportError, OSError) as error:  # its checksum is wrong, so scikit-image would download it
         raise UserError(
-            f"photos: skimage.data.{PHOTOS[name]}() is missing or damaged; reinstall scikit-image"
+            f"{of}: skimage.data.{name}() is missing or damaged; reinstall scikit-image"
         ) from error
-    return picture[210:1210, 210:1210] if name == "retina" else picture
 
 
 def tiles(height: int, width: int, split: str) -> list[tuple[int, int]]:
@@ -76,17 +82,26 @@ def photos(split: str) -> Source:
     """32x32 RGB crops of photographs at their own resolution, one class per photograph, each crop inside one
     tile.
     """
+    return _crops({name: photograph(name) for name in PHOTOS}, split)
+
+
+def textures(split: str) -> Source:
+    """32x32 grey crops of three surfaces, cut like `photos`."""
+    return _crops({name: _carried(name, "textures")[..., None] for name in TEXTURES}, split)
+
+
+def _crops(pictures: Mapping[str, np.ndarray], split: str) -> Source:
+    """Crops of pictures (H, W, C), a class for each."""
     random = np.random.RandomState({"train": 0, "test": 1}[split])
     crops = []
-    for name in PHOTOS:
-        picture = photograph(name)
+    for picture in pictures.values():
         height, width = picture.shape[:2]
         corners = tiles(height, width, split)
         for index in range(PER_CLASS[split]):
             y, x = corners[index % len(corners)] + random.randint(0, TILE - CROP + 1, 2)
             crops.append(picture[y : y + CROP, x : x + CROP])
-    labels = np.repeat(np.arange(len(PHOTOS)), PER_CLASS[split])
-    return from_array(np.stack(crops).transpose(0, 3, 1, 2), labels, PHOTOS)
+    labels = np.repeat(np.arange(len(pictures)), PER_CLASS[split])
+    return from_array(np.stack(crops).transpose(0, 3, 1, 2), labels, tuple(pictures))
 
 
 def digits(split: str) -> Source:
@@ -104,5 +119,6 @@ def digits(split: str) -> Source:
 
 KINDS = {
     "photos": Embedded("32x32 crops of seven colour photographs, a class for each", "scikit-image", photos),
+    "textures": Embedded("32x32 grey crops of brick, grass and gravel, 3 classes", "scikit-image", textures),
     "digits": Embedded("1,797 handwritten digits, 8x8 grey, 10 classes", "scikit-learn", digits),
 }

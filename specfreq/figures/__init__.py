@@ -21,7 +21,13 @@ from specfreq.figures.results import (
     reliability,
 )
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, pareto, swaps
-from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
+from specfreq.figures.spectra import (
+    centroids,
+    class_spectra,
+    dominant_frequencies,
+    pictures,
+    radial_profiles,
+)
 from specfreq.figures.variation import (
     bands,
     disc_flow,
@@ -52,6 +58,7 @@ __all__ = [
     "disc_flow",
     "discrimination",
     "discrimination_over_epochs",
+    "dominant_frequencies",
     "frontier",
     "gaps",
     "heatmap_profiles",

@@ -59,6 +59,45 @@ def class_spectra(power: Any, classes: Sequence[str]) -> Figure:
 
 
 @styled
+def dominant_frequencies(maps: Mapping[str, Any], classes: Sequence[str]) -> Figure:
+    """The frequencies that each class is known by: lines of panels for each name, a panel for each class.
+
+    Args:
+        maps: name -> (K, H, W), frequency 0 at index N//2, each scaled to its own largest: for how many
+            networks a frequency is among the dominant ones. Without names the figure is empty.
+        classes: K names.
+    """
+    if not maps:
+        return plt.figure(figsize=(5.6, 1))
+    columns = min(5, len(classes))
+    of_each = -(-len(classes) // columns)
+    lines = of_each * len(maps)
+    size = (1.08 * columns + 0.9, 1.2 * lines + 0.5)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey=True, figsize=size)
+    for axis in axes.flat:
+        axis.grid(False)
+        axis.set_visible(False)
+    for i, (name, counts) in enumerate(maps.items()):
+        values = array(counts)
+        height, width = values.shape[-2:]
+        ends = (
+            -(width // 2) - 0.5,
+            width - width // 2 - 0.5,
+            height - height // 2 - 0.5,
+            -(height // 2) - 0.5,
+        )
+        panels = axes[i * of_each : (i + 1) * of_each]
+        most = max(values.max(), 1)
+        for axis, of, image in zip(panels.flat, classes, values, strict=False):
+            axis.set_visible(True)
+            axis.imshow(image, cmap=AMOUNT, vmin=0, vmax=most, extent=ends)
+            axis.set_title(of, fontsize=8)
+        panels[0, 0].set_ylabel(name, fontsize=9)
+    axes[-1, 0].set_xlabel("cycles per image", fontsize=9)
+    return figure
+
+
+@styled
 def radial_profiles(profiles: Mapping[str, Any], sides: Mapping[str, int] | int) -> Figure:
     """Mean power on rings: one line per name, over frequency in cycles per pixel.
 

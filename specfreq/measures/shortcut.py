@@ -61,9 +61,10 @@ def frequency_shortcuts(
         :math:`\Delta` for each class and group; keep; for each share and class kept_tpr and kept_fpr, and
         removed_tpr and removed_fpr, of images without the dominant frequencies; tpr and fpr of each class for
         images as they are (all rates in %); dominant_radius, the mean of \|k\| over the dominant frequencies
-        (cycles per image); for each share kept_accuracy, how many of the images are recognised by the
-        dominant frequencies of their own class, and kept_alarm, the mean FPR over images and other classes
-        (%); accuracy (%), images (how many). Null is what there are no images for.
+        (cycles per image); for each share kept_radius, its mean over the classes; kept_accuracy, how many of
+        the images are recognised by the dominant frequencies of their own class; and kept_alarm, the mean FPR
+        over images and other classes (%); accuracy (%), images (how many). Null is what there are no images
+        for.
 
     Raises:
         UserError: the classifier has another number of outputs than the set has classes, or some are not
@@ -90,7 +91,9 @@ def frequency_shortcuts(
     plain = _rates(nn.functional.one_hot(given, classes).bool(), labels)
     own = kept.gather(2, labels[:, None, None].expand(-1, len(keep), 1))[..., 0]  # (N, S)
     alarm = 100 * (kept.sum(2) - own.long()).double() / max(classes - 1, 1)
-    radius = fourier.radius(*images.shape[1:])
+    there = counts > 0
+    # (S, K): the mean over the dominant frequencies
+    radius = (chosen * fourier.radius(*images.shape[1:])).sum((2, 3)) / chosen.sum((2, 3))
     right = given == labels
     return {
         "groups": groups.tolist(),
@@ -99,9 +102,10 @@ def frequency_shortcuts(
         **rates,
         **plain,
         "dominant_radius": [
-            [float(radius[mask].mean()) if n else None for mask, n in zip(of_share, counts, strict=True)]
-            for of_share in chosen
+            [r if known else None for r, known in zip(of_share, there, strict=True)]
+            for of_share in radius.tolist()
         ],
+        "kept_radius": radius[:, there].mean(1).tolist(),
         "kept_accuracy": (100 * own.double().mean(0)).tolist(),
         "kept_alarm": alarm.mean(0).tolist(),
         "accuracy": 100 * float(right.double().mean()),

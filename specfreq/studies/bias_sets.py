@@ -18,7 +18,9 @@ from specfreq.evidence.comparison import number, select
 from specfreq.evidence.markup import Table
 from specfreq.evidence.rows import CORRECTED, Row, crossed_with, row_of
 from specfreq.experiment.runs import Run
+from specfreq.measures.shortcut import dominant
 
+PRUNED = "low frequencies pruned"
 # of the table of published numbers: what it calls our rows, by the arm of the original
 BESIDE = {
     "none": {"corrected, its own test set": "none"},
@@ -61,6 +63,38 @@ def derived_sets(of: str, options: str, published: str) -> dict[str, str]:
         found[name] = data.normal_form(",".join(filter(None, (start, options))))
         found[f"{name} as published"] = derived.as_published(",".join(filter(None, (start, published))))
     return found
+
+
+def mixed_sets(of: str, radius: float, pruned: str) -> dict[str, str]:
+    """The sets of the study of class consistency, by name: as it is, HARS, its mirror image, with donors of
+    any class and as published, and without low frequencies.
+
+    Args:
+        of: an image set.
+        radius: of HARS, cycles per image.
+        pruned: the filter that takes away low frequencies.
+    """
+    start = f"hars:of={quoted(of)},radius={radius:g}"
+    return {
+        "none": of,
+        "HARS": data.normal_form(start),
+        "HARS, mirror": with_option(start, "mirror=True"),
+        "HARS, donors of any class": with_option(start, "drawing=any"),
+        "HARS as published": derived.as_published(start),
+        PRUNED: pruned_set(of, pruned),
+    }
+
+
+def pruned_set(of: str, pruned: str) -> str:
+    """A set without its low frequencies, in training and test images, its values stretched to the whole range
+    as a set: what is left of pictures are textures.
+    """
+    return data.normal_form(f"filtered:of={quoted(of)},filter={quoted(pruned)},values=stretch")
+
+
+def by_set(runs: Sequence[Run], sets: Mapping[str, str]) -> dict[str, list[Run]]:
+    """The runs on each set, by its name."""
+    return {name: [run for run in runs if run.experiment.data == spec] for name, spec in sets.items()}
 
 
 def with_option(name: str, option: str) -> str:
@@ -107,7 +141,7 @@ def rows(
                 spec=arm.runs[0].experiment.data,
                 stands_for=arm.stands_for,
                 series=arm.series,
-                chance=first["chance"],
+                chance=first.get("chance"),
                 keys=[run.key for run in arm.runs],
             )
             row["passes"] = arm.runs[0].experiment.passes
@@ -156,6 +190,43 @@ def curves(shown: Sequence[Shown], measure: str) -> dict[str, dict[str, Any]]:
         means = {key: np.mean([r[key] for r in each], axis=0).tolist() for key in ("low", "high", "accuracy")}
         out[arm.arm] = {"radii": each[0]["radii"], "chance": each[0]["chance"], **means}
     return out
+
+
+def known_by(share: float, shares: Sequence[float]) -> dict[str, str]:
+    """The numbers of `frequency-shortcuts` for one of its shares (%), as `rows` takes them: how many images
+    are recognised by the dominant frequencies of their class, how often other classes are seen by theirs, and
+    how far these lie from the frequency 0.
+
+    Raises:
+        UserError: the share is not measured.
+    """
+    if share not in shares:
+        raise UserError(f"{share:g} % is not measured; those are {', '.join(f'{s:g}' for s in shares)}")
+    place = list(shares).index(share)
+    return {
+        "by its frequencies": f"kept_accuracy.{place}",
+        "false alarms": f"kept_alarm.{place}",
+        "their radius": f"kept_radius.{place}",
+    }
+
+
+def dominant_frequencies(shown: Sequence[Shown], measure: str, share: float) -> dict[str, list[Any]]:
+    """Arm -> for how many of its seeds a frequency is among the dominant share (%) of a class, by
+    `frequency-shortcuts`: (K, H, W), frequency 0 in the middle.
+    """
+    found = {}
+    for arm in shown:
+        results = [run.measure(measure, data=arm.test) for run in arm.runs]
+        found[arm.arm] = sum(_dominant(result, share) for result in results).tolist()
+    return found
+
+
+def _dominant(result: Mapping[str, Any], share: float) -> np.ndarray:
+    groups = torch.tensor(result["groups"])
+    masks = torch.nn.functional.one_hot(groups).movedim(-1, 0).bool()
+    none = [0.0] * len(masks)  # of a class without images
+    increase = torch.tensor([row or none for row in result["increase"]], dtype=torch.float64)
+    return dominant(increase, masks, share / 100).int().numpy()
 
 
 def densities(sets: Mapping[str, str], size: int | None = None) -> dict[str, list[float]]:

@@ -30,16 +30,18 @@ def over_epochs(runs: Sequence[Run], *measures: str) -> dict[str, dict[str, Any]
     Of several measures that of an arm is the first that it has recorded. Radii, the same after every epoch,
     stand once; what is no number is None.
     """
-    found = {}
-    for name, group in arms(runs).items():
-        of = [_recorded(run, measures) for run in group]
-        means: dict[str, Any] = {"epochs": _series(group[0]).epochs}
-        for key in of[0]:
-            mean = np.mean([series[key] for series in of], axis=0)
-            values = np.asarray(mean[0] if key in ONCE else mean, dtype=object)
-            values[np.isnan(values.astype(float))] = None
-            means[key] = values.tolist()
-        found[name] = means
+    return {name: means(group, *measures) for name, group in arms(runs).items()}
+
+
+def means(group: Sequence[Run], *measures: str) -> dict[str, Any]:
+    """The same of runs that differ in their seed alone."""
+    of = [_recorded(run, measures) for run in group]
+    found: dict[str, Any] = {"epochs": _series(group[0]).epochs}
+    for key in of[0]:
+        mean = np.mean([series[key] for series in of], axis=0)
+        values = np.asarray(mean[0] if key in ONCE else mean, dtype=object)
+        values[np.isnan(values.astype(float))] = None
+        found[key] = values.tolist()
     return found
 
 
@@ -52,17 +54,28 @@ def shares(runs: Sequence[Run], *measures: str) -> list[Row]:
     found: list[Row] = []
     for arm, group in comparison.arms(runs).items():
         first = group[0].experiment
-        keys, epochs = [run.key for run in group], _series(group[0]).epochs
-        for band in BANDS:
-            each = {run.experiment.seed: _recorded(run, measures)[f"{band}_share"] for run in group}
-            quantities = {
-                FIRST: {seed: float(share[0]) for seed, share in each.items()},
-                LAST: {seed: float(share[-1]) for seed, share in each.items()},
-                PEAK: {seed: float(epochs[int(share.argmax())]) for seed, share in each.items()},
-            }
-            for what, values in quantities.items():
-                row = row_of(first.data, arm, f"{band} {what}", values, spec=first.augment, keys=keys)
-                found.append({**row, "passes": first.passes})
+        found += shares_of(group, first.data, arm, first.augment, *measures)
+    return found
+
+
+def shares_of(group: Sequence[Run], data: str, arm: str, spec: str, *measures: str) -> list[Row]:
+    """`shares` of runs that differ in their seed alone.
+
+    Args:
+        data, arm, spec: what the rows say of them, see `row_of`.
+    """
+    found: list[Row] = []
+    keys, epochs = [run.key for run in group], _series(group[0]).epochs
+    for band in BANDS:
+        each = {run.experiment.seed: _recorded(run, measures)[f"{band}_share"] for run in group}
+        quantities = {
+            FIRST: {seed: float(share[0]) for seed, share in each.items()},
+            LAST: {seed: float(share[-1]) for seed, share in each.items()},
+            PEAK: {seed: float(epochs[int(share.argmax())]) for seed, share in each.items()},
+        }
+        for what, values in quantities.items():
+            row = row_of(data, arm, f"{band} {what}", values, spec=spec, keys=keys)
+            found.append({**row, "passes": group[0].experiment.passes})
     return found
 
 

@@ -179,7 +179,13 @@ def test_the_catalogue_lists_every_name_once(monkeypatch, tmp_path):
         "hars": "hars:...",
     }
     assert sorted(row.name for row in rows) == sorted(own.get(n, n) for n in data.names())
-    assert [row.name for row in rows if row.present] == ["photos", "digits", "planted", *own.values()]
+    assert [row.name for row in rows if row.present] == [
+        "photos",
+        "textures",
+        "digits",
+        "planted",
+        *own.values(),
+    ]
     assert all(str(tmp_path) in row.why and "is missing" in row.why for row in rows if not row.present)
 
 
@@ -199,6 +205,8 @@ def test_what_needs_no_download_says_so():
     [
         ("photos", "train", "01d17e74bd2f3d2577f24d6f119b40093e3575dda4565c3a83bb29aa587e5fcd"),
         ("photos", "test", "219416526b97bf942d086ad58b55ffa5d99ceb6ee2c2dcdd9ae4bcab7ca7bda8"),
+        ("textures", "train", "474cf40a6636ef0948e1a904c845166d6936d8c147cb01825ad86ee4ce4f8811"),
+        ("textures", "test", "0a960279c77aeca94c74f3654e86dddd69c6fec2bf7b8fb9b90b140f49f0f907"),
         ("digits", "train", "99ffb6e87088517e6224e41d5b79b2e5bc9f9ba29156e12fa5a38b05f510c5f3"),
         ("digits", "test", "85329d644b6534ac2acc118ffa5efdd84b3eaf4fcc6a4f4430b8f96afb87aa5c"),
         ("planted", "train", "7252774e6119e0978d58c70e00d4dd6c4d4a8bcec1b8d94c9a199290dd773ee9"),
@@ -235,6 +243,22 @@ def test_photos_are_crops_of_the_photographs():
     windows = np.lib.stride_tricks.sliding_window_view(whole, crop.shape)[:, :, 0]
     assert (windows[:, :, 0, 0, 0] == crop[0, 0, 0]).any()
     assert (windows == crop).all(axis=(2, 3, 4)).sum() == 1
+
+
+def test_textures_are_crops_of_the_surfaces_that_no_split_shares():
+    import skimage.data
+
+    for place, name in enumerate(embedded.TEXTURES):
+        whole = getattr(skimage.data, name)()
+        windows = np.lib.stride_tricks.sliding_window_view(whole, (32, 32))
+        seen = {}
+        for split in ("train", "test"):
+            textures = data.load("textures", split)
+            crop = textures.images[textures.labels == place][0, 0].numpy()
+            (y, x), *others = np.argwhere((windows == crop).all(axis=(2, 3)))
+            assert not others
+            seen[split] = y // embedded.TILE, x // embedded.TILE
+        assert seen["train"] != seen["test"]
 
 
 def test_a_damaged_photograph_is_refused_by_name(monkeypatch):

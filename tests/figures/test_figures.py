@@ -76,6 +76,7 @@ def every_figure():
         {"plain": torch.rand(3, 3, 8, 8), "signed": torch.randn(3, 1, 8, 8)}, note="foot"
     )
     yield lambda: figures.class_spectra(power, list("abcd"))
+    yield lambda: figures.dominant_frequencies({"plain": power > 0.5}, list("abcd"))
     yield lambda: figures.radial_profiles({"a": np.arange(1, 18.0) ** -2}, 32)
     yield lambda: figures.centroids({"t": torch.rand(40)}, torch.arange(40) % 4, list("abcd"))
     yield lambda: figures.accuracies(ROWS)
@@ -87,6 +88,7 @@ def every_figure():
     yield lambda: figures.frontier(TRAININGS, [{"accuracy": 90, "seconds": 20}])
     yield lambda: figures.frontier([])
     yield lambda: figures.pictures({})
+    yield lambda: figures.dominant_frequencies({}, [])
     yield lambda: figures.band_accuracy(BANDS, note="foot")
     yield lambda: figures.discrimination(BANDS)
     yield lambda: figures.reliability(SAID)
@@ -293,3 +295,18 @@ def test_before_a_record_is_published_a_figure_says_that_it_has_nothing(draw):
         "no published record x.laptop",
     ]
     assert not drawn.axes
+
+
+def test_dominant_frequencies_have_a_panel_for_each_name_and_class_with_zero_in_the_middle():
+    counts = np.zeros((2, 7, 8, 9))
+    counts[0, 6, 4, 4] = 3  # the frequency 0 of the seventh class
+    counts[1, 0, 0, 0] = 2
+    found = figures.dominant_frequencies(dict(zip(("one", "two"), counts, strict=True)), list("abcdefg"))
+    shown = [axis for axis in found.axes if axis.images]
+    assert [axis.get_title() for axis in shown] == 2 * list("abcdefg")
+    assert [axis.get_ylabel() for axis in shown if axis.get_ylabel()] == ["one", "two"]
+    last, first = shown[6].images[0], shown[7].images[0]
+    assert last.norm(3) == first.norm(2) == 1, "each name on its own scale"
+    left, right, bottom, top = last.get_extent()
+    assert (left, right, bottom, top) == (-4.5, 4.5, 3.5, -4.5)
+    assert last.get_array()[4, 4] == 3 and first.get_array()[0, 0] == 2

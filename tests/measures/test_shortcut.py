@@ -69,6 +69,7 @@ def test_rings_find_the_radius(marked):
     assert np.array(result["groups"]).max() == fourier.ring_index(SIDE, SIDE).max()
     assert [int(np.argmax(row)) for row in result["increase"]] == [2, 3, 6]
     assert result["dominant_radius"][0] == pytest.approx([2, 3, 6], abs=0.35)
+    assert result["kept_radius"] == pytest.approx([sum(result["dominant_radius"][0]) / 3])
 
 
 def test_all_frequencies_are_the_image_itself(marked):

@@ -48,6 +48,16 @@ def test_rows_have_the_shares_of_the_first_and_last_epoch_and_the_epoch_of_the_p
     assert "No record" in learning_priority.sentence({})
 
 
+def test_runs_of_one_kind_can_be_called_otherwise_in_rows(runs):
+    """As those on derived sets are, by the set that they are compared on."""
+    found = learning_priority.shares_of(runs[:2], "a set", "WCR", "cdes", IMAGE)
+    same = [r for r in learning_priority.shares(runs, IMAGE, BEHIND) if r["arm"] == "none"]
+    assert [r["values"] for r in found] == [r["values"] for r in same] and len(found) == 9
+    assert {(r["data"], r["arm"]) for r in found} == {("a set", "WCR")}
+    first, *_ = learning_priority.over_epochs(runs, IMAGE, BEHIND).values()
+    assert learning_priority.means(runs[:2], IMAGE) == first
+
+
 def test_a_run_without_a_series_is_refused_by_name(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
     bare = specfreq.run(Experiment(**{**SMALL, "epochs": 1}), [])

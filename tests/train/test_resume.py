@@ -1,5 +1,5 @@
 """Exact resumption, proved on real processes: killed at random moments, many times, they end in the bits of
-one left alone.
+one left alone, weights and series of measures alike.
 
 Run as a script this file is the killer: it forks trainings, which is cheap, and kills them; tests read what
 it has seen.
@@ -20,7 +20,12 @@ from pathlib import Path
 import pytest
 
 RECIPES = {
-    "sgd": {"augment": "apr-p:p=0.5", "ema": 0.9, "label_smoothing": 0.1},
+    "sgd, with a series": {
+        "augment": "apr-p:p=0.5",
+        "ema": 0.9,
+        "label_smoothing": 0.1,
+        "watch": ("accuracy", "gradient-spectrum:size=20"),
+    },
     "adam": {
         "optimizer": "adam",
         "lr": 0.003,
@@ -104,8 +109,10 @@ def test_a_training_killed_many_times_ends_in_the_same_bits(which, tmp_path):
     assert done.returncode == 0, done.stderr
     logs = json.loads((tmp_path / "logs.json").read_text())
     assert 10 < len(logs) < MOST, "killed too seldom, or never let through"
-    key = experiment(which).key
-    for name in ("model.safetensors", "history.csv", "results/accuracy.json"):
+    asked = experiment(which)
+    key = asked.key
+    series = ["series.safetensors"] if asked.watch else []
+    for name in ("model.safetensors", "history.csv", "results/accuracy.json", *series):
         whole, killed = ((tmp_path / runs / key / name).read_bytes() for runs in ("whole", "killed"))
         assert whole == killed, name
     files = [p.name for p in (tmp_path / "killed" / key).iterdir() if p.is_file()]
@@ -115,6 +122,7 @@ def test_a_training_killed_many_times_ends_in_the_same_bits(which, tmp_path):
         "lock",
         "model.safetensors",
         "provenance.json",
+        *series,
     ], "something is left"
     steps = [step for log in logs for step in log]
     assert steps == sorted(set(steps)), "a step that was saved was computed again"
