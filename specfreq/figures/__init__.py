@@ -21,6 +21,7 @@ from specfreq.figures.results import (
     reliability,
 )
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, pareto, swaps
+from specfreq.figures.scaling import cluster_maps, weights_over_epochs
 from specfreq.figures.spectra import centroids, class_spectra, pictures, radial_profiles
 from specfreq.figures.variation import (
     bands,
@@ -43,6 +44,7 @@ __all__ = [
     "centroids",
     "class_distributions",
     "class_spectra",
+    "cluster_maps",
     "corruption_errors",
     "costs",
     "densities",
@@ -74,4 +76,5 @@ __all__ = [
     "time_to_accuracy",
     "under_attack",
     "weights",
+    "weights_over_epochs",
 ]
