@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from specfreq.augment.base import Augmentation
 
 __all__ = [
+    "FSDA",
     "APRBoth",
     "APRPair",
     "APRSingle",
@@ -20,6 +21,7 @@ __all__ = [
     "Augmentation",
     "FourierWaves",
     "HybridAugment",
+    "RandomFSDA",
     "TVBands",
     "VIPAug",
     "as_published",
@@ -45,6 +47,8 @@ _AUGMENTATIONS = {
     "vipaug": Deferred("specfreq.augment.vipaug:VIPAug"),
     "afa": Deferred("specfreq.augment.afa:FourierWaves"),
     "tv": Deferred("specfreq.augment.tv:TVBands"),
+    "fsda": Deferred("specfreq.augment.fsda.scaling:FSDA"),
+    "fsda-random": Deferred("specfreq.augment.fsda.scaling:RandomFSDA"),
 }
 
 

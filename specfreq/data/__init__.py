@@ -13,7 +13,7 @@ from specfreq.core.spec import matching, parse, unquoted
 from specfreq.data.kinds import SPLITS, Kind, Row
 
 if TYPE_CHECKING:
-    from specfreq.data.sets import ImageSet
+    from specfreq.data.sets import ImageSet, Source
     from specfreq.data.streams import Stream
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "names",
     "normal_form",
     "root",
+    "source",
     "status",
 ]
 
@@ -53,6 +54,7 @@ HOMES = {
     "filtered": "derived",
     "cdes": "derived",
     "hars": "derived",
+    "reduced": "reduced",
 }
 COMPLETE = {"embedded", "planted", "published"}  # modules of sets whose name alone is one
 PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
@@ -99,7 +101,7 @@ def root() -> Path:
 
 def names() -> list[str]:
     """The names that `load` knows; `folder` and `array` stand for folder:PATH and array:FILE, `planted` takes
-    parameters; `filtered`, `cdes` and `hars` need another set.
+    parameters; `filtered`, `cdes`, `hars` and `reduced` need another set.
     """
     return list(HOMES)
 
@@ -117,8 +119,8 @@ def load(
         name: one of `names()`; `planted:key=value,...` (see `planted.Planted`); `folder:PATH` or
             `folder:PATH?size=64` (see `pictures.folder`); `folder:PATH?size=224&stream=1`, too large for
             memory (see `streams.Stream`); `array:FILE.npz` (see `arrays.array`);
-            `filtered:of=NAME,filter=FILTER`, `cdes:of=NAME` or `hars:of=NAME` (see `derived`), a name with
-            commas in quotes.
+            `filtered:of=NAME,filter=FILTER`, `cdes:of=NAME` or `hars:of=NAME` (see `derived`),
+            `reduced:of=NAME,size=4000` (see `reduced`), a name with commas in quotes.
         split: "train" or "test".
         size, seed, draw: how many images to keep, the seed that draws them, and how. Only those are read from
             disk.
@@ -132,18 +134,23 @@ def load(
         >>> digits.images.shape, len(digits.classes)
         (torch.Size([20, 1, 8, 8]), 10)
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS, name)
     from specfreq.data import sets
 
+    found = source(name, split)
+    if found.left_out:
+        log.warning("specfreq: %s (%s): %s", name, split, found.left_out)
+    if not isinstance(found, sets.Source):
+        return found if size is None else found.subset(size, seed, draw)
+    return sets.taken(found, name, split, size, seed, draw)
+
+
+def source(name: str, split: str) -> "Source | Stream":
+    """The labels of a split, and a way to its images, of which none is read yet; raises as `load`."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, name)
     kind = _kind(name)
     kind.normal_form(name)  # refuses what no set of this kind is called
-    source = kind.source(name, split, root())
-    if source.left_out:
-        log.warning("specfreq: %s (%s): %s", name, split, source.left_out)
-    if not isinstance(source, sets.Source):
-        return source if size is None else source.subset(size, seed, draw)
-    return sets.taken(source, name, split, size, seed, draw)
+    return kind.source(name, split, root())
 
 
 def normal_form(name: str) -> str:

@@ -21,6 +21,7 @@ from specfreq.figures.results import (
     reliability,
 )
 from specfreq.figures.robustness import corruption_errors, heatmap_profiles, heatmaps, pareto, swaps
+from specfreq.figures.scaling import cluster_maps, weights_over_epochs
 from specfreq.figures.spectra import (
     centroids,
     class_spectra,
@@ -49,6 +50,7 @@ __all__ = [
     "centroids",
     "class_distributions",
     "class_spectra",
+    "cluster_maps",
     "corruption_errors",
     "costs",
     "densities",
@@ -81,4 +83,5 @@ __all__ = [
     "time_to_accuracy",
     "under_attack",
     "weights",
+    "weights_over_epochs",
 ]

@@ -17,7 +17,16 @@ from specfreq.core.errors import UserError
 from specfreq.train.feed import Feed
 
 PAIRS = ["apr-p", "apr-sp", "amplitude-mix", "hybrid-augment", "vipaug"]
-SINGLE = ["none", "apr-s", "apr-s:overflow=wrap", "augmix", "hybrid-augment:mode=s", "afa", "tv"]
+SINGLE = [
+    "none",
+    "apr-s",
+    "apr-s:overflow=wrap",
+    "augmix",
+    "hybrid-augment:mode=s",
+    "afa",
+    "tv",
+    "fsda-random",
+]
 ALL = PAIRS + SINGLE
 OTHERS = [
     "apr-sp:overflow=wrap,channels=1",

@@ -177,6 +177,7 @@ def test_the_catalogue_lists_every_name_once(monkeypatch, tmp_path):
         "filtered": "filtered:...",
         "cdes": "cdes:...",
         "hars": "hars:...",
+        "reduced": "reduced:...",
     }
     assert sorted(row.name for row in rows) == sorted(own.get(n, n) for n in data.names())
     assert [row.name for row in rows if row.present] == [
