@@ -60,12 +60,11 @@ def density(images: Tensor, published: bool = False) -> Tensor:
         (N, rings): |k| = 1 .. min(H, W) // 2, or as published (20 rings for 32 x 32).
 
     Raises:
-        ValueError: the images are smaller than 4 x 4.
+        UserError: the images are smaller than 4 x 4.
 
     Source: Lin et al., IJCAI 2022, program (CDES/utils.py).
     """
-    if min(images.shape[-2:]) < 4:
-        raise ValueError(f"a density needs images of 4 x 4 or more; got {tuple(images.shape)}")
+    check_size(images.shape)
     grey = luminance(images) if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
     power = fourier.power_spectrum(grey)[:, 0]
     # where nothing is, the root would have no gradient
@@ -74,6 +73,18 @@ def density(images: Tensor, published: bool = False) -> Tensor:
     rings = rings if published else rings[:, 1:]
     low, high = rings.amin(1, keepdim=True), rings.amax(1, keepdim=True)
     return (rings - low) / (high - low).clamp_min(FLAT)
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse images (..., H, W) that have no density.
+
+    Raises:
+        UserError: they are too small.
+    """
+    if min(shape[-2:]) < 4:
+        raise UserError(
+            f"images of {shape[-1]}x{shape[-2]} pixels are too small for a spectral density, which takes 4x4"
+        )
 
 
 class KernelNetwork(nn.Module):
@@ -141,8 +152,7 @@ class Training:
                 f"kernel_size={self.kernel_size} is refused: the images are {shape[-1]}x{shape[-2]} pixels; "
                 f"write {side - 1 + side % 2} or less"
             )
-        if side < 4:
-            raise UserError(f"images of {shape[-1]}x{shape[-2]} pixels are too small for a spectral density")
+        check_size(shape)
 
 
 class Kernels:

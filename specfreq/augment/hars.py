@@ -103,9 +103,11 @@ def check_radius(radius: float, height: int, width: int) -> None:
     """Refuse a radius that leaves images no low, or no high frequencies.
 
     Raises:
-        UserError: says the largest that leaves some.
+        UserError: says the largest that leaves some; or that there is none.
     """
     most = float(fourier.radius(height, width).max())
+    if most == 0:
+        raise UserError("images of a single pixel have no high frequencies; choose larger ones")
     if not 0 < radius <= most:
         raise UserError(
             f"radius={radius:g} is refused: high frequencies begin there, and {width}x{height} pixels have "

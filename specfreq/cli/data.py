@@ -70,6 +70,8 @@ def data_make(name: str, published: bool, output: Path | None) -> None:
         known = ", ".join(derived.DERIVATIONS)
         raise UserError(f"{name} is not made of another set; those are {known}: see specfreq data list")
     if output is not None:
+        if output.suffix.lower() != ".png" or output.is_dir():
+            raise UserError(f"-o {output} is refused: write the name of a picture, FILE.png")
         storage.check(output.absolute().parent)
     full = derived.as_published(name) if published else data.normal_form(name)
     print(full)

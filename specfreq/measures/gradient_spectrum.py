@@ -191,7 +191,7 @@ def _input(model: nn.Module, at: str) -> Iterator[Callable[[Tensor], Tensor]]:
 
 def _over(name: str, values: Tensor, seen: Tensor) -> dict[str, list[Any]]:
     """Mean and standard deviation over the images seen of values (N, R)."""
-    if not seen.any():
+    if not seen.any() or not values.shape[1]:  # images of a pixel or two have no published rings
         none: list[Any] = [None] * values.shape[1]
         return {name: none, f"{name}_std": none}
     kept = values[seen]

@@ -216,8 +216,8 @@ def dominant_frequencies(shown: Sequence[Shown], measure: str, share: float) -> 
     """
     found = {}
     for arm in shown:
-        results = [run.measure(measure, data=arm.test) for run in arm.runs]
-        found[arm.arm] = sum(_dominant(result, share) for result in results).tolist()
+        each = [_dominant(run.measure(measure, data=arm.test), share) for run in arm.runs]
+        found[arm.arm] = np.sum(each, axis=0).tolist()
     return found
 
 

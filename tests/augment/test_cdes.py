@@ -97,7 +97,7 @@ def test_the_target_is_the_original_one_and_has_a_second_peak_of_rho():
 
 
 def test_images_too_small_for_rings_are_refused():
-    with pytest.raises(ValueError, match="4 x 4 or more"):
+    with pytest.raises(UserError, match="8x3 pixels are too small for a spectral density, which takes 4x4"):
         cdes.density(torch.rand(1, 1, 3, 8))
 
 

@@ -151,3 +151,8 @@ def test_a_set_with_one_class_is_refused_by_name(tmp_path):
     )
     with pytest.raises(UserError, match="class 0 has 4 of 4 images, more than half"):
         data.load(f'hars:of="array:{file}",radius=3')
+
+
+def test_a_single_pixel_has_no_radius_to_be_advised():
+    with pytest.raises(UserError, match="single pixel have no high frequencies"):
+        hars.check_radius(1, 1, 1)

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from specfreq import __version__, augment, cli, corruptions, data, experiment, filters, measures, models
 from specfreq.cli import base
@@ -513,6 +514,26 @@ def test_data_list_says_what_is_missing_and_get_refuses_unknown_names(specfreq, 
     assert "CIFAR-10-C   not here" in out and "CIFAR-10-C   here" in specfreq("data", "list")[1]
     assert specfreq("data", "get", "cifar")[0] == 2
     assert specfreq("data", "get", "digits") == (0, "digits needs no download\n", "")
+
+
+def test_a_derived_set_is_made_by_name_and_drawn_beside_what_it_is_made_of(specfreq, runs, tmp_path):
+    picture = tmp_path / "sets" / "hars.png"
+    code, out, _ = specfreq("data", "make", "hars:of=digits,radius=2", "-o", str(picture))
+    full, train, test, drawn = out.splitlines()
+    assert (code, full, drawn) == (0, "hars:of=digits,radius=2", str(picture))
+    assert "1,438 images" in train and "359 images" in test
+    assert Image.open(picture).width > Image.open(picture).height, "ten digits in two lines"
+    assert len([*runs.glob("derived/*/images.safetensors")]) == 2
+
+
+@pytest.mark.parametrize("output", [".", "sheet", "sheet.txt"])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_set_is_made(
+    specfreq, runs, tmp_path, monkeypatch, output
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = specfreq("data", "make", "hars:of=digits,radius=2", "-o", output)
+    assert (code, out) == (2, "") and f"-o {output} is refused" in err
+    assert not runs.exists() and not [*tmp_path.iterdir()]
 
 
 def test_an_interruption_is_exit_code_130(specfreq, root, monkeypatch):

@@ -58,6 +58,14 @@ def test_a_network_that_looks_at_a_grating_has_one_peak(height, width, ky, kx):
     assert result["silent"] == 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3)])
+def test_images_without_published_rings_have_an_empty_profile_and_no_warning(shape):
+    result = compute("gradient-spectrum", linear(torch.ones(1, *shape)), noise(1, *shape))
+    assert result["published"] == result["published_std"] == result["published_radii"] == []
+    assert result["density"][0] == pytest.approx(shape[0] * shape[1]), "the sum looks at the mean alone"
+
+
 def test_a_single_pixel_is_looked_at_by_all_frequencies_alike():
     """The power of an impulse is exactly flat; as published its profile is 0, not one divided by zero."""
     impulse = torch.zeros(1, 16, 16)
