@@ -252,7 +252,12 @@ def test_the_studies_of_networks_on_cifar10_share_one_recipe(profile):
     if profile == "gpu":
         recipes = [{k: v for k, v in recipe.items() if k != "epochs"} for recipe in recipes]
     assert recipes == [recipes[0]] * len(recipes)
-    models = {study["model"] for study in studies.values() if "recipe" in study and "model" in study}
+    others = {"frequency-scaling"} if profile == "gpu" else set()  # which has the network of its paper there
+    models = {
+        study["model"]
+        for name, study in studies.items()
+        if "recipe" in study and "model" in study and name not in others
+    }
     assert len(models) == 1
 
 
