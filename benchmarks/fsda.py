@@ -65,9 +65,8 @@ def beside_plain_training(x: Tensor, labels: Tensor) -> None:
     for call in calls.values():
         call()
     rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
-    print(
-        f"\nA step of airbench:width=24, {BATCH} images of {SIDE} pixels in two views, float32; {ROUNDS} rounds:"
-    )
+    what = f"{BATCH} images of {SIDE} pixels in two views, float32"
+    print(f"\nA step of airbench:width=24, {what}; {ROUNDS} rounds:")
     for name in calls:
         if name.startswith("fsda"):
             more = spread([r[name] / r["plain"] for r in rounds])
