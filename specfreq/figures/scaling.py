@@ -47,7 +47,7 @@ def cluster_maps(maps: Mapping[str, Any]) -> Figure:
         axis.set_ylabel("cycles per image" if i % columns == 0 else "")
     names = ["left alone", *(f"cluster {c}" for c in range(1, most + 1))]
     handles = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, most + 1), fontsize=9)
+    figure.legend(handles=handles, loc="outside upper center", ncols=most + 1 if most < 4 else 3, fontsize=9)
     return figure
 
 

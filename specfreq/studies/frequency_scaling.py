@@ -95,7 +95,7 @@ def effects(images: Tensor, seed: int = 0) -> list[dict[str, str]]:
         for defect in defects:
             line = {"version": version, "defect": defect}
             for name, (angle, length) in GRIDS.items():
-                spec = f"fsda:version={version},width=8,angle={angle:g},length={length:g}"
+                spec = f"fsda:version={version},angle={angle:g},length={length:g}"
                 # without `apart` no cell is empty
                 both = "apart+empty" if defect == "empty" else defect
                 right, wrong = (_made(images, f"{spec}{more}", seed) for more in ("", f",defects={both}"))
