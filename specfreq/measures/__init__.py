@@ -51,6 +51,9 @@ _MEASURES = {
     "gradient-spectrum": _measure("gradient_spectrum:gradient_spectrum"),
     "feature-discrimination": _measure("discrimination:feature_discrimination"),
     "frequency-shortcuts": _measure("shortcut:frequency_shortcuts"),
+    "diagnosis": _measure("diagnosis:diagnosis"),
+    "localisation": _measure("localisation:localisation"),
+    "cam-sanity": _measure("localisation:cam_sanity"),
 }
 
 
@@ -65,6 +68,7 @@ _REFUSING = {
     "out-of-distribution": "detection",
     "fourier-heatmap": "heatmap",
     "amplitude-phase-swap": "swap",
+    "localisation": "localisation",
 }
 
 
