@@ -224,9 +224,7 @@ def _boxed(images: Images, size: int | None) -> ImageSet:
             f"localisation needs images with boxes, and those of {images.name} have none; take "
             "planted:boxes=1, nih-chest, or a folder with boxes.csv"
         )
-    found = ImageSet(
-        images.images[kept], images.labels[kept], images.classes, images.name, boxes[kept]
-    )
+    found = ImageSet(images.images[kept], images.labels[kept], images.classes, images.name, boxes[kept])
     return found if size is None or size >= len(found) else found.subset(size)
 
 
