@@ -10,6 +10,7 @@ from specfreq.figures.learning import (
     learning_maps,
     learning_shares,
 )
+from specfreq.figures.localisation import about_box, overlays, sanity
 from specfreq.figures.results import (
     accuracies,
     band_accuracy,
@@ -35,6 +36,7 @@ from specfreq.figures.variation import (
 )
 
 __all__ = [
+    "about_box",
     "accuracies",
     "against_real",
     "attacked_pictures",
@@ -62,6 +64,7 @@ __all__ = [
     "losses",
     "montage",
     "over_parameter",
+    "overlays",
     "panels",
     "pareto",
     "part_distances",
@@ -69,6 +72,7 @@ __all__ = [
     "profile",
     "radial_profiles",
     "reliability",
+    "sanity",
     "spectrum",
     "swaps",
     "time_to_accuracy",
