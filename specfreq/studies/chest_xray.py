@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from specfreq.corruptions import corrupt
 from specfreq.data import label as label_of
+from specfreq.data import normal_form
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import comparison
 from specfreq.evidence.intervals import interval
@@ -31,6 +32,11 @@ HARD = {"AUC of hard answers": ("diagnosis:published=True,resamples=0", "auc")}
 SCORES = {"pointing": "pointing", "energy": "energy", "area IoU": "area_iou"}
 CORRUPTED = ", corrupted"
 LOCATED = [*SCORES, *(f"{score}{CORRUPTED}" for score in SCORES)]
+
+
+def named(datasets: Sequence[str], titles: Sequence[str]) -> dict[str, str]:
+    """What pages call the sets, by the name that rows have for them."""
+    return dict(zip(map(normal_form, datasets), titles, strict=True))
 
 
 def boxed(run: Run) -> bool:
@@ -72,11 +78,11 @@ def chances(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
         "network with random layers": "localisation:randomise=1",
     }
     lines = []
-    for name, runs in of.items():
+    for runs in of.values():
         if not boxed(runs[0]):
             continue
         for kind, measure in kinds.items():
-            line: dict[str, Any] = {"data": name, "maps": kind}
+            line: dict[str, Any] = {"data": runs[0].experiment.data, "maps": kind}
             for score, number in SCORES.items():
                 each = runs[0].each(measure, number)
                 assert each is not None
