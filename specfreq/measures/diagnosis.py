@@ -169,8 +169,11 @@ def _influence(value: Tensor, weights: Tensor) -> Tensor:
 def _resampled(asked: _Statistics, labels: Tensor, resamples: int, seed: int) -> dict[str, Tensor]:
     """The numbers of samples drawn anew within each class, (resamples,) each."""
     generator = keyed(seed, "bootstrap")
-    # in the order of the labels, so that the order of the images does not matter to how often each is drawn
-    members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    # in the order of their answers, so that the order of the images does not matter
+    order = torch.arange(len(labels))
+    for column in asked.ranks.T.flip(0):
+        order = order[column[order].argsort(stable=True)]
+    members = [order[labels[order] == label] for label in labels.unique()]
     parts = []
     for first in range(0, resamples, most := max(1, AT_ONCE // len(labels))):
         rows = min(most, resamples - first)
