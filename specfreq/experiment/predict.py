@@ -210,7 +210,7 @@ def predict(
             raise UserError(f"cannot write overlays into {cam}: it is no folder")
         storage.check(cam)
     say(f"specfreq: run {run.key} answers {len(files)} picture{'s' * (len(files) != 1)}")
-    kept = run.trained
+    kept = run._network()
     streamed = "stream=1" in run.experiment.data.partition("?")[2].split("&")
     model = run.classifier(spec, device)
     if cam is not None:

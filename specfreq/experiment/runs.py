@@ -130,13 +130,7 @@ class Run:
             )
         return images
 
-    @property
-    def trained(self) -> network.Network:
-        """What was trained, and for which images; read anew each time.
-
-        Raises:
-            UserError: the file is missing or damaged; of an older version, the training images are not there.
-        """
+    def _network(self) -> network.Network:
         return network.read(
             self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
         )
@@ -154,7 +148,7 @@ class Run:
         from specfreq.core import devices
         from specfreq.experiment import inputs
 
-        kept, spec = self.trained, filter or self.experiment.filter
+        kept, spec = self._network(), filter or self.experiment.filter
         net = models.build(self.experiment.model, len(kept.classes), kept.shape[0], self.experiment.seed)
         net.load_state_dict(kept.weights)
         if kept.filter is not None and spec == self.experiment.filter:
@@ -174,7 +168,7 @@ class Run:
         """
         from specfreq.core import devices
 
-        state = self.trained.augment
+        state = self._network().augment
         if state is None:
             raise UserError(
                 f"run {self.key} is of an older version, which kept nothing of its augmentation; delete "
@@ -189,7 +183,7 @@ class Run:
         from specfreq.data import load
         from specfreq.experiment import inputs
 
-        images, kept = load(data, "test"), self.trained
+        images, kept = load(data, "test"), self._network()
         name = self.experiment.data
         if images.classes != kept.classes:
             raise UserError(
