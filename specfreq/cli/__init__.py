@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 import specfreq
-from specfreq.cli import base, data, experiments, studies
+from specfreq.cli import base, data, experiments, predict, studies
 from specfreq.core import processes
 from specfreq.core.errors import UserError
 
@@ -29,10 +29,11 @@ def app() -> None:
     specfreq sweep image-spectra -p data=photos,digits   a study for several values, side by side
     specfreq book                                     run all studies, build the book
     specfreq train --data digits --epochs 5           one experiment, without a notebook
+    specfreq predict RUN photo.jpg                    what a trained network says of a picture
     """
 
 
-for command in (*studies.COMMANDS, *experiments.COMMANDS, data.app):
+for command in (*studies.COMMANDS, *experiments.COMMANDS, *predict.COMMANDS, data.app):
     app.add_command(command)
 
 

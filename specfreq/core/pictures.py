@@ -17,6 +17,8 @@ GREY, COLOUR = (
     ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
 )  # Pillow's modes of 8 bits
 
+ORANGE = (255, 140, 0)
+
 ORIENTATION = 0x0112  # the tag of EXIF
 
 TURNS = {
@@ -99,14 +101,53 @@ def sheet(rows: Sequence[np.ndarray], scale: int = 3) -> bytes:
     return buffer.getvalue()
 
 
-def decode(file: Path, mode: str, side: int | None = None) -> np.ndarray:
+def decode(file: Path, mode: str, side: int | tuple[int, int] | None = None) -> np.ndarray:
     """The picture of a file as uint8 (C, H, W), upright; with `side`, its centre square scaled to that many
-    pixels.
+    pixels, or the largest part about its centre of the shape of (width, height).
 
     Raises:
         UserError: as in `upright`.
     """
     image = upright(file, mode)
     if side:
-        image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+        size = (side, side) if isinstance(side, int) else side
+        image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
+
+def described(file: Path) -> tuple[str, tuple[int, int]]:
+    """Pillow's mode of a picture, and its (width, height) once upright.
+
+    Raises:
+        UserError: the file is missing, no regular file or no picture, or of a mode that `upright` refuses.
+    """
+    with _opened(file) as image:
+        if image.format == "TIFF":  # which Pillow sets upright itself when it loads one
+            image.load()
+        width, height = image.size
+        return image.mode, (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def overlaid(image: np.ndarray, map: np.ndarray, strongest: float = 0.75) -> np.ndarray:
+    """A map over a picture, in orange, the more opaque the larger: uint8 (3, H, W).
+
+    Where the map is zero the picture is seen as it is, in grey.
+
+    Args:
+        image: uint8 (C, H, W), grey or RGB.
+        map: (H, W) in [0, 1].
+        strongest: opacity where the map is 1.
+    """
+    pixels = image.transpose(1, 2, 0)
+    grey = np.asarray(Image.fromarray(pixels).convert("L")) if len(image) == 3 else image[0]
+    opacity = strongest * map.clip(0, 1)
+    over = (1 - opacity) * grey + opacity * np.reshape(ORANGE, (3, 1, 1))
+    return np.rint(over).clip(0, 255).astype(np.uint8)
+
+
+def png(image: np.ndarray, least: int = 224) -> bytes:
+    """An image, uint8 (C, H, W), as PNG; small ones are enlarged by a whole number, to a side of about
+    `least`.
+    """
+    scale = max(1, least // max(image.shape[1:]))
+    return sheet([image[None]], scale)

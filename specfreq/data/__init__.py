@@ -49,6 +49,9 @@ HOMES = {
     "imagenette": "published",
     "celeba": "published",
     "pneumonia": "published",
+    "pneumonia-reordered": "xrays",
+    "nih-chest": "xrays",
+    "chest-xray": "xrays",
     "folder": "pictures",
     "array": "arrays",
     "filtered": "derived",
@@ -56,7 +59,7 @@ HOMES = {
     "hars": "derived",
     "reduced": "reduced",
 }
-COMPLETE = {"embedded", "planted", "published"}  # modules of sets whose name alone is one
+COMPLETE = {"embedded", "planted", "published", "xrays"}  # modules of sets whose name alone is one
 PATHS = ("folder", "array")  # whose names go on with a path, not with parameters
 # what pages call them
 TITLES = {
@@ -72,6 +75,9 @@ TITLES = {
     "imagenette": "Imagenette",
     "celeba": "CelebA",
     "pneumonia": "PneumoniaMNIST",
+    "pneumonia-reordered": "PneumoniaMNIST, reordered",
+    "nih-chest": "NIH chest X-rays",
+    "chest-xray": "chest X-rays of children",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from specfreq.core.errors import UserError
 from specfreq.core.memory import check_memory
-from specfreq.core.pictures import GREY, _opened, _orientation, decode
+from specfreq.core.pictures import GREY, decode, described
 from specfreq.data import boxes
 from specfreq.data.folders import TABLE, PathKind, Place, listing, place
 from specfreq.data.kinds import SPLITS, Row
@@ -29,15 +29,6 @@ def from_files(files: list[Path], labels: Iterable[int], classes: Iterable[str],
         return _decoded([files[index] for index in kept], "RGB", (side, side), side)
 
     return Source(np.asarray(labels, np.int64), tuple(classes), read)
-
-
-def _header(file: Path) -> tuple[str, tuple[int, int]]:
-    """Pillow's mode of a picture, and its (width, height) once upright."""
-    with _opened(file) as image:
-        if image.format == "TIFF":  # which Pillow sets upright itself when it loads one
-            image.load()
-        width, height = image.size
-        return image.mode, (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def _decoded(files: list[Path], mode: str, shape: tuple[int, int], side: int | None) -> np.ndarray:
@@ -77,7 +68,7 @@ def folder(where: Place, split: str) -> Source:
     path, base, side, _ = where
     found = listing(base, split)
     files = [base / name for name in found.files]
-    headers = [_header(file) for file in files]
+    headers = [described(file) for file in files]
     mode = "L" if all(mode in GREY for mode, _ in headers) else "RGB"
     (width, height), _ = Counter(size for _, size in headers).most_common(1)[0]
     for file, (_, size) in zip(files, headers, strict=True):

@@ -36,6 +36,8 @@ FLOWERS102 = {
 }
 IMAGENETTE = {"train": 9469, "test": 3925}  # pictures
 PNEUMONIA = {"train": 4708, "test": 624}
+PNEUMONIA_FILE = "pneumoniamnist.npz"
+PNEUMONIA_MD5 = "28209eda62fecd6e6a2d98b1501bb15f"  # as MedMNIST states it
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Published(Kind):
         files: split -> (path below the data folder, MD5); MD5 is None where only existence can be checked,
             and the path of a folder ends with a slash.
         reader: (data folder, split) -> Source; called once the files of the split are there and intact.
-        download: fetches all of it into a folder, through the library's own loader.
+        download: fetches all of it into a folder, through the library's own loader; None where it must be put
+            there by hand.
+        hint: what to do where a file is missing or another; by default, to download it.
     """
 
     name: str
@@ -55,7 +59,8 @@ class Published(Kind):
     site: str
     files: Callable[[str], Sequence[tuple[str, str | None]]]
     reader: Callable[[Path, str], Source]
-    download: Callable[[Path], object]
+    download: Callable[[Path], object] | None
+    hint: str = ""
 
     def problem(self, root: Path, split: str) -> str:
         """Which file of a split is missing, damaged, or cannot be read; empty if all are as published."""
@@ -79,8 +84,8 @@ class Published(Kind):
             UserError: names the file that is missing or damaged, and the command that gets it.
         """
         if problem := self.problem(root, split):
-            hint = f"`specfreq data get {self.name}` downloads it, or set SPECFREQ_DATA to its folder"
-            raise UserError(f"{self.name} ({split}): {problem}; {hint}")
+            usual = f"`specfreq data get {self.name}` downloads it, or set SPECFREQ_DATA to its folder"
+            raise UserError(f"{self.name} ({split}): {problem}; {self.hint or usual}")
         return self.reader(root, split)
 
     def source(self, name: str, split: str, root: Path) -> Source:
@@ -90,6 +95,8 @@ class Published(Kind):
         say(f"specfreq: getting {self.name} ({self.what}) into {root}, unless it is there")
         if not any(self.problem(root, split) for split in SPLITS):
             return f"{self.name} is already in {root}"
+        if self.download is None:
+            raise UserError(f"{self.name} cannot be downloaded by this command; {self.hint}")
         self.fetch(root)
         return f"{self.name} is now in {root}"
 
@@ -106,6 +113,7 @@ class Published(Kind):
             UserError: `root` cannot be written to.
             ConnectionError: the download failed, or what came is not what was published. `root` is as it was.
         """
+        assert self.download is not None
         try:
             root.mkdir(parents=True, exist_ok=True)
             aside = tempfile.TemporaryDirectory(dir=root, prefix=".get-")
@@ -227,8 +235,9 @@ def _celeba(root: Path, split: str) -> Source:
     return from_files(files, smiling, ("not smiling", "smiling"), side=64)
 
 
-def _pneumonia(root: Path, split: str) -> Source:
-    path = root / "pneumoniamnist.npz"
+def pneumonia(root: Path, split: str) -> Source:
+    """The pictures of a file laid out as MedMNIST's."""
+    path = root / PNEUMONIA_FILE
     try:
         held = arrays.members(path)
         images, labels = held[f"{split}_images"].read(), held[f"{split}_labels"].read().reshape(-1)
@@ -311,9 +320,11 @@ _ALL = (
         "pneumonia",
         "PneumoniaMNIST: 5,856 grey chest X-rays of children, 28x28, 2 classes",
         "https://medmnist.com",
-        lambda split: [("pneumoniamnist.npz", None)],
-        _pneumonia,
+        lambda split: [(PNEUMONIA_FILE, PNEUMONIA_MD5)],
+        pneumonia,
         _get_pneumonia,
+        hint="`specfreq data get pneumonia` downloads MedMNIST's own file, or set SPECFREQ_DATA to its "
+        "folder; a copy with its rows in another order is called pneumonia-reordered",
     ),
 )
 KINDS = {published.name: published for published in _ALL}

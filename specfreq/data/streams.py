@@ -197,17 +197,26 @@ class _Pictures(Dataset):
         # processors
         from torchvision.transforms.v2 import functional
 
-        picture: Any = upright(self.base / os.fsdecode(self.files[index]), "RGB")
+        file = self.base / os.fsdecode(self.files[index])
         if self.crop == "centre":
-            if max(picture.size) > (longest := LONGEST * min(picture.size)):
-                picture = functional.center_crop(
-                    picture, [min(picture.height, longest), min(picture.width, longest)]
-                )
-            picture = functional.resize(picture, [round(self.side * RIM)])
-            return functional.center_crop(picture, [self.side])
+            return centre(file, self.side)
+        picture: Any = upright(file, "RGB")
         _, seed, epoch = self.crop
         box = _box(picture, keyed(seed, epoch, index, "crop"))
         return functional.resized_crop(picture, *box, [self.side, self.side])
+
+
+def centre(file: Path, side: int) -> Any:
+    """A picture of a file as it is tested with: the shorter side brought to more pixels, of which the centre
+    square is kept.
+    """
+    from torchvision.transforms.v2 import functional
+
+    picture: Any = upright(file, "RGB")
+    if max(picture.size) > (longest := LONGEST * min(picture.size)):
+        picture = functional.center_crop(picture, [min(picture.height, longest), min(picture.width, longest)])
+    picture = functional.resize(picture, [round(side * RIM)])
+    return functional.center_crop(picture, [side])
 
 
 def _box(picture: Any, generator: torch.Generator) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from specfreq.figures.learning import (
     learning_maps,
     learning_shares,
 )
+from specfreq.figures.localisation import about_box, overlays, sanity
 from specfreq.figures.results import (
     accuracies,
     band_accuracy,
@@ -42,6 +43,7 @@ from specfreq.figures.variation import (
 )
 
 __all__ = [
+    "about_box",
     "accuracies",
     "against_real",
     "attacked_pictures",
@@ -71,6 +73,7 @@ __all__ = [
     "losses",
     "montage",
     "over_parameter",
+    "overlays",
     "panels",
     "pareto",
     "part_distances",
@@ -78,6 +81,7 @@ __all__ = [
     "profile",
     "radial_profiles",
     "reliability",
+    "sanity",
     "spectrum",
     "swaps",
     "time_to_accuracy",

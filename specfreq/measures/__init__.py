@@ -53,6 +53,9 @@ _MEASURES = {
     "gradient-spectrum": _measure("gradient_spectrum:gradient_spectrum"),
     "feature-discrimination": _measure("discrimination:feature_discrimination"),
     "frequency-shortcuts": _measure("shortcut:frequency_shortcuts"),
+    "diagnosis": _measure("diagnosis:diagnosis"),
+    "localisation": _measure("localisation:localisation"),
+    "cam-sanity": _measure("localisation:cam_sanity"),
 }
 
 
@@ -67,6 +70,7 @@ _REFUSING = {
     "out-of-distribution": "detection",
     "fourier-heatmap": "heatmap",
     "amplitude-phase-swap": "swap",
+    "localisation": "localisation",
 }
 
 

@@ -64,4 +64,4 @@ class AllConv(Network):
 
     def features(self, images: Tensor) -> Tensor:
         x = self.layers(images)
-        return x[..., : x.shape[-2] - self.rim, : x.shape[-1] - self.rim].mean((-2, -1))
+        return self.maps(x[..., : x.shape[-2] - self.rim, : x.shape[-1] - self.rim]).mean((-2, -1))

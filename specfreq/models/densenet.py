@@ -69,4 +69,5 @@ class DenseNet(Network):
         draw(self)
 
     def features(self, images: Tensor) -> Tensor:
-        return F.relu(self.norm(self.layers(self.stem(images))), inplace=True).mean((-2, -1))
+        x = F.relu(self.norm(self.layers(self.stem(images))), inplace=True)
+        return self.maps(x).mean((-2, -1))

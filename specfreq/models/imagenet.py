@@ -3,6 +3,7 @@
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from specfreq.models.layers import Network
 
@@ -35,6 +36,11 @@ class Torchvision(Network):
             first = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
             nn.init.kaiming_normal_(first.weight, mode=fan, nonlinearity="relu")
             self.body.set_submodule(stem, first)
+        if name == "resnet50":
+            self.body.avgpool = nn.Sequential(self.maps, self.body.avgpool)
 
     def features(self, images: Tensor) -> Tensor:
-        return self.body(images)
+        if not hasattr(self.body, "features"):
+            return self.body(images)
+        x = F.relu(self.body.features(images), inplace=True)  # as DenseNet's own forward ends
+        return F.adaptive_avg_pool2d(self.maps(x), 1).flatten(1)

@@ -17,9 +17,16 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 class Network(nn.Module, ABC):
     """Images (N, C, H, W) -> logits (N, classes): a linear ``head`` on ``features``, and nothing between
     them.
+
+    The last maps, (N, K, h, w) behind their ReLU or GELU, pass through ``maps``, which leaves them as they
+    are, before they are pooled over the image: the layer that class activation maps look at.
     """
 
     head: nn.Linear
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Identity()
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ class PreActResNet(Network):
         draw(self)
 
     def features(self, images: Tensor) -> Tensor:
-        return F.relu(self.norm(self.blocks(self.stem(images))), inplace=True).mean((-2, -1))
+        x = F.relu(self.norm(self.blocks(self.stem(images))), inplace=True)
+        return self.maps(x).mean((-2, -1))
 
 
 class PreActResNet18(PreActResNet):

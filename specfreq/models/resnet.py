@@ -86,7 +86,7 @@ class ResNet(Network):
 
     def features(self, images: Tensor) -> Tensor:
         x = F.relu(self.norm(self.stem(images)), inplace=True)
-        return self.blocks(x).mean((-2, -1))
+        return self.maps(self.blocks(x)).mean((-2, -1))
 
 
 class CifarResNet(ResNet):

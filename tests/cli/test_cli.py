@@ -58,7 +58,7 @@ def runs(tmp_path, monkeypatch):
 HEAVY = ("torch", "torchvision", "scipy", "skimage", "sklearn", "numba", "matplotlib", "pandas")
 HEAVY += ("papermill", "nbformat", "nbclient", "jupyter_client", "IPython", "dask", "distributed", "rich")
 ANSWERED = """
---help; --version; run --help; run band-limited-training --help; sweep --help; book --help; train --help; measure --help
+--help; --version; run --help; run band-limited-training --help; sweep --help; book --help; train --help; measure --help; predict --help
 publish --help; new study --help; data --help; data get --help; data make --help; list --help; list; list runs; list augmentations; list -w augment=apr-p:p=0.5
 """
 REFUSED = """
@@ -72,6 +72,7 @@ train --augment tv:bands=x; train --filter gaussian-low-pass; train --filter whi
 train --data planted:band=hihg; train --measure acuracy; train --measure corruption:corruptions=fgo
 train --measure out-of-distribution:other=sfhn; train --measure adversarial:attacks=fgms; train --measure calibration:bins=x
 measure nosuch accuracy; measure accuracy; measure --model nets:build accuracy; measure --data digits accuracy
+predict nosuch x.png; predict nosuch; predict nosuch x.png --layer conv
 measure --model nets --data digits accuracy; measure --model nets:build --data digits acuracy
 """
 ASK = f"""

@@ -334,6 +334,7 @@ def test_celeba_is_labelled_by_the_smile(root, monkeypatch):
 @pytest.fixture
 def pneumonia(root, monkeypatch):
     monkeypatch.setattr(published, "PNEUMONIA", {"train": 3, "test": 2})
+    monkeypatch.setattr(published, "PNEUMONIA_MD5", None)
     root.mkdir()
     arrays = {}
     for split, count in (("train", 3), ("val", 1), ("test", 2)):

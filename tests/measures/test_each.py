@@ -37,6 +37,7 @@ SPECS = {
         *("phase", "amplitude", "accuracy"),
         *("confidence", "phase_confidence", "amplitude_confidence", "other_confidence"),
     },
+    "diagnosis:resamples=0": {"accuracy", "precision", "recall", "f1", "auc"},
     "gradient-spectrum:size=60": {"low_share", "middle_share", "high_share", "centroid"},
     "frequency-shortcuts:block=0,size=60": {
         "accuracy",

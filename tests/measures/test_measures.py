@@ -30,7 +30,9 @@ EVERY = [
     "feature-discrimination:radii=1+2.5",
     "feature-discrimination:points=9,radii=2",
     "frequency-shortcuts:block=0,keep=30",
+    "diagnosis:resamples=20",
 ]
+MAPS = ["localisation", "cam-sanity"]  # need boxes or maps: test_localisation asks the same of them
 
 
 def leaves(result):
@@ -56,7 +58,9 @@ def assert_same(result, expected):
 
 
 def test_every_measure_is_tested_here():
-    assert list(dict.fromkeys(spec.partition(":")[0] for spec in EVERY)) == measures.names()
+    assert list(dict.fromkeys(spec.partition(":")[0] for spec in EVERY)) == [
+        n for n in measures.names() if n not in MAPS
+    ]
 
 
 @pytest.mark.parametrize("spec", EVERY)

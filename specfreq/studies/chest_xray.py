@@ -1,0 +1,216 @@
+"""What the study of chest X-rays takes from its networks: diagnosis, and maps about the boxes of findings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specfreq.corruptions import corrupt
+from specfreq.data import label as label_of
+from specfreq.data import normal_form
+from specfreq.data.sets import ImageSet
+from specfreq.evidence import comparison
+from specfreq.evidence.intervals import interval
+from specfreq.evidence.names import label
+from specfreq.evidence.rows import Row
+from specfreq.evidence.tables import shown
+from specfreq.experiment.runs import Run
+from specfreq.measures import gradcam
+
+REACH, GRID = 3.0, 49  # half boxes about the centre of a box that are looked at; points of a side
+PLAIN = "none"
+DIAGNOSIS = {
+    "accuracy": ("diagnosis:resamples=0", "accuracy"),
+    "precision": ("diagnosis:resamples=0", "precision"),
+    "recall": ("diagnosis:resamples=0", "recall"),
+    "F1": ("diagnosis:resamples=0", "f1"),
+    "AUC": ("diagnosis:resamples=0", "auc"),
+}
+HARD = {"AUC of hard answers": ("diagnosis:published=True,resamples=0", "auc")}
+SCORES = {"pointing": "pointing", "energy": "energy", "area IoU": "area_iou"}
+CORRUPTED = ", corrupted"
+LOCATED = [*SCORES, *(f"{score}{CORRUPTED}" for score in SCORES)]
+
+
+def named(datasets: Sequence[str], titles: Sequence[str]) -> dict[str, str]:
+    """What pages call the sets, by the name that rows have for them."""
+    return dict(zip(map(normal_form, datasets), titles, strict=True))
+
+
+def boxed(run: Run) -> bool:
+    """Whether some of the run's test images have a box."""
+    found = run.image_set("test")
+    return isinstance(found, ImageSet) and found.boxes is not None and bool(found.boxes.any())
+
+
+def quantities(corruption: str, boxes: bool) -> dict[str, tuple[str, str]]:
+    """What networks are compared by: name -> a measure and a number of its result.
+
+    Args:
+        corruption: options of `localisation` for corrupted images.
+        boxes: whether there are any.
+    """
+    found = {**DIAGNOSIS, **HARD}
+    if boxes:
+        kinds = {"": "localisation", CORRUPTED: f"localisation:{corruption}"}
+        found |= {f"{s}{k}": (spec, number) for k, spec in kinds.items() for s, number in SCORES.items()}
+    return found
+
+
+def rows(of: Mapping[str, Sequence[Run]], corruption: str) -> list[Row]:
+    """The rows of the study, set by set, see `quantities`."""
+    return [
+        row for runs in of.values() for row in comparison.rows(runs, quantities(corruption, boxed(runs[0])))
+    ]
+
+
+def chances(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+    """What maps score that do not know the picture, on the sets with boxes: lines of a table.
+
+    Random maps, a bell about the middle, and the maps of the first network with all layers drawn anew; each
+    with Student's 95 % interval over the images.
+    """
+    kinds = {
+        "random maps": "localisation:maps=noise",
+        "bell about the middle": "localisation:maps=centre",
+        "network with random layers": "localisation:randomise=1",
+    }
+    lines = []
+    for runs in of.values():
+        if not boxed(runs[0]):
+            continue
+        for kind, measure in kinds.items():
+            line: dict[str, Any] = {"data": runs[0].experiment.data, "maps": kind}
+            for score, number in SCORES.items():
+                each = runs[0].each(measure, number)
+                assert each is not None
+                mean, low, _ = interval(each.tolist())
+                line[score] = [mean, mean - low if low is not None else 0.0]
+            lines.append(line)
+    return lines
+
+
+def chance_table(lines: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[dict[str, str]]:
+    """The lines of `chances` in words."""
+    return [
+        {
+            "data": titles.get(line["data"], line["data"]),
+            "maps": line["maps"],
+            **{score: f"{line[score][0]:.1f} ± {line[score][1]:.1f}" for score in SCORES},
+        }
+        for line in lines
+    ]
+
+
+def _views(corruption: str) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Clean images, and those behind the first corruption at the first severity of some options."""
+    options = dict(part.split("=") for part in corruption.split(","))
+    name = options["corruptions"].split("+")[0]
+    severity = int(options.get("severities", "3").split("+")[0])
+    return {"clean": lambda x: x, name.replace("_", " "): lambda x: corrupt(x, name, severity)}
+
+
+def pictures(runs: Sequence[Run], corruption: str, count: int) -> dict[str, Any]:
+    """Some test images with a box, and maps of each arm: what `figures.overlays` takes."""
+    chosen = _with_boxes(runs[0], count)
+    assert chosen.boxes is not None
+    images, maps = {}, {}
+    for arm, group in comparison.arms(runs).items():
+        model = group[0].classifier()
+        for kind, view in _views(corruption).items():
+            name = f"{label(arm)}\n{kind}"
+            images[name] = view(chosen.images.float() / 255)
+            maps[name] = gradcam.maps(model, chosen.images, chosen.labels, view=view)
+    return {"images": images, "maps": maps, "boxes": chosen.boxes.tolist()}
+
+
+def _with_boxes(run: Run, count: int | None = None) -> ImageSet:
+    images = run.image_set("test")
+    assert isinstance(images, ImageSet) and images.boxes is not None
+    kept = images.boxes.any(1).nonzero()[:count, 0]
+    return ImageSet(images.images[kept], images.labels[kept], images.classes, images.name, images.boxes[kept])
+
+
+def around(maps: Tensor, boxes: Tensor, reach: float = REACH, points: int = GRID) -> Tensor:
+    """The mean of maps in coordinates of their boxes: (points, points); NaN where no image reaches.
+
+    A box lies from -1 to 1 in both directions, so boxes of all sizes and places are one; between pixels maps
+    are interpolated linearly.
+
+    Args:
+        maps: (N, H, W).
+        boxes: int64 (N, 4), as in `ImageSet`.
+        reach, points: the square from -reach to reach, and how many points it has in a direction.
+    """
+    height, width = maps.shape[-2:]
+    steps = torch.linspace(-reach, reach, points)
+    left, top, right, bottom = boxes.float().unbind(1)
+    # in coordinates of grid_sample the image lies from -1 to 1
+    x = ((left + right) / 2)[:, None] + (right - left)[:, None] / 2 * steps
+    y = ((top + bottom) / 2)[:, None] + (bottom - top)[:, None] / 2 * steps
+    x, y = 2 * x / width - 1, 2 * y / height - 1
+    grid = torch.stack([x[:, None, :].expand(-1, points, -1), y[:, :, None].expand(-1, -1, points)], -1)
+    found = F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    there = (grid.abs() <= 1).all(-1)
+    count = there.sum(0)
+    mean = (found * there).sum(0) / count.clamp_min(1)
+    return torch.where(count > 0, mean, torch.nan)
+
+
+def about_boxes(runs: Sequence[Run], corruption: str) -> dict[str, dict[str, Any]]:
+    """Arm -> clean or corrupted -> the mean map about the box, over images and seeds, as nested lists."""
+    chosen = _with_boxes(runs[0])
+    assert chosen.boxes is not None
+    found: dict[str, dict[str, Any]] = {}
+    for arm, group in comparison.arms(runs).items():
+        of = {}
+        for kind, view in _views(corruption).items():
+            each = [
+                around(
+                    gradcam.scaled(gradcam.maps(run.classifier(), chosen.images, chosen.labels, view=view)),
+                    chosen.boxes,
+                )
+                for run in group
+            ]
+            mean = torch.stack(each).mean(0)
+            of[kind] = [[None if v != v else round(v, 4) for v in line] for line in mean.tolist()]
+        found[label(arm)] = of
+    return found
+
+
+def sanity(runs: Sequence[Run], size: int) -> dict[str, dict[str, Any]]:
+    """Arm -> the result of `cam-sanity` for its first network."""
+    measure = f"cam-sanity:size={size}"
+    return {name: of["sanity"] for name, of in comparison.results(runs, {"sanity": measure}).items()}
+
+
+def balance(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+    """How many images of each class networks were trained on and are tested on: lines of a table."""
+    lines = []
+    for name, runs in of.items():
+        for split in ("train", "test"):
+            images = runs[0].image_set(split)
+            counts = images.labels.bincount(minlength=len(images.classes)).tolist()
+            classes = ", ".join(f"{c} {n}" for c, n in zip(images.classes, counts, strict=True))
+            data = label_of(name)
+            lines.append({"data": data, "split": split, "images": len(images), "classes": classes})
+    return lines
+
+
+def sentence(found: Sequence[Row], titles: Mapping[str, str]) -> str:
+    """What was found, in words; that nothing is published yet, where there are no rows."""
+    if not found:
+        return "No record of this study has been published yet."
+    plain = {(r["data"], r["quantity"]): r for r in found if r["arm"] == PLAIN}
+    parts = []
+    for name, title in titles.items():
+        if (name, "AUC") in plain:
+            auc = shown(plain[name, "AUC"])
+            recall = shown(plain[name, "recall"])
+            parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
+        if (name, "energy") in plain:
+            energy = shown(plain[name, "energy"])
+            parts.append(f"{energy} % of its maps lie in the boxes.")
+    return " ".join(parts)
