@@ -44,7 +44,7 @@ def keep(run: Run, into: Path | None = None) -> Path:
             if found.exists():
                 files[f"results/{stem}{suffix}"] = found
     contents = {name: path.read_bytes() for name, path in files.items()}
-    run.history, run.series  # noqa: B018 - both are refused if they are damaged
+    _ = run.history, run.series  # both are refused if they are damaged
     with tempfile.TemporaryDirectory() as place:
         outline = storage.write_sealed(Path(place) / OUTLINE, run.outline, run.key)
         contents[OUTLINE] = outline.read_bytes()
@@ -84,7 +84,7 @@ def restore(archive: Path) -> Run | None:
             storage.write(trial / name, content)
         try:
             run = Run(trial)
-            run.history, run.series, run.outline, run.results  # noqa: B018 - each refuses what was edited
+            _ = run.history, run.series, run.outline, run.results  # each refuses what was edited
         except UserError as error:
             raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
         with storage.alone(target, f"restores run {key}"):
