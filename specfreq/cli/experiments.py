@@ -218,7 +218,10 @@ _WHERE = click.option(
     help="only runs whose experiment has this value; may be repeated",
 )
 _FOLDER = click.option(
-    "--folder", type=base.Place(), help="of the archives [default: book/results/runs, which has the book's]"
+    "--folder",
+    metavar="FOLDER",
+    type=base.Place(),
+    help="of the archives [default: book/results/runs, which has the book's]",
 )
 
 
@@ -238,7 +241,7 @@ def keep(where: tuple[str, ...], folder: Path | None) -> None:
     for run in runs.list_runs(**base.pairs(where, "--where FIELD=VALUE")):
         path = kept.keep(run, folder)
         size, count = size + path.stat().st_size, count + 1
-    print(f"{count} runs in {folder or kept.folder()} ({size / 1e6:.1f} MB)")
+    print(f"{_many(count)} in {folder or kept.folder()} ({size / 1e6:.1f} MB)")
 
 
 @click.command("restore", cls=base.Command)
@@ -252,17 +255,24 @@ def restore(keys: tuple[str, ...], folder: Path | None) -> None:
     """
     from specfreq.experiment import kept
 
-    archives = kept.archives(folder)
+    place = folder or kept.folder()
+    archives = kept.archives(place)
+    if not archives:
+        raise UserError(f"{place} holds no kept runs; `specfreq keep` writes them")
     for key in keys:
         if not any(path.stem.startswith(key) for path in archives):
-            where = str(folder or kept.folder())
-            raise unknown("run", key, [path.stem for path in archives], where=where)
+            raise unknown("run", key, [path.stem for path in archives], where=str(place))
     count = there = 0
     for path in archives:
         if not keys or path.stem.startswith(keys):
             found = kept.restore(path)
             count, there = count + (found is not None), there + (found is None)
-    print(f"{count} runs restored{f', {there} were there' if there else ''}; see specfreq list runs")
+    known = f", {_many(there)} there before" if there else ""
+    print(f"{_many(count)} restored{known}; see `specfreq list runs`")
+
+
+def _many(runs: int) -> str:
+    return f"{runs} run{'s' * (runs != 1)}"
 
 
 @click.command("list", cls=base.Command)

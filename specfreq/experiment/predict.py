@@ -210,7 +210,7 @@ def predict(
             raise UserError(f"cannot write overlays into {cam}: it is no folder")
         storage.check(cam)
     say(f"specfreq: run {run.key} answers {len(files)} picture{'s' * (len(files) != 1)}")
-    kept = run._network()
+    classes, shape = run.outline["classes"], tuple(run.outline["shape"])
     streamed = "stream=1" in run.experiment.data.partition("?")[2].split("&")
     model = run.classifier(spec, device)
     if cam is not None:
@@ -223,7 +223,7 @@ def predict(
         read_well, images = [], []
         for file in files[start : start + BATCH]:
             try:
-                pixels, converted = read(file, kept.shape, streamed)
+                pixels, converted = read(file, shape, streamed)
             except UserError as error:
                 failed.append((file, str(error)))
                 continue
@@ -240,7 +240,7 @@ def predict(
             place = None
             if cam is not None and overlay is not None:
                 place = storage.write(cam / names[file], overlay)
-            answers.append(Answer(file, dict(zip(kept.classes, row.tolist(), strict=True)), converted, place))
+            answers.append(Answer(file, dict(zip(classes, row.tolist(), strict=True)), converted, place))
     return Answers(run.key, spec, answers, failed, left_out)
 
 

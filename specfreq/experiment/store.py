@@ -143,7 +143,12 @@ def ensure(path: Path, team: "Team", checkpoints: "Checkpoints", train: Callable
 def folders() -> list[Path]:
     """The folders of finished runs, oldest first, whatever else lies among them."""
     found = [path for path in places.visible(runs_dir().glob("*")) if finished(path)]
-    return sorted(found, key=lambda path: (path / "provenance.json").stat().st_mtime)
+    return sorted(found, key=lambda path: _last_of(path).stat().st_mtime)
+
+
+def _last_of(path: Path) -> Path:
+    """The file by which the run in a folder is finished."""
+    return path / ("model.safetensors" if trained(path) else OUTLINE)
 
 
 def find(key: str) -> Path:

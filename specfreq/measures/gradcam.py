@@ -1,6 +1,7 @@
 """Grad-CAM: where in an image a classifier sees what it answers, as maps over the image."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,9 @@ def maps(
     Source: Selvaraju et al., ICCV 2017, equations 1 and 2. Directly before an average over the image and a
     linear layer it is that layer's class activation map (Zhou et al., CVPR 2016), negative parts cut off.
     """
-    from captum.attr import LayerGradCam  # seconds to import
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that notebooks have no widgets for its progress bars
+        from captum.attr import LayerGradCam  # seconds to import
 
     asked = LayerGradCam(model, target(model, layer))
     device = device_of(model)
