@@ -56,8 +56,9 @@ def styled(function):
 
 
 def _absent() -> Figure:
-    figure = plt.figure(figsize=(5.6, 1.0))
-    figure.text(0.5, 0.6, "nothing to show yet", ha="center", va="center", color="#555555")
+    figure, axis = plt.subplots(figsize=(5.6, 1.0))  # notebooks show no figure without axes
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", color="#555555")
     return figure
 
 
