@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from specfreq import fourier
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError
-from specfreq.core.images import luminance, unit
+from specfreq.core.images import grey, unit
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import Draws, keyed, seed_of, uniform
 
@@ -65,8 +65,7 @@ def density(images: Tensor, published: bool = False) -> Tensor:
     Source: Lin et al., IJCAI 2022, program (CDES/utils.py).
     """
     check_size(images.shape)
-    grey = luminance(images) if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
-    power = fourier.power_spectrum(grey)[:, 0]
+    power = fourier.power_spectrum(grey(images))[:, 0]
     # where nothing is, the root would have no gradient
     heights = 20 * torch.log1p(power.clamp_min(torch.finfo(power.dtype).tiny).sqrt())
     rings = fourier.radial_profile(heights, published)

@@ -25,11 +25,11 @@ from specfreq.compendium import execution, glued, pages
 from specfreq.compendium.execution import QUICK, StudyFailed
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
+from specfreq.experiment import kept
 
 # what the pages are made of, besides the studies
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
-KEPT = "book/results/runs"  # runs to be restored, see `experiment.kept`: no page reads them
 
 
 class BookFailed(RuntimeError):
@@ -222,7 +222,7 @@ def _sources(root: Path) -> dict[str, Path]:
     return {
         name.as_posix(): path
         for name, path in ours.items()
-        if not any(places.hidden(Path(part)) for part in name.parts) and name.parent.as_posix() != KEPT
+        if not any(places.hidden(Path(part)) for part in name.parts) and name.parent.as_posix() != kept.PLACE
     }
 
 

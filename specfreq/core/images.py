@@ -33,6 +33,13 @@ def luminance(x: Tensor) -> Tensor:
     return x if x.shape[1] == 1 else (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
 
 
+def grey(images: Tensor) -> Tensor:
+    """One channel, (N, 1, H, W): the luminance of colour images; of images of neither one nor three channels
+    the mean over them.
+    """
+    return luminance(images) if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
+
+
 def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
     """Refuse what is not a batch of float images (B, C, H, W) in [0, 1]."""
     if images.dtype not in (torch.float32, torch.float64):

@@ -117,7 +117,11 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> Path:
     """Write readable JSON; NaN and infinities are refused, as JSON has no word for them."""
-    return write(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    return write(path, _text(value))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -171,8 +175,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_sealed(path: Path, value: Mapping[str, Any], about: str) -> Path:
     """Write a JSON object with, as ``sha256``, the SHA-256 of its content and of what it is about."""
+    return write(path, sealed(value, about))
+
+
+def sealed(value: Mapping[str, Any], about: str) -> str:
+    """The text that `write_sealed` writes."""
     value = json.loads(json.dumps(value, allow_nan=False))  # as it will be read: keys are text, tuples lists
-    return write_json(path, {**value, "sha256": _seal(value, about)})
+    return _text({**value, "sha256": _seal(value, about)})
 
 
 def read_sealed(path: Path, about: str) -> dict[str, Any]:

@@ -140,7 +140,10 @@ class ImageSet:
         """
         import torch
 
-        kept = torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name, draw))
+        return self.picked(torch.from_numpy(choose(self.labels.numpy(), size, seed, self.name, draw)))
+
+    def picked(self, kept: "Tensor") -> "ImageSet":
+        """Those at these places, int64 (n,), or where a mask, bool (N,), is true."""
         boxes = None if self.boxes is None else self.boxes[kept]
         return ImageSet(self.images[kept], self.labels[kept], self.classes, self.name, boxes, self.left_out)
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from specfreq.core.errors import UserError
 from specfreq.core.memory import check_memory
 from specfreq.core.pictures import decode
-from specfreq.core.spec import canonical, resolve
+from specfreq.core.spec import resolve, shortest
 from specfreq.data import boxes
 from specfreq.data.folders import TABLE, Listing
 from specfreq.data.kinds import SPLITS, Kind, Row
@@ -102,8 +102,7 @@ class _NIH(Kind):
         return resolve("data set", {"nih-chest": NIHChest}, name)[1]["split"]
 
     def normal_form(self, name: str) -> str:
-        split = self._split(name)
-        return canonical("nih-chest", {} if split == NIHChest.split else {"split": split})
+        return shortest("nih-chest", {"split": self._split(name)}, NIHChest)
 
     def source(self, name: str, split: str, root: Path) -> Source:
         base = root / NIH
@@ -194,8 +193,7 @@ class _Children(Kind):
         return resolve("data set", {"chest-xray": Children}, name)[1]["size"]
 
     def normal_form(self, name: str) -> str:
-        size = self._size(name)
-        return canonical("chest-xray", {} if size == Children.size else {"size": size})
+        return shortest("chest-xray", {"size": self._size(name)}, Children)
 
     def source(self, name: str, split: str, root: Path) -> Source:
         base = root / CHILDREN

@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from specfreq.core.errors import UserError
 from specfreq.experiment.runs import Run
 from specfreq.experiment.store import KEY, OUTLINE, finished
 
+PLACE = "book/results/runs"  # below the compendium; no page reads it
 PARTS = ("experiment.json", "precision.json", "history.csv", "provenance.json", "series.safetensors")
 INSIDE = re.compile(
     rf"({'|'.join(map(re.escape, (*PARTS, OUTLINE)))}|results/([0-9a-f]{{16}}/)?[^/\\]+\.(json|safetensors))"
@@ -25,7 +27,7 @@ NEVER = (1980, 1, 1, 0, 0, 0)  # the time of every file inside: the same run giv
 
 def folder() -> Path:
     """Where the book keeps them."""
-    return places.root() / "book" / "results" / "runs"
+    return places.root() / PLACE
 
 
 def keep(run: Run, into: Path | None = None) -> Path:
@@ -45,9 +47,7 @@ def keep(run: Run, into: Path | None = None) -> Path:
                 files[f"results/{stem}{suffix}"] = found
     contents = {name: path.read_bytes() for name, path in files.items()}
     _ = run.history, run.series  # both are refused if they are damaged
-    with tempfile.TemporaryDirectory() as place:
-        outline = storage.write_sealed(Path(place) / OUTLINE, run.outline, run.key)
-        contents[OUTLINE] = outline.read_bytes()
+    contents[OUTLINE] = storage.sealed(run.outline, run.key).encode()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(contents):
@@ -84,7 +84,9 @@ def restore(archive: Path) -> Run | None:
             storage.write(trial / name, content)
         try:
             run = Run(trial)
-            _ = run.history, run.series, run.outline, run.results  # each refuses what was edited
+            _ = run.history, run.series, run.outline  # each refuses what was edited
+            if len(_results(run)) < len(list((trial / "results").rglob("*.json"))):
+                raise storage.Damaged("a result is not as it was written")
         except UserError as error:
             raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
         with storage.alone(target, f"restores run {key}"):
@@ -106,7 +108,8 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
                 raise storage.Damaged(f"{archive} {what}, and is no run that `specfreq keep` wrote")
             for entry in entries:
                 yield entry.filename, packed.read(entry)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    # the last two of what is packed in a way that zipfile cannot read, or behind a password
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise storage.Damaged(f"{archive} is damaged ({error}); take it from the book again") from None
     except OSError as error:
         raise UserError(f"cannot read {archive}: {error.strerror or error}") from None

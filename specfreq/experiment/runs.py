@@ -93,13 +93,8 @@ class Run:
 
         A damaged or edited result is left out, with a warning that names it.
         """
-        found = {}
-        for path in places.visible((self.path / "results").glob("*.json")):
-            try:
-                found[path.stem] = self._result(path)
-            except UserError as error:
-                log.warning("specfreq: a result of run %s is left out: %s", self.key, error)
-        return found
+        files = places.visible((self.path / "results").glob("*.json"))
+        return {path.stem: found for path in files if (found := self._intact(path)) is not None}
 
     def _result(self, path: Path) -> dict[str, Any]:
         return storage.read_sealed(path, self._about(path))
@@ -151,12 +146,15 @@ class Run:
 
     def intact(self, result: str) -> bool:
         """Whether a result, as `results` or a folder of other images names it, is as it was written."""
+        return self._intact(self.path / "results" / f"{result}.json") is not None
+
+    def _intact(self, path: Path) -> dict[str, Any] | None:
+        """The result of a file; None, with a warning that names it, if it is not as it was written."""
         try:
-            self._result(self.path / "results" / f"{result}.json")
+            return self._result(path)
         except UserError as error:
             log.warning("specfreq: a result of run %s is left out: %s", self.key, error)
-            return False
-        return True
+            return None
 
     def _network(self, device: "str | torch.device | None" = None) -> network.Network:
         if not self.trained:

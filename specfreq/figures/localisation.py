@@ -49,8 +49,6 @@ def about_box(maps: Mapping[str, Mapping[str, Any]], reach: float) -> Figure:
     Args:
         maps: name -> kind -> (n, n), from -reach to reach in both directions; NaN where no image reaches.
     """
-    if not maps:
-        return plt.figure(figsize=(5.6, 1))
     kinds = list(next(iter(maps.values())))
     size = (2.0 * len(kinds) + 1.2, 1.9 * len(maps) + 0.5)
     figure, axes = plt.subplots(len(maps), len(kinds), squeeze=False, figsize=size, sharex=True, sharey=True)

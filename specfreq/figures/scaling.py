@@ -21,8 +21,6 @@ def cluster_maps(maps: Mapping[str, Any]) -> Figure:
             energy, ....
     """
     shown = {name: array(each) for name, each in maps.items()}
-    if not shown:
-        return plt.figure(figsize=(5.6, 1))
     most = int(max(each.max() for each in shown.values()))
     colours = ["#bbbbbb", *sns.color_palette(AMOUNT, most)]
     columns, lines = min(3, len(shown)), -(-len(shown) // 3)
@@ -58,8 +56,6 @@ def weights_over_epochs(courses: Mapping[str, Mapping[str, Any]]) -> Figure:
     Args:
         courses: each has epochs (E,), mean and deviation (E, k), of the least energy first.
     """
-    if not courses:
-        return plt.figure(figsize=(5.6, 1))
     most = max(array(each["mean"]).shape[1] for each in courses.values())
     lines = lines_of({f"cluster {c}": c for c in range(1, most + 1)})
     figure, axes = plt.subplots(

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
-from specfreq.corruptions import corrupt, recipe_for, refuse_images
+from specfreq.corruptions import corrupt, refuse_images
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.measures.corruption import Names, Severities, named
+from specfreq.measures.corruption import Names, Severities, named, regenerated
 
 EVERY = (1, 2, 3, 4, 5)  # severities
 ALIKE = 2**-30  # of confidences; float64 rounds them to 2^-53
@@ -77,8 +77,8 @@ def calibration(
     else:
         names = named(corruptions)
         confidence, right = _corrupted(model, images, names, severities, seed, precision, batch)
-        recipe = f"{recipe_for(*images.shape[1:]).name}{', frost computed' * ('frost' in names)}"
-        made = {"made": f"regenerated, {recipe}", "corruptions": names, "severities": list(severities)}
+        told = regenerated(images, names)
+        made = {"made": told, "corruptions": names, "severities": list(severities)}
     places = (bins * (confidence + ALIKE)).floor().long().clamp_max(bins - 1)
     fixed = _Bins.of(places, confidence, right, bins)
     order, places, tied = _in_order(confidence, right, per_bin)

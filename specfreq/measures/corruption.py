@@ -96,7 +96,7 @@ def corruption(
         (wrong,) = _wrong(model, clean, [lambda x: x], precision, batch)
     else:
         chosen = recipe or recipe_for(*images.shape[1:]).name
-        made = f"regenerated, {chosen}, frost {frost}" if "frost" in names else f"regenerated, {chosen}"
+        made = regenerated(images, names, chosen, frost)
         options = {
             "seed": seed,
             "recipe": chosen,
@@ -159,6 +159,14 @@ def refuse(
 
 def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     return lambda x: corrupt(x, name, severity, **options)
+
+
+def regenerated(
+    images: Images, names: Sequence[str], recipe: str | None = None, frost: str = "computed"
+) -> str:
+    """How corrupted images were made, as results say it; by default by the recipe for their size."""
+    chosen = recipe or recipe_for(*images.shape[1:]).name
+    return f"regenerated, {chosen}{f', frost {frost}' if 'frost' in names else ''}"
 
 
 def _wrong(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from specfreq.core.devices import autocast, device_of, exact
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.images import unit
+from specfreq.measures import inference
 
 
 def target(model: nn.Module, layer: str | None = None, what: str = "grad-cam") -> nn.Module:
@@ -82,19 +83,13 @@ def maps(
 
     asked = LayerGradCam(model, target(model, layer))
     device = device_of(model)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     found = []
-    try:
-        with torch.enable_grad(), exact(device), autocast(device, precision):
-            for part, wanted in zip(images.split(batch), classes.split(batch), strict=True):
-                x = view(unit(part.to(device))).detach().requires_grad_()
-                small = _asked(asked, x, wanted.to(device), layer).float()
-                size = images.shape[-2:]
-                found.append(F.interpolate(small, size, mode="bilinear", align_corners=False)[:, 0].cpu())
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with inference.evaluating(model), torch.enable_grad(), exact(device), autocast(device, precision):
+        for part, wanted in zip(images.split(batch), classes.split(batch), strict=True):
+            x = view(unit(part.to(device))).detach().requires_grad_()
+            small = _asked(asked, x, wanted.to(device), layer).float()
+            size = images.shape[-2:]
+            found.append(F.interpolate(small, size, mode="bilinear", align_corners=False)[:, 0].cpu())
     return torch.cat(found) if found else torch.zeros(0, *images.shape[-2:])
 
 

@@ -2,7 +2,8 @@
 changed.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +37,18 @@ def evaluate(
         parts = images.batches(torch.arange(len(images)).split(batch), "centre")
     else:
         parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
-    modes = {
-        module: module.training for module in model.modules()
-    }  # a part may be in another mode than the whole
+    with evaluating(model), torch.inference_mode(), exact(device), autocast(device, precision):
+        answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
+        return torch.cat(answers).cpu()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode meanwhile; a part may have been in another mode than the whole, and is so again."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.inference_mode(), exact(device), autocast(device, precision):
-            answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
-            return torch.cat(answers).cpu()
+        yield
     finally:
         for module, training in modes.items():
             module.training = training

@@ -15,11 +15,11 @@ from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import content, normal, seed_of
 from specfreq.core.spec import Listed
-from specfreq.corruptions import corrupt, recipe_for, refuse_images
+from specfreq.corruptions import corrupt, refuse_images
 from specfreq.data.sets import ImageSet
 from specfreq.measures import answers, gradcam, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.measures.corruption import Names, Severities, named
+from specfreq.measures.corruption import Names, Severities, named, regenerated
 
 SCORES = ("pointing", "energy", "iou", "area_iou")
 EVERY = (1, 2, 3, 4, 5)  # severities
@@ -150,7 +150,7 @@ def localisation(
         images, maps=maps, of=of, layer=layer, randomise=randomise, corruptions=corruptions,
         severities=severities,
     )  # fmt: skip
-    boxed = _boxed(images, size)
+    boxed = with_boxes(images, size)
     if maps == "grad-cam" and randomise:
         model, _ = gradcam.randomised(model, randomise, seed)
     names = named(corruptions) if corruptions else []
@@ -183,7 +183,7 @@ def localisation(
             bar.update(len(boxed))
     means = {name: 100 * torch.stack(values).mean(0) for name, values in each.items()}
     share = inside(boxed.boxes, *shape).flatten(1).double().mean(1)
-    made = {"corruptions": names, "severities": list(severities), "made": _made(boxed, names)}
+    made = {"corruptions": names, "severities": list(severities), "made": regenerated(boxed, names)}
     return {
         **{name: float(values.mean()) for name, values in means.items()},
         "chance": 100 * float(share.mean()),
@@ -206,7 +206,7 @@ def refuse(
     **_: Any,
 ) -> None:
     """Refuse images without boxes, and options that do not go together."""
-    _boxed(images, None)
+    with_boxes(images)
     if corruptions is not None:
         refuse_images(images.shape)
     elif tuple(severities) != EVERY:
@@ -215,8 +215,12 @@ def refuse(
         raise UserError(f"localisation: maps={maps} asks no network; leave out layer, randomise and of")
 
 
-def _boxed(images: Images, size: int | None) -> ImageSet:
-    """The images that have a box."""
+def with_boxes(images: Images, size: int | None = None) -> ImageSet:
+    """The images that have a box, at most so many, balanced over the classes.
+
+    Raises:
+        UserError: none has.
+    """
     boxes = getattr(images, "boxes", None)
     kept = torch.zeros(0, dtype=torch.bool) if boxes is None else (boxes[:, 2:] > boxes[:, :2]).all(1)
     if not isinstance(images, ImageSet) or boxes is None or not kept.any():
@@ -224,17 +228,12 @@ def _boxed(images: Images, size: int | None) -> ImageSet:
             f"localisation needs images with boxes, and those of {images.name} have none; take "
             "planted:boxes=1, nih-chest, or a folder with boxes.csv"
         )
-    found = ImageSet(images.images[kept], images.labels[kept], images.classes, images.name, boxes[kept])
+    found = images.picked(kept)
     return found if size is None or size >= len(found) else found.subset(size)
 
 
 def _view(name: str, severity: int, seed: int) -> Callable[[Tensor], Tensor]:
     return lambda x: corrupt(x, name, severity, seed=seed)
-
-
-def _made(images: ImageSet, names: Sequence[str]) -> str:
-    recipe = recipe_for(*images.shape[1:]).name
-    return f"regenerated, {recipe}{', frost computed' * ('frost' in names)}"
 
 
 def cam_sanity(

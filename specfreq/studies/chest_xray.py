@@ -18,6 +18,7 @@ from specfreq.evidence.rows import Row
 from specfreq.evidence.tables import shown
 from specfreq.experiment.runs import Run
 from specfreq.measures import gradcam
+from specfreq.measures.localisation import with_boxes
 
 REACH, GRID = 3.0, 49  # half boxes about the centre of a box that are looked at; points of a side
 PLAIN = "none"
@@ -114,7 +115,8 @@ def _views(corruption: str) -> dict[str, Callable[[Tensor], Tensor]]:
 
 def pictures(runs: Sequence[Run], corruption: str, count: int) -> dict[str, Any]:
     """Some test images with a box, and maps of each arm: what `figures.overlays` takes."""
-    chosen = _with_boxes(runs[0], count)
+    found = with_boxes(runs[0].image_set("test"))
+    chosen = found.picked(torch.arange(min(count, len(found))))
     assert chosen.boxes is not None
     images, maps = {}, {}
     for arm, group in comparison.arms(runs).items():
@@ -124,13 +126,6 @@ def pictures(runs: Sequence[Run], corruption: str, count: int) -> dict[str, Any]
             images[name] = view(chosen.images.float() / 255)
             maps[name] = gradcam.maps(model, chosen.images, chosen.labels, view=view)
     return {"images": images, "maps": maps, "boxes": chosen.boxes.tolist()}
-
-
-def _with_boxes(run: Run, count: int | None = None) -> ImageSet:
-    images = run.image_set("test")
-    assert isinstance(images, ImageSet) and images.boxes is not None
-    kept = images.boxes.any(1).nonzero()[:count, 0]
-    return ImageSet(images.images[kept], images.labels[kept], images.classes, images.name, images.boxes[kept])
 
 
 def around(maps: Tensor, boxes: Tensor, reach: float = REACH, points: int = GRID) -> Tensor:
@@ -161,7 +156,7 @@ def around(maps: Tensor, boxes: Tensor, reach: float = REACH, points: int = GRID
 
 def about_boxes(runs: Sequence[Run], corruption: str) -> dict[str, dict[str, Any]]:
     """Arm -> clean or corrupted -> the mean map about the box, over images and seeds, as nested lists."""
-    chosen = _with_boxes(runs[0])
+    chosen = with_boxes(runs[0].image_set("test"))
     assert chosen.boxes is not None
     found: dict[str, dict[str, Any]] = {}
     for arm, group in comparison.arms(runs).items():

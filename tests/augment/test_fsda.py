@@ -11,6 +11,7 @@ from specfreq import augment, fourier, models, train
 from specfreq.augment.fsda import masks, scaling
 from specfreq.augment.fsda.network import PatternNetwork
 from specfreq.core.errors import UserError
+from specfreq.core.images import grey
 from specfreq.experiment import Experiment, Run
 
 ALL = ["fsda", "fsda:version=v1", "fsda-random", "fsda-random:version=v1"]
@@ -351,9 +352,9 @@ def test_in_the_program_an_encoder_sees_another_cluster_and_an_image_has_the_wei
     x = images.float()
     right, rolled = (built(f"fsda:version=v1{more}").eval() for more in ("", ",defects=rolled"))
     clusters = right.clusters_of(x)
-    grey = masks.grey(x)[:, 0]
+    seen = grey(x)[:, 0]
     chosen = torch.stack([clusters == c for c in (1, 2, 3)]).float()
-    spectra = torch.fft.fftshift(torch.fft.fft2(grey))  # rolls the batch as well
+    spectra = torch.fft.fftshift(torch.fft.fft2(seen))  # rolls the batch as well
     patterns = torch.fft.ifft2(torch.fft.ifftshift(spectra * chosen[:, None])).abs()  # and the clusters
     assert_close(rolled.seen(x), patterns.transpose(0, 1), rtol=0, atol=1e-5)
     weights = scaling.weights_of(
@@ -363,7 +364,7 @@ def test_in_the_program_an_encoder_sees_another_cluster_and_an_image_has_the_wei
         [spectra * (clusters == 0)] + [spectra * chosen[c] * weights[:, c, None, None] for c in range(3)]
     ).sum(0)
     made = torch.fft.ifft2(torch.fft.ifftshift(out)).real
-    assert_close(masks.grey(rolled.transform(x, {}))[:, 0], made, rtol=0, atol=1e-4)
+    assert_close(grey(rolled.transform(x, {}))[:, 0], made, rtol=0, atol=1e-4)
 
 
 def test_in_the_program_a_pattern_is_added_to_its_mirror_image(images):

@@ -129,6 +129,12 @@ def test_runs_that_are_here_or_in_training_stay_as_they_are(trained, archive, tm
             "experiment.json": names["experiment.json"].replace(b'"batch": 50', b'"batch": 60'),
         },
         lambda names: {**names, "network.json": names["network.json"].replace(b"10", b"11", 1)},
+        lambda names: {
+            **names,
+            "results/accuracy.json": names["results/accuracy.json"].replace(
+                b'"images": 100', b'"images": 99'
+            ),
+        },
         lambda names: {},
     ],
 )
@@ -156,6 +162,13 @@ def test_what_is_no_archive_is_refused_by_name_and_another_runs_name_is_not_beli
     damaged.write_bytes(archive.read_bytes()[:200])
     with pytest.raises(storage.Damaged, match="is damaged"):
         kept.restore(damaged)
+    for place, value in ((6, 1), (8, 99)):  # behind a password; packed in an unknown way
+        packed = bytearray(archive.read_bytes())
+        for start, offset in ((b"PK\x03\x04", place), (b"PK\x01\x02", place + 2)):
+            packed[packed.index(start) + offset] = value
+        damaged.write_bytes(packed)
+        with pytest.raises(storage.Damaged, match="is damaged"):
+            kept.restore(damaged)
     shutil.copy(archive, damaged)
     with pytest.raises(storage.Damaged, match="holds no intact run"):
         kept.restore(damaged)

@@ -9,7 +9,7 @@ from torch.fft import fft2, fftshift
 from torch.nn import functional as F
 
 from specfreq.core.errors import UserError
-from specfreq.core.images import luminance, unit
+from specfreq.core.images import grey, unit
 
 EDGE = (
     1e-9  # a frequency this close to the edge of a cell, in cells, lies on it, whatever the root's rounding
@@ -124,13 +124,6 @@ def check(angle: float, length: float, preserve: float) -> None:
             f"cells need 0 < angle <= 180, length > 0 and preserve >= 0; got angle={angle:g}, "
             f"length={length:g}, preserve={preserve:g}"
         )
-
-
-def grey(images: Tensor) -> Tensor:
-    """What masks and weights are made of, (N, 1, H, W): the luminance of colour images; of images of neither
-    one nor three channels the mean over them.
-    """
-    return luminance(images) if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
 
 
 def clustered(images: Tensor, cells: Cells, k: int, log: bool = True, shifted: bool | None = None) -> Tensor:

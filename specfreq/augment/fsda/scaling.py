@@ -15,6 +15,7 @@ from specfreq.augment.base import Augmentation, Criterion, Rows
 from specfreq.augment.fsda import masks
 from specfreq.augment.fsda.network import PatternNetwork, Version
 from specfreq.core.errors import UserError
+from specfreq.core.images import grey
 from specfreq.core.spec import parts
 
 # what the program of each version does otherwise than its mathematics
@@ -89,6 +90,13 @@ def _multiplied_whole(images: Tensor, gain: Tensor, *, even: bool = False) -> Te
 class _Scaling(Augmentation):
     """What learned and drawn weights share: clusters, views and loss. For the parameters see `FSDA`."""
 
+    words: ClassVar[Mapping[str, str]] = {
+        "version=v1": "v1",
+        "per=batch": "masks of a batch",
+        "loss=added": "added losses",
+        "loss=only": "scaled images alone",
+        "lam": "λ = {}",
+    }
     clusters: Tensor | None
 
     def __init__(
@@ -209,11 +217,7 @@ class FSDA(_Scaling):
     title = "FSDA"
     published: ClassVar[Mapping[str, Any]] = {"per": "batch", "defects": "published"}
     words: ClassVar[Mapping[str, str]] = {
-        "version=v1": "v1",
-        "per=batch": "masks of a batch",
-        "loss=added": "added losses",
-        "loss=only": "scaled images alone",
-        "lam": "λ = {}",
+        **_Scaling.words,
         "defects=published": "all defects",
         "defects": "defects: {}",
     }
@@ -269,18 +273,18 @@ class FSDA(_Scaling):
 
     def weights(self, images: Tensor) -> Tensor:
         """The weight of each cluster of each image (B, C, H, W): (B, k)."""
-        return self._weights(masks.grey(images), self.clusters_of(images))
+        return self._weights(grey(images), self.clusters_of(images))
 
     def seen(self, images: Tensor) -> Tensor:
         """What the encoders see of images (B, C, H, W): their patterns (B, k, H, W)."""
-        return self._patterns(masks.grey(images), self.clusters_of(images))
+        return self._patterns(grey(images), self.clusters_of(images))
 
     def _made(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled images and the weights (B, k) that they were scaled by."""
         if not len(images):
             return images, images.new_ones(0, self.k)
         clusters = self.clusters_of(images)
-        weights = self._weights(masks.grey(images), clusters)
+        weights = self._weights(grey(images), clusters)
         return self._scaled(images, clusters, weights.to(images.dtype)), weights
 
     def _scaled(self, images: Tensor, clusters: Tensor, weights: Tensor) -> Tensor:
@@ -327,14 +331,7 @@ class RandomFSDA(_Scaling):
 
     title = "Random FSDA"
     published: ClassVar[Mapping[str, Any]] = {"per": "batch", "draws": "normal"}
-    words: ClassVar[Mapping[str, str]] = {
-        "version=v1": "v1",
-        "per=batch": "masks of a batch",
-        "loss=added": "added losses",
-        "loss=only": "scaled images alone",
-        "lam": "λ = {}",
-        "draws=normal": "normal draws",
-    }
+    words: ClassVar[Mapping[str, str]] = {**_Scaling.words, "draws=normal": "normal draws"}
 
     def __init__(
         self,
