@@ -115,6 +115,20 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
         lock.release()
 
 
+def taken(folder: Path) -> bool:
+    """Whether another program has a folder for itself just now, see `alone`."""
+    lock = FileLock(folder / "lock")
+    try:
+        if folder.exists():
+            lock.acquire(timeout=0)
+            lock.release()
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written to is nobody's
+        pass
+    return False
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write readable JSON; NaN and infinities are refused, as JSON has no word for them."""
     return write(path, _text(value))

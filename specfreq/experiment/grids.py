@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from specfreq import augment
+from specfreq.core import storage
 from specfreq.core.errors import UserError
+from specfreq.core.places import runs_dir
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.runs import Run, check, run
 from specfreq.experiment.store import Described
@@ -55,18 +57,30 @@ def baselines(arms: Iterable[Experiment]) -> list[Experiment]:
 
 
 def in_turn(
-    run: Callable[[Described], Result], of: Sequence[Described], names: Sequence[str], progress: bool | None
+    run: Callable[[Described], Result],
+    of: Sequence[Described],
+    names: Sequence[str],
+    progress: bool | None,
+    busy: Callable[[Described], bool],
 ) -> list[Result]:
-    """Run descriptions one after another, under a bar that shows the fields of these names."""
+    """Run descriptions one after another, under a bar that shows the fields of these names.
+
+    Those that are busy, as another process runs them, come last: so several that are started on the same ones
+    share the work.
+    """
     from specfreq.core.progress import progress_bar
 
-    results = []
+    results: dict[int, Result] = {}
+    left = list(range(len(of)))
     with progress_bar("runs", len(of), "run", progress) as bar:
-        for one in of:
+        while left:
+            place = next((k for k in left if not busy(of[k])), left[0])
+            one = of[place]
             bar.set_postfix_str(", ".join(f"{name} {getattr(one, name)}" for name in names))
-            results.append(run(one))
+            results[place] = run(one)
+            left.remove(place)
             bar.update()
-    return results
+    return [results[place] for place in range(len(of))]
 
 
 def run_all(
@@ -76,7 +90,7 @@ def run_all(
     **options: Any,
 ) -> list[Run]:
     """Run grids of experiments one after another. All are checked, and all data found, before the first one
-    starts.
+    starts. Processes that are started on the same grids share the runs among them.
 
     Args:
         measures: what is measured at once.
@@ -84,8 +98,15 @@ def run_all(
     """
     from specfreq.train.team import join
 
+    team = join(options.get("device"))
     experiments = list(itertools.chain(*grids))
     for e in experiments:
-        check(e, join(options.get("device")).size, [*measures, *later])
+        check(e, team.size, [*measures, *later])
     shown = ("data", "filter", "seed")
-    return in_turn(lambda e: run(e, measures, **options), experiments, shown, options.get("progress"))
+    return in_turn(
+        lambda e: run(e, measures, **options),
+        experiments,
+        shown,
+        options.get("progress"),
+        lambda e: team.told(team.rank == 0 and storage.taken(runs_dir() / e.key)),
+    )

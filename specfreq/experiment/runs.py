@@ -158,19 +158,17 @@ class Run:
 
     def _network(self, device: "str | torch.device | None" = None) -> network.Network:
         if not self.trained:
-            self._train_again(device)
+            self._weights(device)
         return network.read(
             self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
         )
 
-    def _train_again(self, device: "str | torch.device | None") -> None:
-        """Train a run that was restored without its weights. What was measured of the others is forgotten:
-        on another machine its bits differ.
+    def _weights(self, device: "str | torch.device | None") -> None:
+        """Train a run that was restored without its weights.
 
         Raises:
             UserError: the images have changed; several processes are at work.
         """
-        from specfreq.train.checkpoints import Checkpoints
         from specfreq.train.team import join
 
         for split in ("train", "test"):
@@ -181,20 +179,8 @@ class Run:
                 f"run {self.key} was restored without its weights, which one process has to train; start it "
                 "without torchrun"
             )
-        log.warning(
-            "specfreq: run %s was restored without its weights, which are needed now; it is trained again",
-            self.key,
-        )
-        series = self.series
-        watched = {"watch": tuple(series.versions), "watch_epochs": tuple(series.epochs)} if series else {}
-        experiment = self.experiment.model_copy(update=watched)
-        checkpoints = Checkpoints(self.path / "checkpoint.safetensors")
-        with storage.alone(self.path, f"trains run {self.key}"), storage.writing(self.path):
-            if not self.trained:
-                shutil.rmtree(self.path / "results", ignore_errors=True)
-                (self.path / watch.FILE).unlink(missing_ok=True)
-                (self.path / OUTLINE).unlink(missing_ok=True)
-        ensure(self.path, team, checkpoints, lambda: _train(experiment, self.path, team, checkpoints, None))
+        why = "was restored without its weights, which are needed now"
+        _train_again(self.experiment, self.path, team, None, why)
         self.__init__(self.path)
 
     def classifier(
@@ -437,7 +423,10 @@ def run(
     path = runs_dir() / experiment.key
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
-    watch.check(experiment, path)  # the other, which has finished it meanwhile, may have recorded nothing
+    # again, as another process may have trained it meanwhile, and recorded less
+    while lacking := team.told(watch.lacking(experiment, path)):
+        why = f"is finished, and its training recorded no series of {lacking} (of this version)"
+        _train_again(experiment, path, team, progress, why)
     result = Run(path)
     for name in measures if team.rank == 0 else ():
         result.measure(name, device=team.device)
@@ -479,9 +468,8 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
             f"{experiment.data}"
         )
     path = runs_dir() / experiment.key
-    if finished(path):
-        watch.check(experiment, path)
-    else:  # what was measured is not asked for again, even if its other sets are gone
+    if not finished(path) or watch.lacking(experiment, path):
+        # what was measured is not asked for again, even if its other sets are gone
         for name in (*wanted, *experiment.watch):
             measures.check(name, test)
 
@@ -548,6 +536,24 @@ def _train(
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
     team.told(None)  # nobody looks for the model before it is there
+
+
+def _train_again(experiment: Experiment, path: Path, team: "Team", progress: bool | None, why: str) -> None:
+    """Train a finished run anew, and record what it had recorded and what is asked now. What was measured of
+    the others is forgotten: on another machine its bits differ.
+    """
+    from specfreq.train.checkpoints import Checkpoints
+
+    log.warning("specfreq: run %s %s; it is trained again, and measured again", path.name, why)
+    experiment = team.told(watch.joined(experiment, path))
+    checkpoints = Checkpoints(path / "checkpoint.safetensors")
+    if team.rank == 0:
+        with storage.alone(path, f"trains run {path.name}"), storage.writing(path):
+            if not trained(path) or watch.lacking(experiment, path):  # another may have done it meanwhile
+                shutil.rmtree(path / "results", ignore_errors=True)
+                for name in (watch.FILE, OUTLINE, "model.safetensors"):
+                    (path / name).unlink(missing_ok=True)
+    ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
 
 
 def _precision(experiment: Experiment, path: Path, team: "Team") -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from specfreq import measures
 from specfreq.core import storage
-from specfreq.core.errors import UserError, unknown
+from specfreq.core.errors import unknown
 from specfreq.experiment.description import Experiment
 
 if TYPE_CHECKING:
@@ -124,24 +124,34 @@ def epochs(experiment: Experiment) -> Iterator[int]:
     return iter(experiment.watch_epochs or range(1, experiment.epochs + 1))
 
 
-def check(experiment: Experiment, folder: Path) -> None:
-    """Refuse an experiment whose run is finished, but without the series that it names.
+def lacking(experiment: Experiment, folder: Path) -> str:
+    """What the finished run of an experiment did not record of the series that it names; empty if nothing.
 
     Raises:
-        UserError: says what to do; `Damaged` as `read`.
+        UserError: `Damaged` as `read`.
     """
     if not (experiment.watch and experiment.epochs):
-        return
+        return ""
     found = read(folder)
     recorded = {} if found is None else found.versions
     missing = [name for name, version in wanted(experiment).items() if recorded.get(name) != version]
     if not missing and found is not None and set(epochs(experiment)) <= set(found.epochs):
-        return
-    what = ", ".join(missing) or "these measures after all of these epochs"
-    raise UserError(
-        f"run {folder.name} is finished, and its training recorded no series of {what} (of this version); "
-        f"delete {folder} and train again: its key stays the same"
-    )
+        return ""
+    return ", ".join(missing) or "these measures after all of these epochs"
+
+
+def joined(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with what its run has recorded so far beside what it names."""
+    found = read(folder)
+    if found is None:
+        return experiment
+    if not experiment.watch:
+        return experiment.model_copy(
+            update={"watch": tuple(found.versions), "watch_epochs": tuple(found.epochs)}
+        )
+    names = tuple(dict.fromkeys((*found.versions, *experiment.watch)))
+    every = sorted({*found.epochs, *epochs(experiment)})
+    return experiment.model_copy(update={"watch": names, "watch_epochs": tuple(every)})
 
 
 class Recorder:

@@ -22,7 +22,7 @@ from specfreq import experiment, measures, models, train
 from specfreq.core import devices, places, storage
 from specfreq.core.errors import UserError
 from specfreq.evidence import records
-from specfreq.experiment import Experiment, description, runs
+from specfreq.experiment import Experiment, description, grids, runs
 from specfreq.measures.inference import logits
 from specfreq.train import loop, state
 
@@ -476,6 +476,25 @@ def test_what_is_asked_later_is_refused_before_training(monkeypatch):
     for measure, complaint in (("acuracy", "accuracy"), ("amplitude-phase-swap:other=svhm", "svhm")):
         with pytest.raises(UserError, match=complaint):
             experiment.run_all(experiment.grid(**SMALL), later=[measure])
+
+
+def test_what_another_process_trains_comes_last(monkeypatch):
+    """So that several, started on the same runs, share them; what is found stays in the order of the grid."""
+    grid, order = experiment.grid(**SMALL, seed=[0, 1, 2]), []
+    first = storage.alone(places.runs_dir() / grid[0].key, "trains it")
+    first.__enter__()
+
+    def run(one, *_, **__):
+        order.append(one.seed)
+        if len(order) == 2:
+            first.__exit__(None, None, None)
+        return one.seed
+
+    monkeypatch.setattr(grids, "run", run)
+    assert experiment.run_all(grid) == [0, 1, 2]
+    assert order == [1, 2, 0]
+    assert not storage.taken(places.runs_dir() / "0123456789abcdef"), "nothing there, nothing held"
+    assert not (places.runs_dir() / "0123456789abcdef").exists()
 
 
 def test_an_unknown_measure_is_refused_before_training(monkeypatch):

@@ -82,16 +82,30 @@ def test_a_checkpoint_without_the_beginning_of_the_series_is_not_gone_on_from(mo
     assert run.series.epochs == [1, 2, 3]
 
 
-def test_a_finished_run_without_the_series_is_refused_by_name():
+def test_a_finished_run_without_the_series_is_trained_again_to_the_same_bits(caplog):
+    """And keeps what it had recorded."""
+    plain = specfreq.run(Experiment(**SMALL), ["nll"])
+    weights = (plain.path / "model.safetensors").read_bytes()
     run = specfreq.run(Experiment(**SMALL, watch=("accuracy",), watch_epochs=(1, 3)), [])
-    assert run.series.epochs == [1, 3]
+    assert "no series of accuracy (of this version); it is trained again, and measured again" in caplog.text
+    assert run.series.epochs == [1, 3] and run.key == plain.key
+    assert not run.results and (run.path / "model.safetensors").read_bytes() == weights
+    caplog.clear()
     assert specfreq.run(Experiment(**SMALL), []).series is not None
     assert specfreq.run(Experiment(**SMALL, watch="accuracy", watch_epochs="3"), []).key == run.key
-    for more, what in (({"watch": "nll"}, "nll"), ({"watch": "accuracy"}, "these measures after all")):
-        with pytest.raises(UserError, match=rf"run {run.key} .* no series of {what}.*delete .*/{run.key}"):
-            specfreq.run(Experiment(**SMALL, **more), [])
-    with pytest.raises(UserError, match="unknown series 'nll'"):
-        _ = run.series["nll"]
+    assert not caplog.text, "nothing is missing"
+    run = specfreq.run(Experiment(**SMALL, watch="nll"), [])
+    assert run.series.epochs == [1, 2, 3] and [*run.series.versions] == ["accuracy", "nll"]
+    assert "no series of nll" in caplog.text
+    with pytest.raises(UserError, match="unknown series 'calibration'"):
+        _ = run.series["calibration"]
+
+
+def test_what_the_series_is_refused_for_costs_no_finished_run():
+    run = specfreq.run(Experiment(**SMALL), ["accuracy"])
+    with pytest.raises(UserError, match="boxes"):
+        specfreq.run(Experiment(**SMALL, watch="localisation"), [])
+    assert run.trained and run.results.keys() == {"accuracy"}
 
 
 def test_a_series_of_another_run_or_a_damaged_one_is_refused():

@@ -160,6 +160,10 @@ def _generated(generator: torch.nn.Module, latent: Tensor) -> Tensor:
         return torch.cat([generator(z).float().cpu() for z in padded.split(CHUNK)])[: len(latent)].clone()
 
 
+def _folder(recipe: Recipe) -> Path:
+    return runs_dir() / "gan" / key_of(recipe)
+
+
 def run(
     recipe: Recipe, *, device: str | None = None, progress: bool | None = None, checkpoint_every: float = 60
 ) -> Run:
@@ -177,7 +181,7 @@ def run(
         Diverged: a loss is no longer finite.
     """
     interval(checkpoint_every)
-    path = runs_dir() / "gan" / key_of(recipe)
+    path = _folder(recipe)
     team = Team(devices.checked_device(device))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     ensure(path, team, checkpoints, lambda: _train(recipe, path, team, checkpoints, progress))
@@ -271,4 +275,10 @@ def run_all(recipes: Iterable[Recipe], **options: Any) -> list[Run]:
     for recipe in recipes:
         key_of(recipe)
     shown = ("data", "parts", "seed")
-    return in_turn(lambda r: run(r, **options), recipes, shown, options.get("progress"))
+    return in_turn(
+        lambda r: run(r, **options),
+        recipes,
+        shown,
+        options.get("progress"),
+        lambda r: storage.taken(_folder(r)),
+    )
