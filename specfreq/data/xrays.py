@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -58,15 +58,18 @@ def contents(base: Path, names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class NIHChest:
-    """How `nih-chest:split=...` chooses 150 of 500 pictures of each class for testing, see `tested`.
+    """How `nih-chest:split=...,size=...` chooses 150 of 500 pictures of each class for testing, see `tested`,
+    and how large it makes them.
 
     Args:
         split: patient: a patient's pictures are all in one split, and those of a patient with a box in the
             test split. picture: pictures with a box are in the test split, the others are dealt whosever they
             are: then patients are in both, which shows what such a leak is worth.
+        size: pixels of a side; boxes are brought to it with the pictures.
     """
 
     split: Literal["patient", "picture"] = "patient"
+    size: Annotated[int, Field(ge=8, le=NIH_SIDE)] = NIH_SIDE
 
 
 def tested(names: dict[str, list[str]], boxed: set[str], split: str, count: int = NIH_TEST) -> set[str]:
@@ -98,11 +101,11 @@ def tested(names: dict[str, list[str]], boxed: set[str], split: str, count: int 
 class _NIH(Kind):
     what = "1,000 grey chest X-rays of the NIH, 128x128, normal or pneumonia, 43 with a box"
 
-    def _split(self, name: str) -> str:
-        return resolve("data set", {"nih-chest": NIHChest}, name)[1]["split"]
+    def _options(self, name: str) -> dict[str, Any]:
+        return resolve("data set", {"nih-chest": NIHChest}, name)[1]
 
     def normal_form(self, name: str) -> str:
-        return shortest("nih-chest", {"split": self._split(name)}, NIHChest)
+        return shortest("nih-chest", self._options(name), NIHChest)
 
     def source(self, name: str, split: str, root: Path) -> Source:
         base = root / NIH
@@ -110,12 +113,14 @@ class _NIH(Kind):
             raise UserError(f"nih-chest ({split}): {problem}; {self._hint()}")
         names = _nih_names(base)
         every = Listing(names, [], "")
-        found, _ = boxes.read(base, every, [(NIH_SIDE, NIH_SIDE)] * len(every.files), None)
+        options = self._options(name)
+        side = None if options["size"] == NIHChest.size else options["size"]
+        found, _ = boxes.read(base, every, [(NIH_SIDE, NIH_SIDE)] * len(every.files), side)
         boxed = {file for file, box in zip(every.files, found, strict=True) if box.any()}
-        test = tested(names, boxed, self._split(name))
+        test = tested(names, boxed, options["split"])
         kept = np.array([(file in test) == (split == "test") for file in every.files])
         files = [base / file for file, use in zip(every.files, kept, strict=True) if use]
-        return Source(every.labels[kept], CLASSES, _grey(files, None), found[kept])
+        return Source(every.labels[kept], CLASSES, _grey(files, side), found[kept])
 
     def get(self, name: str, root: Path, say: Callable[[str], None]) -> str:
         if not _nih_problem(root / NIH):

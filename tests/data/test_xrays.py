@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from specfreq import data
@@ -73,6 +74,16 @@ def test_a_box_covers_its_pixels(nih):
     assert sorted(box for box in test.boxes.tolist() if any(box)) == [[0, 0, 9, 8], [2, 3, 6, 8]]
 
 
+def test_smaller_pictures_are_of_the_same_patients_and_boxes_shrink_with_them(nih):
+    whole, small = data.load("nih-chest", "test"), data.load("nih-chest:size=8", "test")
+    assert small.shape == (1, 8, 8) and torch.equal(small.labels, whole.labels)
+    means = whole.images.double().unflatten(2, (8, 2)).unflatten(4, (8, 2)).mean((3, 5))
+    assert float((means - small.images).abs().mean()) < 25, (
+        "of noise of 74 levels: those of another picture differ by 50"
+    )
+    assert sorted(box for box in small.boxes.tolist() if any(box)) == [[0, 0, 5, 4], [1, 1, 3, 4]]
+
+
 def test_by_picture_patients_leak_into_the_test(nih):
     names = xrays._nih_names(nih)
     test = xrays.tested(names, {"pneumonia/00000001_001.png"}, "picture")
@@ -124,10 +135,14 @@ def test_what_is_not_as_it_was_is_refused_by_name(nih, harm):
 def test_names_have_one_spelling(root):
     assert data.normal_form("nih-chest:split=patient") == "nih-chest"
     assert data.normal_form("nih-chest:split=picture") == "nih-chest:split=picture"
+    assert data.normal_form("nih-chest:size=128") == "nih-chest"
+    assert data.normal_form("nih-chest:size=64,split=picture") == "nih-chest:size=64,split=picture"
     assert data.normal_form("chest-xray:size=64") == "chest-xray:size=64"
     for wrong in (
         "nih-chest:split=child",
         "chest-xray:size=7",
+        "nih-chest:size=7",
+        "nih-chest:size=129",
         "pneumonia-reordered:size=3",
         "nih-chest:spilt=patient",
     ):
