@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from specfreq.corruptions import corrupt
 from specfreq.data import label as label_of
-from specfreq.data import normal_form
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import comparison
 from specfreq.evidence.intervals import interval
@@ -30,14 +29,15 @@ DIAGNOSIS = {
     "AUC": ("diagnosis:resamples=0", "auc"),
 }
 HARD = {"AUC of hard answers": ("diagnosis:published=True,resamples=0", "auc")}
+BELL = "energy of a bell"
+BLIND = {  # maps that do not know the picture -> options of `localisation`
+    "random maps": "maps=noise",
+    "bell about the middle": "maps=centre",
+    "network with random layers": "randomise=1",
+}
 SCORES = {"pointing": "pointing", "energy": "energy", "area IoU": "area_iou"}
 CORRUPTED = ", corrupted"
 LOCATED = [*SCORES, *(f"{score}{CORRUPTED}" for score in SCORES)]
-
-
-def named(datasets: Sequence[str], titles: Sequence[str]) -> dict[str, str]:
-    """What pages call the sets, by the name that rows have for them."""
-    return dict(zip(map(normal_form, datasets), titles, strict=True))
 
 
 def boxed(run: Run) -> bool:
@@ -57,13 +57,16 @@ def quantities(corruption: str, boxes: bool) -> dict[str, tuple[str, str]]:
     if boxes:
         kinds = {"": "localisation", CORRUPTED: f"localisation:{corruption}"}
         found |= {f"{s}{k}": (spec, number) for k, spec in kinds.items() for s, number in SCORES.items()}
+        found[BELL] = (f"localisation:{BLIND['bell about the middle']}", "energy")
     return found
 
 
 def rows(of: Mapping[str, Sequence[Run]], corruption: str) -> list[Row]:
-    """The rows of the study, set by set, see `quantities`."""
+    """The rows of the study, set by set, see `quantities`; sets are called as their keys are."""
     return [
-        row for runs in of.values() for row in comparison.rows(runs, quantities(corruption, boxed(runs[0])))
+        {**row, "data": title}
+        for title, runs in of.items()
+        for row in comparison.rows(runs, quantities(corruption, boxed(runs[0])))
     ]
 
 
@@ -73,17 +76,13 @@ def chances(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
     Random maps, a bell about the middle, and the maps of the first network with all layers drawn anew; each
     with Student's 95 % interval over the images.
     """
-    kinds = {
-        "random maps": "localisation:maps=noise",
-        "bell about the middle": "localisation:maps=centre",
-        "network with random layers": "localisation:randomise=1",
-    }
     lines = []
-    for runs in of.values():
+    for title, runs in of.items():
         if not boxed(runs[0]):
             continue
-        for kind, measure in kinds.items():
-            line: dict[str, Any] = {"data": runs[0].experiment.data, "maps": kind}
+        for kind, options in BLIND.items():
+            measure = f"localisation:{options}"
+            line: dict[str, Any] = {"data": title, "maps": kind}
             for score, number in SCORES.items():
                 each = runs[0].each(measure, number)
                 assert each is not None
@@ -93,11 +92,11 @@ def chances(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
     return lines
 
 
-def chance_table(lines: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[dict[str, str]]:
+def chance_table(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The lines of `chances` in words."""
     return [
         {
-            "data": titles.get(line["data"], line["data"]),
+            "data": line["data"],
             "maps": line["maps"],
             **{score: f"{line[score][0]:.1f} ± {line[score][1]:.1f}" for score in SCORES},
         }
@@ -194,18 +193,23 @@ def balance(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
     return lines
 
 
-def sentence(found: Sequence[Row], titles: Mapping[str, str]) -> str:
-    """What was found, in words; that nothing is published yet, where there are no rows."""
+def sentence(found: Sequence[Row], chances: Sequence[Mapping[str, Any]]) -> str:
+    """What was found, in words; that nothing is published yet, where there are no rows.
+
+    Args:
+        found: the rows of the study.
+        chances: the lines of `chances`.
+    """
     if not found:
         return "No record of this study has been published yet."
     plain = {(r["data"], r["quantity"]): r for r in found if r["arm"] == PLAIN}
     parts = []
-    for name, title in titles.items():
-        if (name, "AUC") in plain:
-            auc = shown(plain[name, "AUC"])
-            recall = shown(plain[name, "recall"])
-            parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
-        if (name, "energy") in plain:
-            energy = shown(plain[name, "energy"])
-            parts.append(f"{energy} % of its maps lie in the boxes.")
+    for title in dict.fromkeys(row["data"] for row in found):
+        auc, recall = (shown(plain[title, quantity]) for quantity in ("AUC", "recall"))
+        parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
+        if (title, "energy") in plain:
+            blind = {line["maps"]: line["energy"] for line in chances if line["data"] == title}
+            beside = ", ".join(f"{mean:.1f} ± {half:.1f} % of {of}" for of, (mean, half) in blind.items())
+            energy = shown(plain[title, "energy"])
+            parts.append(f"{energy} % of its maps lie in the boxes; {beside}.")
     return " ".join(parts)

@@ -1,5 +1,7 @@
 """What the study of X-rays takes from its networks: rows that are the measures', maps in coordinates of boxes."""
 
+import re
+
 import pytest
 import torch
 
@@ -19,31 +21,31 @@ def of(tmp_path_factory):
         recipe = {"model": "resnet8", "epochs": 1, "batch": 30, "test_size": 12, "shift": 0, "seed": [0, 1]}
         boxes = experiment.run_all(experiment.grid(data=DATA, augment=["none", "apr-s"], **recipe))
         none = experiment.run_all(experiment.grid(data="digits", train_size=60, **recipe))
-        yield {DATA: boxes, "digits": none}
+        yield {"squares": boxes, "digits": none}
 
 
 def test_sets_without_boxes_are_diagnosed_alone(of):
     rows = chest_xray.rows(of, CORRUPTION)
     seen = {data: {row["quantity"] for row in rows if row["data"] == data} for data in of}
     assert seen["digits"] == {*chest_xray.DIAGNOSIS, *chest_xray.HARD}
-    assert seen[DATA] == seen["digits"] | {*chest_xray.LOCATED}
+    assert seen["squares"] == seen["digits"] | {*chest_xray.LOCATED, chest_xray.BELL}
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
 
 
 def test_rows_are_what_the_measures_say(of):
     rows = {(r["data"], r["arm"], r["quantity"]): r for r in chest_xray.rows(of, CORRUPTION)}
-    run = of[DATA][0]
+    run = of["squares"][0]
     for quantity, (measure, number) in chest_xray.quantities(CORRUPTION, True).items():
-        assert rows[DATA, "none", quantity]["values"][0] == run.measure(measure)[number], quantity
+        assert rows["squares", "none", quantity]["values"][0] == run.measure(measure)[number], quantity
 
 
 def test_chances_are_those_of_maps_that_do_not_know_the_picture(of):
     lines = chest_xray.chances(of)
-    assert {line["data"] for line in lines} == {DATA}
-    run = of[DATA][0]
+    assert {line["data"] for line in lines} == {"squares"}
+    run = of["squares"][0]
     noise = measures.compute("localisation:maps=noise", run.classifier(), run.image_set("test"))
     assert lines[0]["energy"][0] == pytest.approx(noise["energy"], rel=1e-5)
-    table = chest_xray.chance_table(lines, {DATA: "squares"})
+    table = chest_xray.chance_table(lines)
     assert table[0]["data"] == "squares" and "±" in table[0]["pointing"]
 
 
@@ -67,13 +69,13 @@ def test_where_no_image_reaches_there_is_no_mean():
 
 
 def test_what_is_drawn_is_of_every_arm_clean_and_corrupted(of):
-    shown = chest_xray.pictures(of[DATA], CORRUPTION, 3)
+    shown = chest_xray.pictures(of["squares"], CORRUPTION, 3)
     assert len(shown["images"]) == 4 and list(shown["images"]) == list(shown["maps"])
     clean, noisy = list(shown["images"].values())[:2]
     assert clean.shape == (3, 1, 32, 32) and not torch.equal(clean, noisy)
-    about = chest_xray.about_boxes(of[DATA], CORRUPTION)
+    about = chest_xray.about_boxes(of["squares"], CORRUPTION)
     assert [list(kinds) for kinds in about.values()] == [["clean", "gaussian noise"]] * 2
-    assert len(chest_xray.sanity(of[DATA], 4)) == 2
+    assert len(chest_xray.sanity(of["squares"], 4)) == 2
 
 
 def test_the_balance_counts_the_images_of_every_class(of):
@@ -83,7 +85,8 @@ def test_the_balance_counts_the_images_of_every_class(of):
 
 
 def test_the_sentence_has_the_numbers_or_says_that_there_are_none(of):
-    assert "No record" in chest_xray.sentence([], {})
+    assert "No record" in chest_xray.sentence([], [])
     rows = chest_xray.rows(of, CORRUPTION)
-    said = chest_xray.sentence(rows, {DATA: "squares", "digits": "digits"})
-    assert "On squares a plain network has an AUC of" in said and "lie in the boxes" in said
+    said = chest_xray.sentence(rows, chest_xray.chances(of))
+    assert "On squares a plain network has an AUC of" in said and "On digits a plain network" in said
+    assert re.search(r"% of its maps lie in the boxes; .* of random maps, .* of bell about the middle", said)
