@@ -93,7 +93,7 @@ def run_all(
     starts. Processes that are started on the same grids share the runs among them.
 
     Args:
-        measures: what is measured at once.
+        measures: what each run is asked as soon as it is trained.
         later: what the runs will be asked afterwards: refused now, if it would be refused then.
     """
     from specfreq.train.team import join
