@@ -141,6 +141,16 @@ def _consistency() -> "Figure":
     return small.small_pictures((255 * shown).byte().numpy(), columns=3)
 
 
+def _located() -> "Figure":
+    """How much of the maps lies in the box: of a bell that knows no picture, and of networks."""
+    study, data = "chest-xray", "NIH chest X-rays"
+    blind = {line["maps"]: line["energy"] for line in records.content(study, "chances")}
+    mean, half = blind["bell about the middle"]
+    rows = [("a bell", {"mean": mean, "low": mean - half, "high": mean + half}, False)]
+    names = {"none": "plain", "apr-sp": "APR-SP", "fsda": "FSDA"}
+    return _dots([*rows, *((label, row(study, data, arm, "energy"), True) for arm, label in names.items())])
+
+
 def _denoising() -> "Figure":
     names = {"noisy": "noisy", "gaussian-blur": "blur", "total-variation": "TV"}
     rows = [(label, row("rof-denoising", "cifar10", arm, "PSNR")) for arm, label in names.items()]
@@ -205,6 +215,7 @@ _THUMBNAILS: dict[str, Callable[[], "Figure"]] = {
     "amplitude-versus-phase": _swap,
     "amplitude-phase-recombination": _recombination,
     "fourier-heatmaps": _heatmaps,
+    "chest-xray": _located,
     "spectral-density": _density,
     "class-consistency": _consistency,
     "rof-denoising": _denoising,
@@ -219,6 +230,7 @@ ALT = {
     "amplitude-versus-phase": "How often networks see the image that gave the amplitude, or the phase.",
     "amplitude-phase-recombination": "Errors on corrupted images, of plain training and four augmentations.",
     "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
+    "chest-xray": "How much of the maps of three networks lies in boxes of the finding, beside a blind map.",
     "spectral-density": "Spectral density with a peak at the lowest and one at the highest frequencies.",
     "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
     "rof-denoising": "Noise left: noisy pictures, blurred ones, and those of total variation.",
