@@ -144,11 +144,14 @@ def _consistency() -> "Figure":
 def _located() -> "Figure":
     """How much of the maps lies in the box: of a bell that knows no picture, and of networks."""
     study, data = "chest-xray", "NIH chest X-rays"
-    blind = {line["maps"]: line["energy"] for line in records.content(study, "chances")}
+    blind = {line["maps"]: line["energy in box"] for line in records.content(study, "chances")}
     mean, half = blind["bell about the middle"]
-    rows = [("a bell", {"mean": mean, "low": mean - half, "high": mean + half}, False)]
+    bell = {"mean": mean, "low": mean - half, "high": mean + half}
+    rows: list[tuple[str, Mapping[str, Any], bool]] = [("a bell", bell, False)]
     names = {"none": "plain", "apr-sp": "APR-SP", "fsda": "FSDA"}
-    return _dots([*rows, *((label, row(study, data, arm, "energy"), True) for arm, label in names.items())])
+    return _dots(
+        [*rows, *((label, row(study, data, arm, "energy in box"), True) for arm, label in names.items())]
+    )
 
 
 def _denoising() -> "Figure":

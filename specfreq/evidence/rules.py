@@ -165,6 +165,7 @@ _WORDS = {
     "accuracy": Words("{points} lower accuracy", "{points} higher accuracy"),
     **dict.fromkeys(("phase donor", "amplitude donor", "neither"), _OFTEN),
     "sure of": _SURE,
+    "energy in box": Words("{points} less in the box", "{points} more in the box"),
     **dict.fromkeys(("AUROC", "max-logit", "max-softmax", "energy", "odin", "mahalanobis"), _AUROC),
     **dict.fromkeys(("fgsm", "pgd", "apgd-ce", "apgd-t", "fab-t", "square"), _ATTACKED),
     "iterations": Words("{n} fewer iterations", "{n} more iterations"),

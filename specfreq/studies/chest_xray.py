@@ -13,7 +13,7 @@ from specfreq.data.sets import ImageSet
 from specfreq.evidence import comparison
 from specfreq.evidence.intervals import interval
 from specfreq.evidence.names import label
-from specfreq.evidence.rows import Row
+from specfreq.evidence.rows import Row, apart
 from specfreq.evidence.tables import shown
 from specfreq.experiment.runs import Run
 from specfreq.measures import gradcam
@@ -29,13 +29,13 @@ DIAGNOSIS = {
     "AUC": ("diagnosis:resamples=0", "auc"),
 }
 HARD = {"AUC of hard answers": ("diagnosis:published=True,resamples=0", "auc")}
-BELL = "energy of a bell"
 BLIND = {  # maps that do not know the picture -> options of `localisation`
     "random maps": "maps=noise",
     "bell about the middle": "maps=centre",
     "network with random layers": "randomise=1",
 }
-SCORES = {"pointing": "pointing", "energy": "energy", "area IoU": "area_iou"}
+SCORES = {"pointing": "pointing", "energy in box": "energy", "area IoU": "area_iou"}
+BELL = ", bell"
 CORRUPTED = ", corrupted"
 LOCATED = [*SCORES, *(f"{score}{CORRUPTED}" for score in SCORES)]
 
@@ -57,17 +57,51 @@ def quantities(corruption: str, boxes: bool) -> dict[str, tuple[str, str]]:
     if boxes:
         kinds = {"": "localisation", CORRUPTED: f"localisation:{corruption}"}
         found |= {f"{s}{k}": (spec, number) for k, spec in kinds.items() for s, number in SCORES.items()}
-        found[BELL] = (f"localisation:{BLIND['bell about the middle']}", "energy")
     return found
 
 
 def rows(of: Mapping[str, Sequence[Run]], corruption: str) -> list[Row]:
-    """The rows of the study, set by set, see `quantities`; sets are called as their keys are."""
-    return [
-        {**row, "data": title}
-        for title, runs in of.items()
-        for row in comparison.rows(runs, quantities(corruption, boxed(runs[0])))
-    ]
+    """The rows of the study, set by set, see `quantities`; sets are called as their keys are. Scores of maps
+    that are not above those of a bell are flagged: they are no evidence that anything was looked at.
+    """
+    found: list[Row] = []
+    for title, runs in of.items():
+        boxes = boxed(runs[0])
+        own = comparison.rows(runs, quantities(corruption, boxes))
+        bells = _bells(runs) if boxes else {}
+        for row in own:
+            bell = bells.get((row["arm"], row["quantity"].removesuffix(CORRUPTED)))
+            if bell is not None and not _above(row, bell):
+                row["flags"] = ["its maps are not above a bell that knows no picture"]
+            found.append({**row, "data": title})
+    return found
+
+
+def beside_bells(of: Mapping[str, Sequence[Run]]) -> list[Row]:
+    """Rows of the scores of plain networks' maps on clean images, and of a bell's, as ``pointing, bell``."""
+    found: list[Row] = []
+    for title, runs in of.items():
+        if boxed(runs[0]):
+            plain = comparison.arms(runs)[PLAIN]
+            own = comparison.rows(plain, {s: ("localisation", number) for s, number in SCORES.items()})
+            for row in own:
+                found.append({**row, "data": title})
+            for (_, score), row in _bells(plain).items():
+                found.append({**row, "data": title, "quantity": f"{score}{BELL}"})
+    return found
+
+
+def _bells(runs: Sequence[Run]) -> dict[tuple[str, str], Row]:
+    """By arm and score, what a bell about the middle of the images has."""
+    measure = f"localisation:{BLIND['bell about the middle']}"
+    found = comparison.rows(runs, {score: (measure, number) for score, number in SCORES.items()})
+    return {(row["arm"], row["quantity"]): row for row in found}
+
+
+def _above(row: Row, bell: Row) -> bool:
+    """Whether an arm's score is above a bell's, by the 95 % interval of the difference."""
+    step = apart(row, bell)
+    return step is not None and step["low"] is not None and step["low"] > 0
 
 
 def chances(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
@@ -207,9 +241,9 @@ def sentence(found: Sequence[Row], chances: Sequence[Mapping[str, Any]]) -> str:
     for title in dict.fromkeys(row["data"] for row in found):
         auc, recall = (shown(plain[title, quantity]) for quantity in ("AUC", "recall"))
         parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
-        if (title, "energy") in plain:
-            blind = {line["maps"]: line["energy"] for line in chances if line["data"] == title}
+        if (title, "energy in box") in plain:
+            blind = {line["maps"]: line["energy in box"] for line in chances if line["data"] == title}
             beside = ", ".join(f"{mean:.1f} ± {half:.1f} % of {of}" for of, (mean, half) in blind.items())
-            energy = shown(plain[title, "energy"])
+            energy = shown(plain[title, "energy in box"])
             parts.append(f"{energy} % of its maps lie in the boxes; {beside}.")
     return " ".join(parts)

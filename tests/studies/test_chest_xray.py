@@ -28,7 +28,7 @@ def test_sets_without_boxes_are_diagnosed_alone(of):
     rows = chest_xray.rows(of, CORRUPTION)
     seen = {data: {row["quantity"] for row in rows if row["data"] == data} for data in of}
     assert seen["digits"] == {*chest_xray.DIAGNOSIS, *chest_xray.HARD}
-    assert seen["squares"] == seen["digits"] | {*chest_xray.LOCATED, chest_xray.BELL}
+    assert seen["squares"] == seen["digits"] | {*chest_xray.LOCATED}
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
 
 
@@ -39,12 +39,24 @@ def test_rows_are_what_the_measures_say(of):
         assert rows["squares", "none", quantity]["values"][0] == run.measure(measure)[number], quantity
 
 
+def test_maps_that_are_not_above_a_bell_are_no_evidence(of):
+    """By the interval of their difference; the bell's own scores are those of the measure."""
+    beside = {row["quantity"]: row for row in chest_xray.beside_bells(of)}
+    bell = of["squares"][0].measure("localisation:maps=centre")
+    assert beside["energy in box, bell"]["values"] == [pytest.approx(bell["energy"])] * 2
+    assert beside.keys() == {f"{score}{end}" for score in chest_xray.SCORES for end in ("", chest_xray.BELL)}
+    rows = [row for row in chest_xray.rows(of, CORRUPTION) if row["quantity"] in chest_xray.LOCATED]
+    assert all("flags" in row for row in rows), "networks after one epoch look at nothing"
+    flagless = {**beside["energy in box"], "values": [90.0, 91.0], "mean": 90.5, "low": 80.0, "high": 99.0}
+    assert chest_xray._above(flagless, beside["energy in box, bell"])
+
+
 def test_chances_are_those_of_maps_that_do_not_know_the_picture(of):
     lines = chest_xray.chances(of)
     assert {line["data"] for line in lines} == {"squares"}
     run = of["squares"][0]
     noise = measures.compute("localisation:maps=noise", run.classifier(), run.image_set("test"))
-    assert lines[0]["energy"][0] == pytest.approx(noise["energy"], rel=1e-5)
+    assert lines[0]["energy in box"][0] == pytest.approx(noise["energy"], rel=1e-5)
     table = chest_xray.chance_table(lines)
     assert table[0]["data"] == "squares" and "±" in table[0]["pointing"]
 
