@@ -66,20 +66,22 @@ def arms_table(
     """Arms as lines, quantities as columns: mean ± half the interval.
 
     Args:
-        found: the rows.
+        found: the rows; those of several sets have a column that names these.
         caption, name: see `markup.Table`.
         signed: the rows are differences: ``+1.2 [0.8, 1.6]``.
         whole: whole numbers without an interval, as of a demonstration.
         wide: see `markup.Table`.
     """
-    lines: dict[str, dict[str, str]] = {}
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    several = len({row["data"] for row in found}) > 1
     for row in found:
+        of = {"data": data.label(row["data"])} if several else {}
         text = written(row["mean"], 0, signed=signed) if whole else shown(row, signed)
         # an interval is not broken in a narrow column
         text = text.replace(" ± ", "\xa0±\xa0").replace(", ", ",\xa0")
-        lines.setdefault(row["arm"], {"arm": row["label"]})[row["quantity"]] = text
-    columns = list(dict.fromkeys(r["quantity"] for r in found))
-    cells = [{"arm": line["arm"], **{c: line.get(c, "–") for c in columns}} for line in lines.values()]
+        lines.setdefault((row["data"], row["arm"]), {**of, "arm": row["label"]})[row["quantity"]] = text
+    columns = [*(["data"] if several else []), "arm", *dict.fromkeys(row["quantity"] for row in found)]
+    cells = [{column: line.get(column, "–") for column in columns} for line in lines.values()]
     return Table(cells, caption, name, wide)
 
 

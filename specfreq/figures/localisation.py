@@ -54,13 +54,14 @@ def about_box(maps: Mapping[str, Mapping[str, Any]], reach: float) -> Figure:
     figure, axes = plt.subplots(len(maps), len(kinds), squeeze=False, figsize=size, sharex=True, sharey=True)
     most = max(float(np.nanmax(array(each))) for of in maps.values() for each in of.values())
     drawn: Any = None
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        axis.set_title(kind, fontsize=9)
     for line, (name, of) in zip(axes, maps.items(), strict=True):
         for axis, kind in zip(line, kinds, strict=True):
             extent = (-reach, reach, reach, -reach)
             drawn = axis.imshow(array(of[kind]), cmap=AMOUNT, vmin=0, vmax=most, extent=extent)
             axis.add_patch(Rectangle((-1, -1), 2, 2, fill=False, lw=1.6, ec="white", ls="--"))
             axis.grid(False)
-            axis.set_title(kind if line is axes[0] else "", fontsize=9)
         line[0].set_ylabel(name, fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("half boxes from its centre", fontsize=8)

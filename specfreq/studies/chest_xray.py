@@ -209,9 +209,10 @@ def about_boxes(runs: Sequence[Run], corruption: str) -> dict[str, dict[str, Any
 
 
 def sanity(runs: Sequence[Run], size: int) -> dict[str, dict[str, Any]]:
-    """Arm -> the result of `cam-sanity` for its first network."""
+    """What figures call an arm -> the result of `cam-sanity` for its first network."""
     measure = f"cam-sanity:size={size}"
-    return {name: of["sanity"] for name, of in comparison.results(runs, {"sanity": measure}).items()}
+    found = comparison.results(runs, {"sanity": measure})
+    return {label(arm): of["sanity"] for arm, of in found.items()}
 
 
 def balance(of: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
@@ -243,7 +244,9 @@ def sentence(found: Sequence[Row], chances: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
         if (title, "energy in box") in plain:
             blind = {line["maps"]: line["energy in box"] for line in chances if line["data"] == title}
-            beside = ", ".join(f"{mean:.1f} ± {half:.1f} % of {of}" for of, (mean, half) in blind.items())
+            beside = [f"{mean:.1f} ± {half:.1f} % ({of})" for of, (mean, half) in blind.items()]
             energy = shown(plain[title, "energy in box"])
-            parts.append(f"{energy} % of its maps lie in the boxes; {beside}.")
+            parts.append(
+                f"{energy} % of its maps lie in the boxes, of maps that know nothing {', '.join(beside)}."
+            )
     return " ".join(parts)

@@ -155,6 +155,16 @@ def test_words_say_sign_and_interval():
     assert html.count("–") == 2
 
 
+def test_a_table_of_several_sets_loses_none_of_them():
+    rows = [
+        {**row("none", [value], quantity="accuracy"), "data": name}
+        for name, value in (("digits", 10.0), ("photos", 20.0))
+    ]
+    several, one = tables.arms_table(rows, whole=True).rows, tables.arms_table(rows[:1], whole=True).rows
+    assert [(line["data"], line["accuracy"]) for line in several] == [("Digits", "10"), ("Photos", "20")]
+    assert "data" not in one[0]
+
+
 def test_what_is_no_number_is_refused(runs):
     complaints = {
         "acuracy": "did you mean 'accuracy'",

@@ -52,6 +52,8 @@ def test_maps_about_the_box_share_one_scale_and_the_box_is_from_minus_one_to_one
     shown = [axis for axis in figure.axes if axis.images]
     assert {image.get_clim() for axis in shown for image in axis.images} == {(0, 0.5)}
     assert all(axis.patches[0].get_xy() == (-1, -1) for axis in shown)
+    kinds = list(next(iter(ABOUT.values())))
+    assert [axis.get_title() for axis in shown[: len(kinds)]] == kinds
 
 
 def test_the_check_begins_with_the_network_as_it_is():
