@@ -161,7 +161,10 @@ def test_a_table_of_several_sets_loses_none_of_them():
         for name, value in (("digits", 10.0), ("photos", 20.0))
     ]
     several, one = tables.arms_table(rows, whole=True).rows, tables.arms_table(rows[:1], whole=True).rows
-    assert [(line["data"], line["accuracy"]) for line in several] == [("Digits", "10"), ("Photos", "20")]
+    assert [(line["data"], line["accuracy"]) for line in several] == [
+        ("handwritten digits", "10"),
+        ("embedded photographs", "20"),
+    ]
     assert "data" not in one[0]
 
 
