@@ -54,6 +54,8 @@ def courses(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 def _trace(run: Run) -> np.ndarray | None:
     """Mean and deviation of the weights in each epoch, (2, E, k), of a run that learns some."""
+    if not isinstance(augment.build(run.experiment.augment), scaling.FSDA):
+        return None  # before a restored run is trained again for nothing
     learned = run.augmentation()
     if not isinstance(learned, scaling.FSDA) or learned.trace is None:
         return None

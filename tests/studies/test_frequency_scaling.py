@@ -5,6 +5,7 @@ import pytest
 
 from specfreq import data, experiment
 from specfreq.evidence import comparison, tables
+from specfreq.experiment import Run
 from specfreq.studies import frequency_scaling
 
 SMALL = {"data": "digits", "train_size": 50, "test_size": 40, "epochs": 2, "batch": 20, "model": "resnet8"}
@@ -49,6 +50,14 @@ def test_a_course_is_the_mean_over_the_steps_of_an_epoch_and_over_seeds(runs):
     expected = np.mean([[trace[:3, 0].mean(0).numpy(), trace[3:, 0].mean(0).numpy()] for trace in traces], 0)
     assert np.allclose(found["FSDA, width = 2"]["mean"], expected)
     assert found["FSDA, width = 2"]["epochs"] == [1, 2]
+
+
+def test_arms_that_learn_no_weights_are_not_asked_for_them(runs, monkeypatch):
+    """A restored run would be trained again."""
+    asked, augmentation = [], Run.augmentation
+    monkeypatch.setattr(Run, "augmentation", lambda run: asked.append(run.key) or augmentation(run))
+    frequency_scaling.courses(runs)
+    assert asked == [run.key for run in runs[2:4]]
 
 
 def test_batches_of_one_image_repeated_agree_with_all(monkeypatch):
