@@ -45,8 +45,11 @@ def test_maps_that_are_not_above_a_bell_are_no_evidence(of):
     bell = of["squares"][0].measure("localisation:maps=centre")
     assert beside["energy in box, bell"]["values"] == [pytest.approx(bell["energy"])] * 2
     assert beside.keys() == {f"{score}{end}" for score in chest_xray.SCORES for end in ("", chest_xray.BELL)}
+    bells = chest_xray._bells(of["squares"])
     rows = [row for row in chest_xray.rows(of, CORRUPTION) if row["quantity"] in chest_xray.LOCATED]
-    assert all("flags" in row for row in rows), "networks after one epoch look at nothing"
+    for row in rows:
+        score = bells[row["arm"], row["quantity"].removesuffix(chest_xray.CORRUPTED)]
+        assert ("flags" in row) != chest_xray._above(row, score)
     flagless = {**beside["energy in box"], "values": [90.0, 91.0], "mean": 90.5, "low": 80.0, "high": 99.0}
     assert chest_xray._above(flagless, beside["energy in box, bell"])
 
