@@ -149,9 +149,8 @@ def _located() -> "Figure":
     bell = {"mean": mean, "low": mean - half, "high": mean + half}
     rows: list[tuple[str, Mapping[str, Any], bool]] = [("a bell", bell, False)]
     names = {"none": "plain", "apr-sp": "APR-SP", "fsda": "FSDA"}
-    return _dots(
-        [*rows, *((label, row(study, data, arm, "energy in box"), True) for arm, label in names.items())]
-    )
+    rows += [(label, row(study, data, arm, "energy in box"), True) for arm, label in names.items()]
+    return _dots(rows)
 
 
 def _denoising() -> "Figure":

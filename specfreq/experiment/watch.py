@@ -145,12 +145,8 @@ def joined(experiment: Experiment, folder: Path) -> Experiment:
     found = read(folder)
     if found is None:
         return experiment
-    if not experiment.watch:
-        return experiment.model_copy(
-            update={"watch": tuple(found.versions), "watch_epochs": tuple(found.epochs)}
-        )
     names = tuple(dict.fromkeys((*found.versions, *experiment.watch)))
-    every = sorted({*found.epochs, *epochs(experiment)})
+    every = sorted({*found.epochs, *(epochs(experiment) if experiment.watch else ())})
     return experiment.model_copy(update={"watch": names, "watch_epochs": tuple(every)})
 
 

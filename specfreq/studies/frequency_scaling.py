@@ -56,13 +56,13 @@ def _trace(run: Run) -> np.ndarray | None:
     """Mean and deviation of the weights in each epoch, (2, E, k), of a run that learns some."""
     if not isinstance(augment.build(run.experiment.augment), scaling.FSDA):
         return None  # before a restored run is trained again for nothing
-    learned = run.augmentation()
-    if not isinstance(learned, scaling.FSDA) or learned.trace is None:
+    trace = cast(scaling.FSDA, run.augmentation()).trace
+    if trace is None:
         return None
     epochs = run.experiment.epochs
     steps = -(-len(run.image_set("train")) // run.experiment.batch)
     # an average of weights takes more steps at the end
-    whole = learned.trace[: epochs * steps].double().unflatten(0, (epochs, steps))
+    whole = trace[: epochs * steps].double().unflatten(0, (epochs, steps))
     return whole.mean(1).transpose(0, 1).numpy()
 
 
