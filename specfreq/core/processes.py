@@ -248,7 +248,11 @@ def tidy() -> None:
                 if hasattr(os, "getuid") and lock.stat().st_uid != os.getuid():
                     continue
                 with FileLock(lock, timeout=0):
-                    _remove(lock.parent)
+                    gone = folder = lock.parent
+                    # one that was made a moment ago, and is not held yet, must not get a lock anew on the way
+                    with contextlib.suppress(OSError):  # Windows renames no folder with an open file
+                        gone = folder.rename(folder.with_name(f"{folder.name}-{os.getpid()}"))
+                    _remove(gone)
 
 
 def _remove(folder: Path) -> None:

@@ -152,6 +152,18 @@ def test_the_folders_of_the_living_and_of_others_are_left_alone(short, monkeypat
     assert list(short.iterdir()) == [foreign] and (foreign / "mine.txt").exists()
 
 
+def test_what_was_left_is_out_of_the_way_before_it_is_removed(short, monkeypatch):
+    """A process that has made its folder and not yet locked it would lock it anew between two removals."""
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    left, seen = short / "specfreq-left", []
+    left.mkdir()
+    (left / "lock").touch()
+    remove = processes._remove
+    monkeypatch.setattr(processes, "_remove", lambda folder: seen.append(left.exists()) or remove(folder))
+    processes.tidy()
+    assert seen == [False] and not list(short.iterdir())
+
+
 def test_a_long_path_of_temporary_files_gives_way_to_one_that_sockets_can_have(tmp_path, monkeypatch):
     long = tmp_path / ("x" * 100)
     long.mkdir()
