@@ -3,9 +3,11 @@ of them.
 """
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
+from specfreq.core.errors import unknown
 from specfreq.core.spec import in_sequence, parse, parts, resolve, sequence, shortest
 
 if TYPE_CHECKING:
@@ -104,7 +106,13 @@ def spelling(spec: str) -> str:
 
 def _parts(spec: str) -> list[tuple[str, dict[str, Any]]]:
     """Names and parameters of the augmentations in a description, one or several; ``none`` only alone."""
-    found = [resolve("augmentation", _AUGMENTATIONS, text) for text in sequence(spec, _AUGMENTATIONS)]
+    texts = sequence(spec, _AUGMENTATIONS)
+    for before, text in itertools.pairwise(texts):
+        name = parse(text)[0]
+        if ":" in before and name.replace("_", "-") not in _AUGMENTATIONS:
+            hint = f'if it is part of a value, write "{before}+{text}" with its quotes'
+            raise unknown("augmentation", name, _AUGMENTATIONS, hint=hint)
+    found = [resolve("augmentation", _AUGMENTATIONS, text) for text in texts]
     return [part for part in found if part[0] != "none"] or found[:1]
 
 

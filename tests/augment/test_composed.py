@@ -166,7 +166,7 @@ def test_a_composition_has_a_published_form_and_a_corrected_one():
         ("apr-s+augmx", "unknown augmentation 'augmx'; did you mean 'augmix'"),
         ("apr-s+apr-p:q=1", "unknown parameter 'q' for augmentation apr-p"),
         ('"apr-s+apr-p', "cannot read"),
-        ("tv:bands=1+2+apr-p", "unknown augmentation '2'"),
+        ("tv:bands=1+2+apr-p", "unknown augmentation '2'.*write \"tv:bands=1\\+2\" with its quotes"),
     ],
 )
 def test_what_has_no_meaning_is_refused_with_its_reason(spec, why):
