@@ -1,12 +1,13 @@
 """Studies: notebooks with strict parameters and profiles, executed as a whole or not at all."""
 
+import contextlib
 import logging
 import os
 import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from specfreq.compendium.notebooks import Unreadable, find, known_profiles, para
 from specfreq.compendium.parameters import Parameter
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
+from specfreq.core.progress import lines
 from specfreq.experiment.profiles import QUICK
 
 __all__ = [
@@ -102,6 +104,29 @@ class _Kernel(AsyncKernelManager):
         await super()._async_shutdown_kernel(now or processes.ending(), restart)
 
     shutdown_kernel = _async_shutdown_kernel
+
+
+@contextlib.contextmanager
+def _relayed(place: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Say what the bars of a kernel write to a file, a second later at most."""
+    place.touch()
+    done = threading.Event()
+
+    def relay() -> None:
+        with place.open(encoding="utf-8", newline="") as file:
+            last = False
+            while not last:
+                last = done.wait(1)
+                for line in lines(file.read()):
+                    say(f"    {line}")
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
@@ -202,7 +227,7 @@ def execute(
         report: where the notebook is kept if it fails, up to there; in `_build/reports` by default.
         timeout: seconds that a cell may take; None for no limit.
         say: takes the lines of progress: one when the kernel starts and, where no bar is shown, one as each
-            cell starts.
+            cell starts and one a minute of what takes longer.
 
     Raises:
         UserError: before anything runs: unknown or ill-typed parameters, an output that cannot be written.
@@ -228,9 +253,12 @@ def execute(
         if say and not bar and cell_index in numbers:
             say(f"  cell {numbers[cell_index]} of {len(numbers)}: {_first_line(cell)}")
 
-    with processes.scratch() as own:
+    with processes.scratch() as own, contextlib.ExitStack() as meanwhile:
         nbformat.write(source, own / "source.ipynb")
         told = {**_environment(own, root, threads, progress), **(environment or {})}
+        if say and not bar:
+            told["SPECFREQ_PROGRESS"] = str(own / "progress")
+            meanwhile.enter_context(_relayed(own / "progress", say))
         kernel = type("Kernel", (_Kernel,), {"folder": own, "environment": told})
         ready = threading.Event()
         hidden = None if progress is None else not progress

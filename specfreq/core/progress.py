@@ -1,9 +1,24 @@
-"""Progress bars: on a terminal, ours or the one that a runner of studies names; nowhere else."""
+"""Progress: bars on a terminal, ours or that of who runs a study; lines in a file where there is none."""
 
 import os
+import re
 from typing import Any
 
 from tqdm import tqdm
+
+EVERY = 3  # seconds between the lines of what is drawn nowhere
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}"
+
+
+class _Lines(tqdm):
+    """A bar that writes a line every minute, and none before."""
+
+    def __init__(self, **options: Any):
+        slow = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "delay": EVERY, "bar_format": LINE}
+        super().__init__(**options | slow)
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        super().set_postfix_str(s, refresh=False)
 
 
 def progress_bar(
@@ -13,17 +28,24 @@ def progress_bar(
     $SPECFREQ_PROGRESS names.
 
     The kernel of a study has no terminal; who started it has, and draws the progress over cells in its first
-    line.
+    line. Where $SPECFREQ_PROGRESS names a file, what lasts longer than a minute adds a text to it every
+    minute, for `lines`.
     """
     place = os.environ.get("SPECFREQ_PROGRESS")
-    file = open(place, "w") if place else None  # noqa: SIM115 - open as long as the bar
-    return tqdm(
+    file = open(place, "a", encoding="utf-8") if place else None  # noqa: SIM115 - open as long as the bar
+    written = file is not None and not file.isatty()
+    return (_Lines if written else tqdm)(
         desc=what,
         total=total,
         unit=unit,
         file=file,
         position=line + 1 if place else None,
         leave=False,
-        disable=None if show is None else not show,
+        disable=(False if written else None) if show is None else not show,
         **options,
     )
+
+
+def lines(text: str) -> list[str]:
+    """What bars wrote to a file, without what moves a cursor."""
+    return [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", text) if line.strip()]

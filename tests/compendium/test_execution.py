@@ -286,6 +286,16 @@ def test_a_kernel_starts_without_a_home_and_with_a_long_path_of_temporary_files(
     ]
 
 
+def test_what_bars_write_is_said_where_there_is_no_terminal(root, tmp_path, add_study):
+    line = "runs: 3 of 8 run, 01:00 gone, 01:40 left, seed 2"
+    write = f"print({line!r}, end='\\r', file=open(os.environ['SPECFREQ_PROGRESS'], 'a'))"
+    add_study(root, "study", f"import os\n{write}", "print('done')")
+    said = []
+    out = execution.execute("study", tmp_path / "out.ipynb", root=root, say=said.append)
+    assert [text for text in said if text.startswith("   ")] == [f"    {line}"]
+    assert text_of(out) == "done\n"
+
+
 @pytest.mark.parametrize(
     "place", ["file/out.ipynb", "missing/out.ipynb", "folder.ipynb", "out.txt", "root/notebooks/study.ipynb"]
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 
 from specfreq import models, train
 from specfreq.augment import APRPair, Augmentation
+from specfreq.core import progress as bars
 from specfreq.core.errors import UserError
 from specfreq.measures.inference import logits
 from specfreq.train.checkpoints import Checkpoints
@@ -409,6 +411,19 @@ def test_progress_is_drawn_on_the_terminal_that_is_named_and_nowhere_else(images
     assert capfd.readouterr() == ("", "")
     drawn = os.read(master, 100_000).decode()
     assert "train" in drawn and "/270" in drawn and "img/s" in drawn
+
+
+def test_progress_in_a_file_is_a_line_a_minute(images, monkeypatch, tmp_path):
+    place = tmp_path / "progress"
+    monkeypatch.setenv("SPECFREQ_PROGRESS", str(place))
+    train.fit(classifier(), *images, RECIPE)
+    assert bars.lines(place.read_text()) == []  # it took less
+    monkeypatch.setattr(bars, "EVERY", 0)
+    train.fit(classifier(), *images, RECIPE)
+    written = bars.lines(place.read_bytes().decode())
+    assert len(written) > 3
+    seen = re.compile(r"train: [\d.]+ of 270 img, 00:\d\d gone, [\d:?]+ left")
+    assert all(map(seen.match, written)), written
 
 
 def test_zero_epochs_change_nothing(images):
