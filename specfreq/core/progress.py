@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-EVERY = 3  # seconds between the lines of what is drawn nowhere
+EVERY = 60  # seconds between the lines of what is drawn nowhere
 LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}"
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from specfreq import augment
 from specfreq.augment.fsda import masks, scaling
+from specfreq.core import storage
 from specfreq.evidence import comparison
 from specfreq.evidence.names import label
 from specfreq.evidence.rows import Row
 from specfreq.evidence.tables import shown
+from specfreq.experiment.grids import in_turn
 from specfreq.experiment.runs import Run
 
 GRIDS = {
@@ -41,10 +43,19 @@ def courses(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """Name of an arm -> the weights of its clusters over the epochs: epochs (E,), mean and deviation (E, k)
     over the images of an epoch, then over seeds; of arms that learn weights.
     """
+    learning = {run.key: run for run in runs if _learns(run)}
+    # restored runs are trained again, as they have no weights: processes that do the same share that
+    traces = in_turn(
+        lambda e: _trace(learning[e.key]),
+        [run.experiment for run in learning.values()],
+        ("augment", "seed"),
+        None,
+        lambda e: storage.taken(learning[e.key].path),
+    )
+    of = dict(zip(learning, traces, strict=True))
     found = {}
     for arm, group in comparison.arms(runs).items():
-        traces = [_trace(run) for run in group]
-        kept = [trace for trace in traces if trace is not None]
+        kept = [trace for run in group if (trace := of.get(run.key)) is not None]
         if kept:
             mean, deviation = np.mean(kept, axis=0)
             epochs = list(range(1, len(mean) + 1))
@@ -52,10 +63,12 @@ def courses(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _learns(run: Run) -> bool:
+    return isinstance(augment.build(run.experiment.augment), scaling.FSDA)
+
+
 def _trace(run: Run) -> np.ndarray | None:
-    """Mean and deviation of the weights in each epoch, (2, E, k), of a run that learns some."""
-    if not isinstance(augment.build(run.experiment.augment), scaling.FSDA):
-        return None  # before a restored run is trained again for nothing
+    """Mean and deviation of the weights in each epoch, (2, E, k)."""
     trace = cast(scaling.FSDA, run.augmentation()).trace
     if trace is None:
         return None

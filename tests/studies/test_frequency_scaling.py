@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from specfreq import data, experiment
 from specfreq.evidence import comparison, tables
@@ -58,6 +59,17 @@ def test_arms_that_learn_no_weights_are_not_asked_for_them(runs, monkeypatch):
     monkeypatch.setattr(Run, "augmentation", lambda run: asked.append(run.key) or augmentation(run))
     frequency_scaling.courses(runs)
     assert asked == [run.key for run in runs[2:4]]
+
+
+def test_what_another_process_works_on_is_asked_last(runs, monkeypatch):
+    asked, augmentation = [], Run.augmentation
+    monkeypatch.setattr(Run, "augmentation", lambda run: asked.append(run.key) or augmentation(run))
+    expected = frequency_scaling.courses(runs)
+    asked.clear()
+    lock = FileLock(runs[2].path / "lock")
+    with lock:
+        assert frequency_scaling.courses(runs) == expected
+    assert asked == [runs[3].key, runs[2].key]
 
 
 def test_batches_of_one_image_repeated_agree_with_all(monkeypatch):
