@@ -141,6 +141,12 @@ def _consistency() -> "Figure":
     return small.small_pictures((255 * shown).byte().numpy(), columns=3)
 
 
+def _scaling() -> "Figure":
+    study, data, quantity = "frequency-scaling", "reduced:of=cifar10", "corruption error"
+    names = {"none": "plain", "fsda": "FSDA", "fsda-random": "drawn", "apr-sp": "APR-SP", "augmix": "AugMix"}
+    return _dots([(label, row(study, data, arm, quantity), arm != "none") for arm, label in names.items()])
+
+
 def _located() -> "Figure":
     """How much of the maps lies in the box: of a bell that knows no picture, and of networks."""
     study, data = "chest-xray", "NIH chest X-rays"
@@ -217,6 +223,7 @@ _THUMBNAILS: dict[str, Callable[[], "Figure"]] = {
     "amplitude-versus-phase": _swap,
     "amplitude-phase-recombination": _recombination,
     "fourier-heatmaps": _heatmaps,
+    "frequency-scaling": _scaling,
     "chest-xray": _located,
     "spectral-density": _density,
     "class-consistency": _consistency,
@@ -232,6 +239,7 @@ ALT = {
     "amplitude-versus-phase": "How often networks see the image that gave the amplitude, or the phase.",
     "amplitude-phase-recombination": "Errors on corrupted images, of plain training and four augmentations.",
     "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
+    "frequency-scaling": "Errors on corrupted images: plain training, learned and drawn weights, APR-SP, AugMix.",
     "chest-xray": "How much of the maps of three networks lies in boxes of the finding, beside a blind map.",
     "spectral-density": "Spectral density with a peak at the lowest and one at the highest frequencies.",
     "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
