@@ -239,7 +239,7 @@ ALT = {
     "amplitude-versus-phase": "How often networks see the image that gave the amplitude, or the phase.",
     "amplitude-phase-recombination": "Errors on corrupted images, of plain training and four augmentations.",
     "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
-    "frequency-scaling": "Errors on corrupted images: plain training, learned and drawn weights, APR-SP, AugMix.",
+    "frequency-scaling": "Errors on corrupted images: plain, learned and drawn weights, APR-SP, AugMix.",
     "chest-xray": "How much of the maps of three networks lies in boxes of the finding, beside a blind map.",
     "spectral-density": "Spectral density with a peak at the lowest and one at the highest frequencies.",
     "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
