@@ -135,13 +135,22 @@ def sentence(found: Sequence[Row]) -> str:
     """What was found, in words; that nothing is published yet, where there are no rows."""
     if not found:
         return "No record of this study has been published yet."
-    gains = {row["arm"]: row for row in comparison.differences(found, "none")}
-    drawn = {row["arm"]: row for row in comparison.differences(found, "fsda-random")}
-    of = {arm: shown(row, signed=True) for arm, row in gains.items()}
-    said = (
-        f"Against plain training of as many network passes, FSDA changes the error by {of['fsda']} points "
-        f"(v1: {of['fsda:version=v1']}), and weights drawn at random by {of['fsda-random']}."
+    gains, drawn = (
+        {(row["arm"], row["quantity"]): row for row in comparison.differences(found, baseline)}
+        for baseline in ("none", "fsda-random")
     )
-    if "fsda" in drawn:
-        said += f" Learned minus drawn weights: {shown(drawn['fsda'], signed=True)} points."
+    of = {named: shown(row, signed=True) for named, row in gains.items()}
+    said = (
+        f"Against plain training of as many network passes, FSDA changes the error by {of['fsda', 'error']} "
+        f"points (v1: {of['fsda:version=v1', 'error']}), and weights drawn at random by "
+        f"{of['fsda-random', 'error']}."
+    )
+    if ("fsda", "error") in drawn:
+        said += f" Learned minus drawn weights: {shown(drawn['fsda', 'error'], signed=True)} points."
+    corrupted = {arm: of.get((arm, "corruption error")) for arm in ("fsda", "apr-sp", "augmix")}
+    if all(corrupted.values()):
+        said += (
+            f" On corrupted images FSDA changes it by {corrupted['fsda']} points, APR-SP by "
+            f"{corrupted['apr-sp']}, and AugMix by {corrupted['augmix']}."
+        )
     return said
