@@ -129,8 +129,12 @@ def _relayed(place: Path, say: Callable[[str], None]) -> Iterator[None]:
         thread.join()
 
 
-def _environment(folder: Path, root: Path, threads: int | None, progress: bool | None) -> dict[str, str]:
-    """What a study's kernel is told, so that machine, user and working directory do not matter."""
+def _environment(
+    folder: Path, root: Path, threads: int | None, progress: bool | None, relayed: Path | None
+) -> dict[str, str]:
+    """What a study's kernel is told, so that machine, user and working directory do not matter; and where it
+    says how far it is.
+    """
     told = {
         "SPECFREQ_RUNS": str((places.place_of("SPECFREQ_RUNS") or root / "runs").absolute()),
         "PYTHONHASHSEED": "0",
@@ -141,6 +145,8 @@ def _environment(folder: Path, root: Path, threads: int | None, progress: bool |
     }
     if progress is not False and sys.stderr is not None and sys.stderr.isatty() and os.name != "nt":
         told["SPECFREQ_PROGRESS"] = os.ttyname(sys.stderr.fileno())  # the kernel's own stderr is the notebook
+    elif relayed:
+        told["SPECFREQ_PROGRESS"] = str(relayed)
     try:
         Path.home()
     except RuntimeError:  # no HOME, and a user that the system does not know, as in some containers
@@ -255,10 +261,10 @@ def execute(
 
     with processes.scratch() as own, contextlib.ExitStack() as meanwhile:
         nbformat.write(source, own / "source.ipynb")
-        told = {**_environment(own, root, threads, progress), **(environment or {})}
-        if say and not bar:
-            told["SPECFREQ_PROGRESS"] = str(own / "progress")
-            meanwhile.enter_context(_relayed(own / "progress", say))
+        relayed = own / "progress" if say and not bar else None
+        told = {**_environment(own, root, threads, progress, relayed), **(environment or {})}
+        if say and relayed:
+            meanwhile.enter_context(_relayed(relayed, say))
         kernel = type("Kernel", (_Kernel,), {"folder": own, "environment": told})
         ready = threading.Event()
         hidden = None if progress is None else not progress

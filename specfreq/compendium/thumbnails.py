@@ -103,10 +103,14 @@ def _swap() -> "Figure":
     return _dots(rows)
 
 
+def _corruption_errors(study: str, data: str, names: Mapping[str, str]) -> "Figure":
+    found = {arm: row(study, data, arm, "corruption error") for arm in names}
+    return _dots([(label, found[arm], arm != "none") for arm, label in names.items()])
+
+
 def _recombination() -> "Figure":
-    study, data, quantity = "amplitude-phase-recombination", "cifar10", "corruption error"
     names = {"none": "plain", "apr-p": "APR-P", "apr-s": "APR-S", "apr-sp": "APR-SP", "augmix": "AugMix"}
-    return _dots([(label, row(study, data, arm, quantity), arm != "none") for arm, label in names.items()])
+    return _corruption_errors("amplitude-phase-recombination", "cifar10", names)
 
 
 def _heatmaps() -> "Figure":
@@ -142,9 +146,8 @@ def _consistency() -> "Figure":
 
 
 def _scaling() -> "Figure":
-    study, data, quantity = "frequency-scaling", "reduced:of=cifar10", "corruption error"
     names = {"none": "plain", "fsda": "FSDA", "fsda-random": "drawn", "apr-sp": "APR-SP", "augmix": "AugMix"}
-    return _dots([(label, row(study, data, arm, quantity), arm != "none") for arm, label in names.items()])
+    return _corruption_errors("frequency-scaling", "reduced:of=cifar10", names)
 
 
 def _located() -> "Figure":
