@@ -243,8 +243,7 @@ def tidy() -> None:
 
     with contextlib.suppress(OSError):
         for lock in Path(_place()).glob(f"{PREFIX}*/lock"):
-            # filelock raises the last where a file system has no locks: who holds a folder is not known then
-            with contextlib.suppress(OSError, Timeout, NotImplementedError):
+            with contextlib.suppress(OSError, Timeout):
                 if hasattr(os, "getuid") and lock.stat().st_uid != os.getuid():
                     continue
                 with FileLock(lock, timeout=0):
