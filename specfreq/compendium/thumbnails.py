@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from specfreq.core.errors import unknown
 from specfreq.evidence import records
-from specfreq.evidence.comparison import by_name, select
+from specfreq.evidence.comparison import by_name, equal, select
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, apart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_Dot = tuple[str, Mapping[str, Any], bool]  # its name, its row, and whether it is drawn in the second colour
 PICTURES = "book/_static/front"
 HIGH_PASS = "gaussian-high-pass:sigma=2"
 SIDE = 256  # pixels of a picture of the hero
@@ -71,7 +72,7 @@ def _as_png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def _dots(rows: Sequence[tuple[str, Mapping[str, Any], bool]], line: float | None = None) -> "Figure":
+def _dots(rows: Sequence[_Dot], line: float | None = None) -> "Figure":
     from specfreq.figures import small
 
     dots = [
@@ -103,14 +104,17 @@ def _swap() -> "Figure":
     return _dots(rows)
 
 
-def _corruption_errors(study: str, data: str, names: Mapping[str, str]) -> "Figure":
-    found = {arm: row(study, data, arm, "corruption error") for arm in names}
-    return _dots([(label, found[arm], arm != "none") for arm, label in names.items()])
+def _beside_plain(study: str, data: str, quantity: str, names: Mapping[str, str]) -> list[_Dot]:
+    """Arms by their names, below plain training of as many network passes as the first of them."""
+    arms = {label: row(study, data, arm, quantity) for arm, label in names.items()}
+    plain = equal(next(iter(arms.values())), records.content(study, "arms"), "none")
+    assert plain is not None
+    return [("plain", plain, False), *((label, found, True) for label, found in arms.items())]
 
 
 def _recombination() -> "Figure":
-    names = {"none": "plain", "apr-p": "APR-P", "apr-s": "APR-S", "apr-sp": "APR-SP", "augmix": "AugMix"}
-    return _corruption_errors("amplitude-phase-recombination", "cifar10", names)
+    names = {"apr-p": "APR-P", "apr-s": "APR-S", "apr-sp": "APR-SP", "augmix": "AugMix"}
+    return _dots(_beside_plain("amplitude-phase-recombination", "cifar10", "corruption error", names))
 
 
 def _heatmaps() -> "Figure":
@@ -146,8 +150,8 @@ def _consistency() -> "Figure":
 
 
 def _scaling() -> "Figure":
-    names = {"none": "plain", "fsda": "FSDA", "fsda-random": "drawn", "apr-sp": "APR-SP", "augmix": "AugMix"}
-    return _corruption_errors("frequency-scaling", "reduced:of=cifar10", names)
+    names = {"fsda": "FSDA", "fsda-random": "drawn", "apr-sp": "APR-SP", "augmix": "AugMix"}
+    return _dots(_beside_plain("frequency-scaling", "reduced:of=cifar10", "corruption error", names))
 
 
 def _located() -> "Figure":
@@ -156,10 +160,8 @@ def _located() -> "Figure":
     blind = {line["maps"]: line["energy in box"] for line in records.content(study, "chances")}
     mean, half = blind["bell about the middle"]
     bell = {"mean": mean, "low": mean - half, "high": mean + half}
-    rows: list[tuple[str, Mapping[str, Any], bool]] = [("a bell", bell, False)]
-    names = {"none": "plain", "apr-sp": "APR-SP", "fsda": "FSDA"}
-    rows += [(label, row(study, data, arm, "energy in box"), True) for arm, label in names.items()]
-    return _dots(rows)
+    networks = _beside_plain(study, data, "energy in box", {"apr-sp": "APR-SP", "fsda": "FSDA"})
+    return _dots([("a bell", bell, False), *((label, found, True) for label, found, _ in networks)])
 
 
 def _denoising() -> "Figure":
