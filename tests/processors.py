@@ -1,5 +1,5 @@
 """Run the numerical tests as other processors would: `make test-processors`, or `python tests/processors.py
-[PYTEST OPTION]...`.
+[SETTING]... [PYTEST OPTION]...`.
 
 Libraries choose their code by the processor: vectors of 128, 256 or 512 bits, fused products or not, and so
 round differently. The variables below make them choose as they would elsewhere. None of the settings is the
@@ -7,6 +7,7 @@ right one: a test must hold for all.
 """
 
 import concurrent.futures
+import itertools
 import os
 import platform
 import subprocess
@@ -80,17 +81,19 @@ def lacking(needs: tuple[str, ...]) -> list[str]:
     return [need for need in needs if need not in line.split()]
 
 
-def main(options: list[str]) -> int:
-    chosen, skipped = dict(SETTINGS), {}
+def main(words: list[str]) -> int:
+    options = list(itertools.dropwhile(SETTINGS.__contains__, words))
+    asked = words[: len(words) - len(options)] or list(SETTINGS)
+    chosen, skipped = {name: SETTINGS[name] for name in asked}, {}
     if sys.platform != "linux" or platform.machine() != "x86_64":
         skipped = {
             name: f"its variables mean something on Linux x86-64 only, not on {platform.platform()}"
-            for name in SETTINGS
+            for name in chosen
         }
     else:
         skipped = {
             name: f"this processor has no {' '.join(lacks)}"
-            for name, (n, _) in SETTINGS.items()
+            for name, (n, _) in chosen.items()
             if (lacks := lacking(n))
         }
     for name, why in skipped.items():
