@@ -386,10 +386,19 @@ def within(squared: Tensor, radius: float) -> Tensor:
     .. math:: \sqrt{|k|^2} < r \iff |k|^2 < m^2, \qquad m = (r^- + r) / 2
 
     with r⁻ the float64 next below r: a root that rounds to r is not below it. m² is a fraction and exact.
+
+    Args:
+        squared: int64, of any shape.
+        radius: cycles per image, from 0 to infinity.
+
+    Raises:
+        ValueError: another radius.
     """
     radius = float(radius)
+    if not radius >= 0:
+        raise ValueError(f"a radius is 0 or more; got {radius}")
     if math.isinf(radius):
-        return torch.full_like(squared, radius > 0, dtype=torch.bool)
+        return torch.ones_like(squared, dtype=torch.bool)
     middle = (Fraction(radius) + Fraction(math.nextafter(radius, 0.0))) / 2
     return squared < min(math.ceil(middle**2), torch.iinfo(squared.dtype).max)
 

@@ -113,7 +113,7 @@ def apgd(
     search = Search(images, labels)
     if loss == "ce":
         for attempt in range(restarts):
-            _auto(model, images, labels, eps, seeds + attempt, steps, cross_entropy, search)
+            _auto(model, images, labels, eps, seeds + attempt, steps, search)
         return search.found
     with torch.no_grad():
         answers = model(images).scatter(1, labels[:, None], -torch.inf)
@@ -121,13 +121,14 @@ def apgd(
     for attempt in range(restarts):
         for rank, target in enumerate(ranked.unbind(1)):
             search.highest.fill_(-torch.inf)  # losses of two targets cannot be compared
-            _auto(model, images, labels, eps, seeds + attempt + restarts * rank, steps, None, search, target)
+            _auto(model, images, labels, eps, seeds + attempt + restarts * rank, steps, search, target)
     return search.found
 
 
-def _towards(target: Tensor | None) -> Loss:
+def _loss(target: Tensor | None) -> Loss:
+    """What an ascent raises: the cross-entropy, or the difference of logits to a target class of each."""
     if target is None:
-        raise ValueError("without a loss, an ascent needs a target class of each image")
+        return cross_entropy
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         gain = logits.gather(1, target[:, None])[:, 0] - logits.gather(1, labels[:, None])[:, 0]
@@ -207,17 +208,16 @@ def _auto(
     eps: float,
     seeds: Tensor,
     steps: int,
-    loss: Loss | None,
     search: Search,
     target: Tensor | None = None,
 ) -> None:
-    """One attempt at the images that are left: with a loss, or towards a target class of each."""
+    """One attempt at the images that are left, towards a target class of each if there is one."""
     place = search.left()
     if not len(place):
         return
     clean, aims = images[place], None if target is None else target[place]
     x = start(clean, uniform(seeds[place], *images.shape[1:]), eps)
-    wrong, now, slope = climb(model, x, labels[place], loss or _towards(aims))
+    wrong, now, slope = climb(model, x, labels[place], _loss(aims))
     length = torch.full((len(place), 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
     rises, shortened = torch.zeros_like(place), torch.ones_like(wrong)
     s = _Ascent(
@@ -232,7 +232,7 @@ def _auto(
         aim = climbed(s.x, s.slope, s.clean, s.length, eps)
         weight = MOMENTUM if k > 1 else 1
         x = inside(s.x + weight * (aim - s.x) + (1 - weight) * (s.x - s.before), s.clean, eps)
-        wrong, now, slope = climb(model, x, s.labels, loss or _towards(s.target))
+        wrong, now, slope = climb(model, x, s.labels, _loss(s.target))
         s.move(x, now, slope)
         kept = search.see(s.place, x, now, wrong, k)
         if k in checkpoints:

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
-from specfreq.core.errors import unknown
+from specfreq.core.errors import UserError, unknown
 from specfreq.core.spec import in_sequence, parse, parts, resolve, sequence, shortest
 
 if TYPE_CHECKING:
@@ -116,6 +116,14 @@ def _parts(spec: str) -> list[tuple[str, dict[str, Any]]]:
     return [part for part in found if part[0] != "none"] or found[:1]
 
 
+def known(text: str) -> bool:
+    """Whether a text describes augmentations, one or several, with parameters that this version has."""
+    try:
+        return bool(_parts(text))
+    except UserError:
+        return False
+
+
 def normal_form(spec: str) -> str:
     """As `spelling`, for what can be built.
 
@@ -174,17 +182,17 @@ def _label(name: str, values: dict[str, Any]) -> str:
 
 
 def series(spec: str) -> str:
-    """``corrected``, ``as published``, or what it shares with the original, such as ``overflow=wrap``; in a
-    composition after the name, ``apr-s overflow=wrap``.
+    """``corrected``, ``as published``, or in what else it differs from the corrected one where the original
+    does, such as ``overflow=wrap``; in a composition after the name, ``apr-s overflow=wrap``.
     """
     parts, shared, missing = _parts(spec), [], False
     for name, values in parts:
         before = f"{name} " if len(parts) > 1 else ""
+        own = shortest(name, values, _AUGMENTATIONS[name])
         for key, value in _published(name).items():
-            if values[key] == value:
-                shared.append(f"{before}{key}={value}")
-            else:
-                missing = True
+            missing |= values[key] != value
+            if key in parse(own)[1]:  # of several defects of one kind, another
+                shared.append(f"{before}{key}={values[key]}")
     if not shared:
         return "corrected"
     return ", ".join(shared) if missing else "as published"

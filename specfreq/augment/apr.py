@@ -203,7 +203,7 @@ class APRBoth(APRPair):
         loss: Literal["sum", "mean"] = "sum",
     ):
         super().__init__(p, per, donor, channels, clip, normalised, loss)
-        self.single = APRSingle(single, severity, channels, overflow)
+        self.single = APRSingle(probability(single, "single"), severity, channels, overflow)
         self.bounded, self.within = clip and self.single.bounded, self.single.within
 
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
@@ -263,7 +263,7 @@ def coin_of(coin: Tensor, per: Literal["image", "batch"]) -> Tensor:
     return (coin[:1] if per == "batch" else coin)[:, None, None, None]
 
 
-def probability(p: float) -> float:
+def probability(p: float, name: str = "p") -> float:
     if not 0 <= p <= 1:
-        raise UserError(f"p must be a probability, not {p}")
+        raise UserError(f"{name} must be a probability, not {p}")
     return p

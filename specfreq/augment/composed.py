@@ -86,6 +86,10 @@ class Composed(Augmentation):
         made = self.first.transform(images, _of("first", rows), of_first)
         return self.second.transform(made, _of("second", rows), of_second)
 
+    @property
+    def late(self) -> bool:
+        return self.first.late or self.second.late
+
     def views(self, images: Tensor, rows: Rows, donors: Tensor | None = None) -> tuple[Tensor, ...]:
         of_first, of_second = self._donors(images, rows, donors)
         *before, made = self.first.views(images, _of("first", rows), of_first)

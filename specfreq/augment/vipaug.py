@@ -46,7 +46,7 @@ class VIPSingle(EightBit):
         for name, value in (("vital", vital), ("other", other)):
             if not 0 <= value < math.inf:
                 raise UserError(f"{name} must be a variance, at least 0, not {value}")
-        self.fractal, self.severity = probability(fractal), severity
+        self.fractal, self.severity = probability(fractal, "fractal"), severity
         self.overflow: Overflow = overflow
         self.corners: Region | None = region if corners else None
         self.deviations, self.channels = (vital**0.5, other**0.5), channels

@@ -4,10 +4,10 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from specfreq.compendium.forest import forest, scales
-from specfreq.compendium.marks import badge
+from specfreq.compendium.marks import NOT_JUDGED, badge
 from specfreq.core import places, storage
 from specfreq.evidence import claims, ledger
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, WHOSE, Entry
@@ -15,7 +15,7 @@ from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, WHOSE, Entry
 TOP = """(claims)=
 # What was claimed, and what we found
 
-The claims that abstracts, READMEs and programs of the five works make, and a few questions of our own.
+The claims that abstracts, READMEs and programs of the works make, and a few questions of our own.
 A rule judges each from records of finished runs; {ref}`reading` says what the words mean. Claims of one study
 are judged together, by Holm's correction. Across studies nothing is corrected: of twenty studies without any
 effect, about one would find some.
@@ -35,7 +35,16 @@ def page(entries: Sequence[Entry], titles: dict[str, str]) -> str:
         titles: of studies.
     """
     table = _table(entries, titles)
-    parts = [TOP, _works(), _raw(_tally(entries)), "## All claims\n", END.strip(), "", _raw(table)]
+    judged = {entry.work for entry in entries if entry.kind not in NOT_JUDGED}
+    parts = [
+        TOP,
+        _works(judged),
+        _raw(_tally(entries)),
+        "## All claims\n",
+        END.strip(),
+        "",
+        _raw(table),
+    ]
     parts.append(_raw('<script src="../_static/ledger.js" defer></script>'))
     return "\n".join(parts)
 
@@ -44,11 +53,11 @@ def _raw(text: str) -> str:
     return f"```{{raw}} html\n{text}\n```\n"
 
 
-def _works() -> str:
-    """Who the works are of, for citations are links that the book's builder makes."""
+def _works(judged: Container[str]) -> str:
+    """Who the works are of, for citations are links that the book's builder makes; and which are judged."""
     lines = []
-    for work in claims.works().values():
-        later = "" if work.studies else ": no claim is judged yet"
+    for name, work in claims.works().items():
+        later = "" if name in judged else ": no claim is judged yet"
         lines.append(f"- *{work.title}*, {{cite:t}}`{work.cite}`{later}")
     return "\n".join([*lines, ""])
 
@@ -71,7 +80,7 @@ def _tally(entries: Sequence[Entry]) -> str:
         name = f'<a href="#work-{work}">{html.escape(titles[work])}</a>'
         rows.append(f'<tr><th scope="row">{name}</th>{cells}<td>{found.total()}</td></tr>')
     cells = "".join(_count(total[verdict], "", kind) for verdict, kind in kinds.items())
-    foot = f'<tr><th scope="row">all five</th>{cells}<td>{total.total()}</td></tr>'
+    foot = f'<tr><th scope="row">all</th>{cells}<td>{total.total()}</td></tr>'
     return (
         '<div class="wide"><table class="tally-table" id="tally">'
         f"<caption>Claims by work and verdict. Of the {holding} that hold, {own} are statements of the works "

@@ -110,6 +110,7 @@ def texts(entries: Sequence[Entry]) -> dict[str, str]:
     own, holding = ledger.own(entries)
     heard = {entry.work for entry in judged}
     waiting = [work.title for name, work in claims.works().items() if name not in heard]
+    later = f" {' and '.join(waiting)}: the claims are listed, and none is judged yet." if waiting else ""
     return {
         "judged": str(len(judged)),
         "claims": str(counts.total()),
@@ -117,7 +118,7 @@ def texts(entries: Sequence[Entry]) -> dict[str, str]:
         "holding": str(holding),
         "counts": marks.counted(counts, "claims.html"),
         "tally": marks.tally_lines(entries, "claims.html"),
-        "waiting": " and ".join(waiting),
+        "waiting": later,
         "hero": _hero(),
     }
 

@@ -324,7 +324,8 @@ def _on_landing(path: Path, name: str) -> str:
     lines = _lines(path)
     card = CARD.format(name=name, open=OPEN)
     ends = [n for n, line in enumerate(lines) if line.startswith("{{verdicts ")]
-    if not ends or lines[ends[-1] + 1].rstrip() != ":::" or f"{{{{study {name}}}}}\n" in lines:
+    after = lines[ends[-1] + 1 :][:1] if ends else []
+    if [line.rstrip() for line in after] != [":::"] or f"{{{{study {name}}}}}\n" in lines:
         wanted = "cards that end with {{verdicts NAME}} and ::: below it, and none for this study"
         raise _refusal(path, wanted, card)
     lines.insert(ends[-1] + 2, f"\n{card}")

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from specfreq import augment
 from specfreq.core.errors import unknown
 from specfreq.evidence import records
 from specfreq.evidence.comparison import by_name, equal, select
@@ -186,15 +187,14 @@ def _spectra() -> "Figure":
 
 
 def _texture() -> "Figure":
-    found = {}
-    for row in records.content("spectral-tv-augmentation", "arms"):
-        if row["quantity"] == "accuracy":
-            found.setdefault(row["data"], {})[row["stands_for"]] = row
-    rows = []
-    for data, arms in found.items():
-        base = next((arms[arm] for arm in arms if arm.startswith("tv:") and "=1" in arm), None)
-        if "tv" in arms and base is not None:
-            rows.append((data, apart(arms["tv"], base), True))
+    study = "spectral-tv-augmentation"
+    told = records.content(study, "parameters")
+    twice = augment.normal_form(told["repeats"])  # plain images as often
+    rows: list[_Dot] = []
+    for title in told["titles"]:
+        gain = apart(row(study, title, "tv", "accuracy"), row(study, title, twice, "accuracy"))
+        assert gain is not None
+        rows.append((title, gain, True))
     return _dots(rows, line=0)
 
 
@@ -250,7 +250,7 @@ ALT = {
     "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
     "rof-denoising": "Noise left: noisy pictures, blurred ones, and those of total variation.",
     "spectral-tv": "Spectra of total variation, a line for each class of CIFAR-10.",
-    "spectral-tv-augmentation": "Differences of accuracy by amplified texture on three image sets, beside 0.",
+    "spectral-tv-augmentation": "Differences of accuracy by amplified texture, a dot for each image set.",
     "spectral-tv-gan": "Ten generated grey faces.",
     "engine": "Time of a training step for several augmentations, over that of a bare loop.",
 }

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from specfreq.core.errors import UserError
+from specfreq.core.errors import UserError, unknown
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -39,7 +41,13 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """With ``bfloat16``, what allows it is computed so; with ``float32`` nothing changes."""
+    """With ``bfloat16``, what allows it is computed so; with ``float32`` nothing changes.
+
+    Raises:
+        UserError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
@@ -62,7 +70,7 @@ def fastest(device: torch.device) -> str:
             torch.cuda.synchronize(device)
         return time.perf_counter() - started
 
-    took = {precision: min(seconds(precision) for _ in range(6)) for precision in ("float32", "bfloat16")}
+    took = {precision: min(seconds(precision) for _ in range(6)) for precision in PRECISIONS}
     return "bfloat16" if took["bfloat16"] < 0.8 * took["float32"] else "float32"
 
 

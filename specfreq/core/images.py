@@ -47,7 +47,7 @@ def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
             f"expected float32 or float64 images in [0, 1], not {images.dtype}; of uint8 images take x / 255"
         )
     if images.ndim != 4 or 0 in images.shape[1:]:
-        raise UserError(f"expected images (B, C, H, W) or (C, H, W); got shape {tuple(images.shape)}")
+        raise UserError(f"expected images (B, C, H, W); got shape {tuple(images.shape)}")
     if images.numel():
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):  # NaN is not either
@@ -58,7 +58,7 @@ def checked(images: Tensor, hint: str = _SCALED) -> Tensor:
 
 
 def to_floats(images: Tensor, *rows: Tensor) -> Tensor:
-    """Bytes to float32 in [0, 1]."""
+    """Bytes to float32 in [0, 1], whatever rows of a table come with them."""
     return images.float() / 255
 
 

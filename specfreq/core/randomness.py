@@ -39,7 +39,7 @@ def uniform(seeds: Tensor, *shape: int) -> Tensor:
 
 
 def normal(seeds: Tensor, *shape: int) -> Tensor:
-    """Standard normal numbers, float32 (B, *shape) by way of `uniform`: up to 5.2 deviations, equal between
+    """Standard normal numbers, float32 (B, *shape) by way of `uniform`: up to 5.3 deviations, equal between
     devices to rounding.
     """
     return torch.special.ndtri(uniform(seeds, *shape))

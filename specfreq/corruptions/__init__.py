@@ -2,7 +2,7 @@
 ImageNet-C, in batches.
 
 Images made here are *regenerated*: they follow the published recipes, but are not the published sets
-(`official` reads those).
+(`data.corrupted` reads those).
 """
 
 from collections.abc import Callable

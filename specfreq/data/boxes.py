@@ -40,10 +40,11 @@ def read(
     index = {name: number for number, name in enumerate(listing.files)}
     classes = [listing.names[label].lower() for label in listing.labels]
     others = set(listing.others)
+    there = index.keys() | others
     first: dict[int, dict[str, str]] = {}  # the row of each picture that counts
     elsewhere, findings = [], []
     for row in _rows(table):
-        name = _below(base, row["file"], index.keys() | others)
+        name = _below(base, row["file"], there)
         if not row["x"] or name in others:
             continue
         if name not in index:

@@ -23,6 +23,11 @@ def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
+def ready(group: Sequence[Run]) -> Run:
+    """The first of the runs whose weights are here, so that it can be asked more; else the first."""
+    return next((run for run in group if run.trained), group[0])
+
+
 def label(experiment: Experiment, reference: Experiment) -> str:
     """The augmentation of an experiment, and its other fields but the seed that differ from the reference."""
     others = {k: v for k, v in experiment if k not in ("augment", "seed") and v != getattr(reference, k)}

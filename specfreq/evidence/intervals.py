@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 MINUS = "\u2212"  # as wide as a plus, and no hyphen
+MOST = 6  # decimals
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -20,7 +21,17 @@ def decimals(half: float | None) -> int:
     """How many decimals an interval of that half-width warrants: two digits of it; 2 without one."""
     if not half or not math.isfinite(half):
         return 2
-    return min(6, max(0, 1 - math.floor(math.log10(half))))
+    return min(MOST, max(0, 1 - math.floor(math.log10(half))))
+
+
+def places(low: float, high: float) -> int:
+    """How many decimals an interval warrants, more where a bound would be rounded to 0: its sign decides."""
+    if low == high:
+        return 2 if low % 1 else 0
+    found = decimals((high - low) / 2)
+    while found < MOST and any(bound and not float(f"{bound:.{found}f}") for bound in (low, high)):
+        found += 1
+    return found
 
 
 def written(value: float, places: int, *, signed: bool = False) -> str:

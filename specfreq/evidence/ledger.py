@@ -1,4 +1,4 @@
-"""The ledger: every claim about the five works with its verdict, from `book/claims.yaml` and the records."""
+"""The ledger: every claim about the works with its verdict, from `book/claims.yaml` and the records."""
 
 import inspect
 from collections import Counter
@@ -9,8 +9,7 @@ from typing import Any
 from specfreq.core.errors import UserError
 from specfreq.evidence import claims, names, records, rules, verdicts
 from specfreq.evidence.claims import Claim, Placed
-from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.rows import CORRECTED, Row
+from specfreq.evidence.rows import Row
 from specfreq.evidence.rules import Effect, Words
 from specfreq.evidence.verdicts import Verdict
 
@@ -152,7 +151,6 @@ def ledger(profile: str = "laptop") -> list[Entry]:
 def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> Entry:
     work, study, claim = placed
     judged = claim.judged
-    compared = _compared(claim, record) if judged and record is not None else []
     options = claim.options if judged else {}
     quantity = _quantity(claim) if judged else ""
     return Entry(
@@ -170,7 +168,7 @@ def _entry(placed: Placed, verdict: Verdict, record: dict[str, Any] | None) -> E
         ours=verdict.ours,
         judge=claim.judge,
         rule=_in_words(claim) if judged else claim.why,
-        compared=_named(compared),
+        compared=_named(verdict.rows),
         verdict=verdict.verdict,
         outcome=verdict.outcome,
         published=verdict.published,
@@ -206,11 +204,6 @@ def in_words(effect: Effect, judge: str, quantity: str = "", bound: float | None
         return f"at most {largest}{effect.unit}, limit {limit:g}{effect.unit}"
     of = WORDS.get(judge) or rules.words(quantity)
     return rules.told(effect, Words(of.more, of.less) if judge == "falls" else of)
-
-
-def _compared(claim: Claim, record: dict[str, Any]) -> list[Row]:
-    found = by_name(select(record[claim.rows], data=claim.data), CORRECTED)
-    return [found[pair] for pair in claim.compared]
 
 
 def _in_words(claim: Claim) -> str:

@@ -51,12 +51,8 @@ def model(spec: str) -> str:
 
 
 def _augmentation(spec: str) -> str:
-    if spec.partition(":")[0].partition("+")[0] not in augment.names():
-        return spec
-    try:
-        return augment.label(spec)
-    except UserError:  # a record of another version, whose parameters this one does not have
-        return spec
+    # one of a record of another version may have parameters that this one does not know
+    return augment.label(spec) if augment.known(spec) else spec
 
 
 def _field(written: str) -> str:

@@ -163,7 +163,7 @@ def _tell_passes(record: dict[str, Any]) -> None:
     """Give rows of version 0.1, which kept no network passes, those that the study's parameters tell."""
     told = record.get("parameters", {})
     trained = told.get("train_size"), told.get("epochs")
-    hardened = dict(field.split("=") for field in told.get("hardened_recipe", []))
+    hardened = dict(field.split("=", 1) for field in told.get("hardened_recipe", []))
     attacked = told.get("hardened_size"), 2 * int(hardened.get("epochs", 0))  # each attack is a pass
     for part in ("arms", "by_type", "scores", "transfer", "hardened"):
         images, epochs = attacked if part == "hardened" else trained
@@ -171,12 +171,8 @@ def _tell_passes(record: dict[str, Any]) -> None:
             continue
         for row in record.get(part, []):
             longer = re.search(r", epochs=(\d+)$", row["arm"])
-            views = augment.build(row["spec"]).shown if _is_augmentation(row["spec"]) else 1
+            views = augment.build(row["spec"]).shown if augment.known(row["spec"]) else 1
             row.setdefault("passes", images * (int(longer[1]) if longer else epochs) * views)
-
-
-def _is_augmentation(spec: str) -> bool:
-    return spec.partition(":")[0] in augment.names()
 
 
 def _provenance(kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,10 +132,9 @@ def of_images(
     stands_for: str | None = None,
     series: str = CORRECTED,
 ) -> Row:
-    """A row whose samples are images, by their number in the set. The values are kept to six digits."""
+    """A row whose samples are images, by their number in the set."""
     numbered = dict(enumerate(map(float, values)))
-    row = row_of(data, arm, quantity, numbered, stands_for=stands_for, series=series)
-    return {**row, "values": [float(f"{v:.6g}") for v in row["values"]]}
+    return row_of(data, arm, quantity, numbered, stands_for=stands_for, series=series)
 
 
 def paired(one: Row, other: Row) -> dict[int, float]:

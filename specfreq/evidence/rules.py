@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, create_model
 
 from specfreq.core.errors import UserError
-from specfreq.evidence.intervals import decimals, scientific, span_of, written
+from specfreq.evidence.intervals import decimals, places, scientific, span_of, written
 from specfreq.evidence.rows import Row, apart, bounds
 
 
@@ -136,9 +136,9 @@ def short(rows: Sequence[Row], confidence: float) -> str:
     """The last of some rows minus the first, for a list: ``+8.6 [2.1, 15.1]``."""
     mean, low, high = _difference(rows[-1], rows[0], confidence)
     known = math.isfinite(low)
-    places = _places(low, high) if known else decimals(None)
-    ends = span_of(low, high, places) if known else "(one seed)"
-    return f"{written(mean, places, signed=True)} {ends}"
+    digits = places(low, high) if known else decimals(None)
+    ends = span_of(low, high, digits) if known else "(one seed)"
+    return f"{written(mean, digits, signed=True)} {ends}"
 
 
 # -- in words
@@ -201,24 +201,14 @@ def told(effect: Effect, of: Words) -> str:
     if mean < 0:
         mean, word = -mean, of.less
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    places, ends = decimals(None), "(one seed)"
+    digits, ends = decimals(None), "(one seed)"
     if low is not None and high is not None:
-        places = _places(low, high)
-        ends = span_of(low, high, places)
-    amount = written(mean, places)
+        digits = places(low, high)
+        ends = span_of(low, high, digits)
+    amount = written(mean, digits)
     if unit == " %":  # percentages differ by points
         unit = " point" if amount == "1" else " points"
     return f"{word.format(points=amount + unit, n=amount)} {ends}"
-
-
-def _places(low: float, high: float) -> int:
-    """The decimals that an interval warrants; one more where a bound would be rounded to 0, as its sign
-    decides.
-    """
-    if low == high:
-        return 2 if low % 1 else 0
-    places = decimals((high - low) / 2)
-    return places + any(bound and not float(f"{bound:.{places}f}") for bound in (low, high))
 
 
 def _effect(step: tuple[float, float, float], unit: str) -> Effect:

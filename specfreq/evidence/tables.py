@@ -8,7 +8,7 @@ from specfreq import data, filters
 from specfreq.data.sets import ImageSet
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
-from specfreq.evidence.intervals import decimals, span_of, written
+from specfreq.evidence.intervals import decimals, places, span_of, written
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT
 from specfreq.evidence.markup import Markdown, Table
 from specfreq.evidence.names import label
@@ -252,9 +252,9 @@ def shown(row: Row, signed: bool = False) -> str:
     low, high = row["low"], row["high"]
     if low is None or high is None:
         return written(row["mean"], 2, signed=True)
-    places = decimals((high - low) / 2)
-    ends = span_of(low, high, places, signed=True)
-    return f"{written(row['mean'], places, signed=True)} {ends}"
+    digits = places(low, high)
+    ends = span_of(low, high, digits, signed=True)
+    return f"{written(row['mean'], digits, signed=True)} {ends}"
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

@@ -33,6 +33,7 @@ class Verdict(NamedTuple):
         ours: the setting of the rows that were compared: network, images, training.
         record: the file in `book/results` that has them.
         keys: of their runs.
+        rows: what was compared; of arms that had trained for fewer passes those that trained for longer.
     """
 
     verdict: str
@@ -45,6 +46,7 @@ class Verdict(NamedTuple):
     ours: str = ""
     record: str = ""
     keys: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
 def judge(claim: Claim, record: Mapping[str, Any] | None, confidence: float | None = None) -> Verdict:
@@ -79,7 +81,8 @@ def _judge(claim: Claim, record: Mapping[str, Any] | None, confidence: float) ->
 
     fair = _at_equal_cost(claim, [corrected[pair] for pair in compared], found)
     keys = _keys(fair.rows)
-    found_in = Verdict("", "", "", ours=settings.told(claim, record, fair.rows), record=_file(record))
+    ours = settings.told(claim, record, fair.rows)
+    found_in = Verdict("", "", "", ours=ours, record=_file(record), rows=tuple(fair.rows))
     if fair.refused:
         return found_in._replace(verdict=UNTESTABLE, evidence=fair.refused, outcome=UNTESTABLE, keys=keys)
     true = _by_rule(claim, fair.rows, confidence)
@@ -313,4 +316,5 @@ _BOTH = {(NOT, YES): ONLY, (YES, NOT): CURED}  # where the published computation
 
 def _has_defects(arm: str) -> bool:
     """Whether the original program trains this arm otherwise; without an augmentation there is none."""
-    return arm.partition(":")[0] in augment.names() and augment.as_published(arm) != arm
+    spec = arm.partition(", ")[0]
+    return augment.known(spec) and augment.as_published(spec) != augment.spelling(spec)

@@ -5,13 +5,12 @@ A study that finds them trains only what is missing.
 
 import io
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from specfreq.core import places, storage
+from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
 from specfreq.experiment.runs import Run
 from specfreq.experiment.store import KEY, OUTLINE, finished
@@ -76,10 +75,10 @@ def restore(archive: Path) -> Run | None:
     """
     key = archive.stem
     target = places.runs_dir() / key
-    if finished(target) or (target / "checkpoint.safetensors").exists():
+    if _busy(target) or storage.taken(target):
         return None
-    with tempfile.TemporaryDirectory() as place:
-        trial = Path(place) / key
+    with processes.scratch() as place:
+        trial = place / key
         for name, content in _members(archive):
             storage.write(trial / name, content)
         try:
@@ -90,11 +89,18 @@ def restore(archive: Path) -> Run | None:
         except UserError as error:
             raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
         with storage.alone(target, f"restores run {key}"):
+            if _busy(target):  # since a moment ago
+                return None
             # the outline last: with it the run is finished
             for path in sorted(trial.rglob("*"), key=lambda path: path.name == OUTLINE):
                 if path.is_file():
                     storage.write(target / path.relative_to(trial), path.read_bytes())
     return Run(target)
+
+
+def _busy(target: Path) -> bool:
+    """Whether a folder holds a run, or a training that goes on when it is asked for."""
+    return finished(target) or (target / "checkpoint.safetensors").exists()
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -47,10 +47,11 @@ def weights(path: Path) -> Path:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    if start.startswith(PICKLED):
+    # a safetensors file begins with the length of its header, in 8 bytes that may be any, and its brace
+    if start.startswith(PICKLED) and start[8:] != b"{":
         raise UserError(
             f"{path} is a pickle, which could execute anything; write its tensors as safetensors, once:\n"
             f"  import torch; from safetensors.torch import save_file\n"
@@ -114,7 +115,7 @@ def measure(
         "data": {"name": name, "digest": images.digest},
         "filter": filter,
         "results": {spec: known.compute(spec, net, images) for spec in measures},
-        "provenance": {"measures": known.VERSION, **provenance(where)},
+        "provenance": {"measures": {spec: known.version(spec) for spec in measures}, **provenance(where)},
     }
 
 

@@ -162,7 +162,7 @@ def read(file: Path, shape: tuple[int, int, int], streamed: bool = False) -> "tu
     colour = original not in pictures.GREY
     if colour != (mode == "RGB"):
         done.append("made grey" if mode == "L" else "grey repeated in three channels")
-    if (wide, high) != (width, height):
+    if (wide, high) != (width, height) and not streamed:
         cut = "" if wide * height == high * width else "centre cut out, "
         done.append(f"{cut}{wide}x{high} scaled to {width}x{height}")
     if streamed:
@@ -171,7 +171,8 @@ def read(file: Path, shape: tuple[int, int, int], streamed: bool = False) -> "tu
         from specfreq.data import streams
 
         scaled = f"{wide}x{high} scaled, a rim of it cut off, to {width}x{height}"
-        return np.asarray(streams.centre(file, width)).transpose(2, 0, 1), scaled
+        shown = np.asarray(streams.centre(file, width)).transpose(2, 0, 1)
+        return shown, ", ".join([*done, scaled])
     return pictures.decode(file, mode, (width, height)), ", ".join(done)
 
 

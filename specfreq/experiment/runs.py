@@ -196,7 +196,8 @@ class Run:
         from specfreq.core import devices
         from specfreq.experiment import inputs
 
-        kept, spec = self._network(device), filter or self.experiment.filter
+        kept = self._network(device)
+        spec = filters.normal_form(filter) if filter else self.experiment.filter
         net = models.build(self.experiment.model, len(kept.classes), kept.shape[0], self.experiment.seed)
         net.load_state_dict(kept.weights)
         if kept.filter is not None and spec == self.experiment.filter:
@@ -426,7 +427,7 @@ def run(
     # again, as another process may have trained it meanwhile, and recorded less
     while lacking := team.told(watch.lacking(experiment, path)):
         why = f"is finished, and its training recorded no series of {lacking} (of this version)"
-        _train_again(experiment, path, team, progress, why)
+        _train_again(experiment, path, team, progress, why, checkpoint_every)
     result = Run(path)
     for name in measures if team.rank == 0 else ():
         result.measure(name, device=team.device)
@@ -538,7 +539,9 @@ def _train(
     team.told(None)  # nobody looks for the model before it is there
 
 
-def _train_again(experiment: Experiment, path: Path, team: "Team", progress: bool | None, why: str) -> None:
+def _train_again(
+    experiment: Experiment, path: Path, team: "Team", progress: bool | None, why: str, every: float = 60
+) -> None:
     """Train a finished run anew, and record what it had recorded and what is asked now. What was measured of
     the others is forgotten: on another machine its bits differ.
     """
@@ -546,7 +549,7 @@ def _train_again(experiment: Experiment, path: Path, team: "Team", progress: boo
 
     log.warning("specfreq: run %s %s; it is trained again, and measured again", path.name, why)
     experiment = team.told(watch.joined(experiment, path))
-    checkpoints = Checkpoints(path / "checkpoint.safetensors")
+    checkpoints = Checkpoints(path / "checkpoint.safetensors", every)
     if team.rank == 0:
         with storage.alone(path, f"trains run {path.name}"), storage.writing(path):
             if not trained(path) or watch.lacking(experiment, path):  # another may have done it meanwhile

@@ -142,13 +142,16 @@ def ensure(path: Path, team: "Team", checkpoints: "Checkpoints", train: Callable
 
 def folders() -> list[Path]:
     """The folders of finished runs, oldest first, whatever else lies among them."""
-    found = [path for path in places.visible(runs_dir().glob("*")) if finished(path)]
-    return sorted(found, key=lambda path: _last_of(path).stat().st_mtime)
+    found = [(_ended(path), path) for path in places.visible(runs_dir().glob("*"))]
+    return [path for _, path in sorted((ended, path) for ended, path in found if ended is not None)]
 
 
-def _last_of(path: Path) -> Path:
-    """The file by which the run in a folder is finished."""
-    return path / ("model.safetensors" if trained(path) else OUTLINE)
+def _ended(path: Path) -> float | None:
+    """When the run in a folder was finished; None if it is not, as one that is being trained again."""
+    for name in ("model.safetensors", OUTLINE):
+        with contextlib.suppress(OSError):
+            return (path / name).stat().st_mtime
+    return None
 
 
 def find(key: str) -> Path:

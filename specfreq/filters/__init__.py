@@ -100,12 +100,12 @@ def as_published(spec: str, channels: int) -> str:
     """The description of what the original program did for this filter: its CIFAR-10 notebook for colour,
     else Fashion-MNIST's.
 
-    The originals know grey and colour images; for others, and for filters that they got right, the
-    description stays as it is.
+    The originals know grey and colour images; for others, and for filters that they got right, it is
+    that of the filter itself.
     """
     name, values = resolve("filter", _FILTERS, spec)
     published = _FILTERS[name].constant("published").get(channels)
-    return canonical(name, values | published) if published else spec
+    return canonical(name, values | (published or {}))
 
 
 def corrected(spec: str) -> str:

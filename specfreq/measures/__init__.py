@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from specfreq.core.deferred import Deferred
 from specfreq.core.errors import UserError
-from specfreq.core.spec import canonical, parse, resolve
+from specfreq.core.spec import canonical, matching, parse, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,7 +78,7 @@ def version(spec: str) -> int:
     """The version of what a measure, described by ``name:key=value,...``, computes: results of others are
     outdated.
     """
-    return VERSION + _NEWER.get(parse(spec)[0], 0)
+    return VERSION + _NEWER.get(matching("measure", parse(spec)[0], _MEASURES), 0)
 
 
 def check(spec: str, images: "Images | None" = None) -> None:

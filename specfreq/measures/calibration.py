@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
-from specfreq.corruptions import corrupt, refuse_images
+from specfreq.corruptions import SEVERITIES, refuse_images
 from specfreq.measures import answers, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.measures.corruption import Names, Severities, named, regenerated
+from specfreq.measures.corruption import Names, Severities, named, regenerated, views
 
-EVERY = (1, 2, 3, 4, 5)  # severities
 ALIKE = 2**-30  # of confidences; float64 rounds them to 2^-53
 
 
@@ -26,7 +25,7 @@ def calibration(
     per_bin: Count = 100,
     as_published: bool = False,
     corruptions: Names | None = None,
-    severities: Severities = EVERY,
+    severities: Severities = SEVERITIES,
     seed: Annotated[int, Field(ge=0)] = 0,
     size: Count | None = None,
     precision: str = "float32",
@@ -106,7 +105,7 @@ def refuse(
     """Refuse options that do not go together, and images that cannot be corrupted."""
     if corruptions is not None:
         refuse_images(images.shape)
-    elif (severities, seed) != (EVERY, 0):
+    elif (severities, seed) != (SEVERITIES, 0):
         raise UserError(
             "calibration: severities and seed are those of corruptions; say which, such as corruptions=common"
         )
@@ -127,19 +126,17 @@ def _corrupted(
 
     def one(x: Tensor) -> Tensor:
         confidence, given = answers.checked(model(x), images).double().softmax(1).max(1)
-        # the doubt: float32 cannot tell confidences near 1 apart
-        return torch.stack([1 - confidence, given], 1)
+        return torch.stack([confidence, given], 1)
 
     def answer(x: Tensor) -> Tensor:
-        views = [one(corrupt(x, name, severity, seed=seed)) for name in names for severity in severities]
-        bar.update(len(x) * len(views))
-        return torch.stack(views, 1)
+        bar.update(len(x) * len(seen))
+        return torch.stack([one(view(x)) for view in seen], 1)
 
-    with progress_bar(
-        "corruptions", len(images) * len(names) * len(severities), "img", line=1, unit_scale=True
-    ) as bar:
-        doubt, given = inference.evaluate(model, images, answer, precision=precision, batch=batch).unbind(2)
-    return 1 - doubt.double().flatten(), (given == images.labels[:, None]).double().flatten()
+    seen = views(names, severities, seed=seed)
+    with progress_bar("corruptions", len(images) * len(seen), "img", line=1, unit_scale=True) as bar:
+        table = inference.evaluate(model, images, answer, precision=precision, batch=batch)
+    confidence, given = table.unbind(2)
+    return confidence.flatten(), (given == images.labels[:, None]).double().flatten()
 
 
 class _Bins(NamedTuple):

@@ -1,5 +1,6 @@
 """Corruption: how often the classifier is wrong on corrupted images, by corruption and severity."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.spec import Listed, matching, parts
-from specfreq.corruptions import ALEXNET, COMMON, EXTRA, corrupt, recipe_for, refuse_images
+from specfreq.corruptions import ALEXNET, COMMON, EXTRA, SEVERITIES, corrupt, recipe_for, refuse_images
 from specfreq.data import corrupted, root
 from specfreq.data.sets import choose
 from specfreq.measures import answers, inference
@@ -43,7 +44,7 @@ def corruption(
     images: Images,
     *,
     corruptions: Names = "common",
-    severities: Severities = (1, 2, 3, 4, 5),
+    severities: Severities = SEVERITIES,
     source: Literal["regenerated", "official"] = "regenerated",
     recipe: Literal["cifar10-c", "tiny-imagenet-c", "imagenet-c"] | None = None,
     frost: Literal["computed", "photographs"] = "computed",
@@ -65,7 +66,8 @@ def corruption(
         corruptions: common (15), extra (4), all, or names, written fog+snow.
         severities: 1 to 5, written 1+3+5.
         source: regenerated: the recipe is applied to the images, see `corruptions.corrupt`. official: the
-            published set that was made of them, from the data folder, see `corruptions.official`.
+            published set that was made of them, from the data folder, see `data.corrupted`; of a part of the
+            images as many of it.
         recipe: whose constants; by default those of the size. This and the next two are of regenerated images
             only.
         frost: a computed texture, or the generators' photographs in the data folder's `frost/`.
@@ -102,8 +104,8 @@ def corruption(
             "recipe": chosen,
             "frost": root() / PHOTOGRAPHS if frost == "photographs" else None,
         }
-        views = [_view(name, severity, options) for name in names for severity in severities]
-        wrong, *flat = _wrong(model, clean, [lambda x: x, *views], precision, batch)
+        seen = [lambda x: x, *views(names, severities, **options)]
+        wrong, *flat = _wrong(model, clean, seen, precision, batch)
         corrupt_wrong = [flat[i : i + len(severities)] for i in range(0, len(flat), len(severities))]
     error = [[_percent(each) for each in of] for of in corrupt_wrong]
     means: dict[str, Any] = dict(zip(names, map(_mean, error), strict=True))
@@ -157,8 +159,12 @@ def refuse(
         corrupt(torch.zeros(1, *images.shape), "frost", 1, recipe=recipe, frost=root() / PHOTOGRAPHS)
 
 
-def _view(name: str, severity: int, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    return lambda x: corrupt(x, name, severity, **options)
+def views(
+    names: Sequence[str], severities: Sequence[int], **options: Any
+) -> list[Callable[[Tensor], Tensor]]:
+    """What makes each corruption, of each severity, of images (N, C, H, W); with options of `corrupt`."""
+    each = itertools.product(names, severities)
+    return [functools.partial(corrupt, name=name, severity=severity, **options) for name, severity in each]
 
 
 def regenerated(
@@ -212,11 +218,13 @@ def _official(
     precision: str,
     batch: int,
 ) -> list[list[Tensor]]:
+    wanted = len(answers.balanced(images, size))
+
     def one(name: str, severity: int) -> Tensor:
         found = corrupted.source(images, name, severity)
         kept = np.arange(len(found.labels))
-        if size is not None and size < len(kept):
-            kept = choose(found.labels, size, 0, f"{corrupted.name_of(images)} {name}")
+        if wanted < len(kept):
+            kept = choose(found.labels, wanted, 0, f"{corrupted.name_of(images)} {name}")
 
         def answered() -> Iterator[Tensor]:
             for start in range(0, len(kept), batch):
@@ -226,7 +234,7 @@ def _official(
 
         return torch.cat(list(answered())) != torch.from_numpy(found.labels[kept])
 
-    total = len(names) * len(severities) * (len(images) if size is None else min(size, len(images)))
+    total = len(names) * len(severities) * wanted
     with progress_bar("corruptions", total, "img", line=1, unit_scale=True) as bar:
         return [[one(name, severity) for severity in severities] for name in names]
 

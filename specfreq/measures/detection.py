@@ -60,7 +60,7 @@ def out_of_distribution(
         other: one set or several, cifar100+svhn: any that `data.load` knows (its test split; labels are not
             needed), and the computed uniform-noise, gaussian-noise, constant and phase-scrambled, see
             `others.find`. A path with ``+`` or ``;`` is written in quotes, "folder:/data/c++/x", see
-            `naming.parse`.
+            `spec.parse`.
         score: which; pytorch-ood computes it.
         temperature: T; 1, for odin 1000. The other two have none.
         eps: of odin, in units of the images' range [0, 1]; 0.0014. The moved images are not clipped, as in

@@ -1,8 +1,10 @@
 """Grad-CAM: where in an image a classifier sees what it answers, as maps over the image."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -137,8 +139,7 @@ def randomised(model: nn.Module, share: float, seed: int = 0) -> tuple[nn.Module
         and next(module.parameters(recurse=False), None) is not None
     ]
     own.sort(key=lambda module: isinstance(module, nn.Linear))  # those that give logits run last
-    # in hundredths, so that a third of three layers is one on every machine
-    count = -(-round(100 * share) * len(own) // 100)
+    count = math.ceil(Fraction(repr(float(share))) * len(own))  # a product would be rounded
     with torch.random.fork_rng(devices=[]):  # drawn on the CPU, so alike for all devices
         torch.default_generator.manual_seed(seed)
         for module in own[len(own) - count :]:

@@ -80,7 +80,7 @@ def gradient_spectrum(
             scaled = found.direction / largest.masked_fill(largest == 0, 1)
             mean, profiles = profiled(scaled, rings)
             level = found.scale * largest.flatten() * mean.sqrt()
-            return torch.cat([level[:, None].float(), profiles, published_profiles(scaled, rings)], 1)
+            return torch.cat([level[:, None], profiles, published_profiles(scaled, rings)], 1)
 
     table = inference.evaluate(model, images, answer, precision=precision, batch=batch).double()
     level, profiles, published = table.tensor_split([1, rings.means.shape[1]], 1)

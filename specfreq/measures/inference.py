@@ -24,8 +24,8 @@ def evaluate(
     precision: str = "float32",
     batch: int = 500,
 ) -> Tensor:
-    """Answers (N, ...) in float32, on the CPU, to images (N, C, H, W) given as bytes, as floats in [0, 1], or
-    as a set.
+    """Answers (N, ...) on the CPU, in float32, or in float64 where they are, to images (N, C, H, W) given as
+    bytes, as floats in [0, 1], or as a set.
 
     Args:
         model: in evaluation mode meanwhile; its mode and statistics are as before afterwards.
@@ -38,8 +38,8 @@ def evaluate(
     else:
         parts = iter((images.images if isinstance(images, ImageSet) else images).split(batch))
     with evaluating(model), torch.inference_mode(), exact(device), autocast(device, precision):
-        answers = [(answer or model)(unit(part.to(device, non_blocking=True))).float() for part in parts]
-        return torch.cat(answers).cpu()
+        answers = [(answer or model)(unit(part.to(device, non_blocking=True))) for part in parts]
+        return torch.cat([a if a.dtype == torch.float64 else a.float() for a in answers]).cpu()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 what the network has learned.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,14 +15,13 @@ from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import content, normal, seed_of
 from specfreq.core.spec import Listed
-from specfreq.corruptions import corrupt, refuse_images
+from specfreq.corruptions import SEVERITIES, refuse_images
 from specfreq.data.sets import ImageSet
 from specfreq.measures import answers, gradcam, inference
 from specfreq.measures.answers import Count, Images
-from specfreq.measures.corruption import Names, Severities, named, regenerated
+from specfreq.measures.corruption import Names, Severities, named, regenerated, views
 
 SCORES = ("pointing", "energy", "iou", "area_iou")
-EVERY = (1, 2, 3, 4, 5)  # severities
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = Annotated[tuple[Share, ...], Listed]
 
@@ -112,7 +111,7 @@ def localisation(
     layer: str | None = None,
     randomise: Share = 0.0,
     corruptions: Names | None = None,
-    severities: Severities = EVERY,
+    severities: Severities = SEVERITIES,
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2,
     seed: Annotated[int, Field(ge=0)] = 0,
     size: Count | None = None,
@@ -154,12 +153,12 @@ def localisation(
     if maps == "grad-cam" and randomise:
         model, _ = gradcam.randomised(model, randomise, seed)
     names = named(corruptions) if corruptions else []
-    views = [_view(name, severity, seed) for name in names for severity in severities] or [lambda x: x]
+    shown = views(names, severities, seed=seed) or [lambda x: x]
     assert boxed.boxes is not None
     shape = boxed.shape[1:]
     each: dict[str, list[Tensor]] = {name: [] for name in (*SCORES, "accuracy", "empty")}
-    with progress_bar("maps", len(boxed) * len(views), "img", unit_scale=True) as bar:
-        for view in views:
+    with progress_bar("maps", len(boxed) * len(shown), "img", unit_scale=True) as bar:
+        for view in shown:
             said = inference.evaluate(
                 model,
                 boxed,
@@ -209,7 +208,7 @@ def refuse(
     with_boxes(images)
     if corruptions is not None:
         refuse_images(images.shape)
-    elif tuple(severities) != EVERY:
+    elif tuple(severities) != SEVERITIES:
         raise UserError("localisation: severities are those of corruptions; say which, such as common")
     if maps != "grad-cam" and (layer, randomise, of) != (None, 0.0, "truth"):
         raise UserError(f"localisation: maps={maps} asks no network; leave out layer, randomise and of")
@@ -230,10 +229,6 @@ def with_boxes(images: Images, size: int | None = None) -> ImageSet:
         )
     found = images.picked(kept)
     return found if size is None or size >= len(found) else found.subset(size)
-
-
-def _view(name: str, severity: int, seed: int) -> Callable[[Tensor], Tensor]:
-    return lambda x: corrupt(x, name, severity, seed=seed)
 
 
 def cam_sanity(

@@ -2,7 +2,9 @@
 wherever they are.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Annotated, Any
 
 import torch
@@ -74,13 +76,12 @@ def frequency_shortcuts(
     """
     images = answers.balanced(images, size)
     groups = grouped(*images.shape[1:], block)
-    masks = nn.functional.one_hot(groups).movedim(-1, 0).bool()
     asked = _Asked(model, images, answers.level(model, images, level, batch), precision, batch)
-    losses, given = asked.without(masks)
+    losses, given = asked.without(groups)
     classes, labels = len(images.classes), images.labels
     counts = torch.bincount(labels, minlength=classes)
-    increase = losses.new_zeros(classes, len(masks)).index_add_(0, labels, losses) / counts[:, None]
-    chosen = torch.stack([dominant(increase, masks, share / 100) for share in keep])  # (S, K, H, W)
+    increase = losses.new_zeros(classes, losses.shape[1]).index_add_(0, labels, losses) / counts[:, None]
+    chosen = torch.stack([dominant(increase, groups, share) for share in keep])  # (S, K, H, W)
     # whether an image is said to be of class c (N,), with the dominant frequencies of that class, or without
     kept, removed = asked.said(chosen)
     rates = {
@@ -142,22 +143,23 @@ def _squares(size: int, block: int) -> Tensor:
     return k.sign() * ((2 * k.abs() + block) // (2 * block))
 
 
-def dominant(increase: Tensor, masks: Tensor, share: float) -> Tensor:
+def dominant(increase: Tensor, groups: Tensor, share: float) -> Tensor:
     """The frequencies whose loss hurts each class most, whole groups that hold a share of all or just more.
 
     Args:
         increase: of the loss of each class without each group, (K, G).
-        masks: the frequencies of each group, booleans (G, H, W).
-        share: in (0, 1].
+        groups: the number of the group of each frequency, int64 (H, W).
+        share: %, in (0, 100].
 
     Returns:
         Booleans (K, H, W).
     """
-    sizes = masks.sum((1, 2))
+    sizes = groups.flatten().bincount()
     order = increase.nan_to_num(0).argsort(dim=1, descending=True, stable=True)
     before = sizes[order].cumsum(1) - sizes[order]
-    taken = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, before < share * sizes.sum())
-    return (taken[..., None, None] & masks).any(1)
+    wanted = math.ceil(Fraction(repr(float(share))) * groups.numel() / 100)  # a product would be rounded
+    taken = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, before < wanted)
+    return taken[:, groups]
 
 
 class _Asked:
@@ -168,39 +170,43 @@ class _Asked:
         self.options = {"precision": precision, "batch": batch}
         self.batch = batch
 
-    def _views(self, x: Tensor, masks: Tensor) -> Iterator[Tensor]:
-        """Parts (m B, C, H, W) of images (B, C, H, W) with the frequencies of each mask (M, H, W) alone."""
+    def _views(self, x: Tensor, count: int, masks: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """Parts (m B, C, H, W) of images (B, C, H, W) with the frequencies of each of so many masks alone.
+
+        ``masks`` makes some, booleans (m, H, W), from their numbers: all at once are too many.
+        """
         spectrum = torch.fft.rfft2(x)
-        halves = fourier.half_of(masks).to(x)
-        dark = 1 - halves[:, 0, 0]  # whether the frequency 0 is missing
-        for half, missing in zip(
-            *(part.split(max(1, self.batch // len(x))) for part in (halves, dark)), strict=True
-        ):
+        for numbers in torch.arange(count).split(max(1, self.batch // len(x))):
+            half = fourier.half_of(masks(numbers)).to(x)
+            missing = 1 - half[:, 0, 0]  # whether the frequency 0 is
             kept = torch.fft.irfft2(spectrum * half[:, None, None], s=tuple(x.shape[-2:]))
             yield (kept + missing[:, None, None, None, None] * self.level).flatten(0, 1)
 
-    def without(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def without(self, groups: Tensor) -> tuple[Tensor, Tensor]:
         """By how much the loss of each image rises without each group, float64 (N, G), and the answers to
         them as they are (N,).
         """
-        labels = iter(self.images.labels.split(self.batch))
+        labels, count = iter(self.images.labels.split(self.batch)), int(groups.max()) + 1
+
+        def others(numbers: Tensor) -> Tensor:
+            return groups != numbers[:, None, None]
 
         def answer(x: Tensor) -> Tensor:
             y = next(labels).to(x.device)
             logits = answers.checked(self.model(x), self.images)
             before = cross_entropy(logits.double(), y)
             rises = []
-            for view in self._views(x, ~masks):
+            for view in self._views(x, count, others):
                 found = answers.checked(self.model(view), self.images).double()
                 after = cross_entropy(found, y.repeat(len(found) // len(y))).view(-1, len(y))
                 rises.append(after - before)
                 bar.update(len(found))
             return torch.cat([torch.cat(rises).T, logits.argmax(1)[:, None]], 1)
 
-        total = len(self.images) * len(masks)
+        total = len(self.images) * count
         with progress_bar("frequencies", total, "img", line=1, unit_scale=True) as bar:
             table = inference.evaluate(self.model, self.images, answer, **self.options)
-        return table[:, :-1].double(), table[:, -1].long()
+        return table[:, :-1], table[:, -1].long()
 
     def said(self, chosen: Tensor) -> tuple[Tensor, ...]:
         """Whether each image is said to be of class c, with the frequencies (S, K, H, W) chosen for c and
@@ -208,12 +214,11 @@ class _Asked:
         """
         shares, classes = chosen.shape[:2]
         own = torch.arange(classes).repeat(2 * shares)
+        masks = torch.cat([chosen, ~chosen]).flatten(0, 1)
 
         def answer(x: Tensor) -> Tensor:
-            masks = torch.cat([chosen, ~chosen]).flatten(0, 1)
-            given = [
-                answers.checked(self.model(view), self.images).argmax(1) for view in self._views(x, masks)
-            ]
+            views = self._views(x, len(masks), masks.__getitem__)
+            given = [answers.checked(self.model(view), self.images).argmax(1) for view in views]
             return own.to(x.device) == torch.cat(given).view(-1, len(x)).T
 
         said = inference.evaluate(self.model, self.images, answer, **self.options) > 0.5

@@ -125,7 +125,9 @@ def amplitude_phase_swap(
             "phase_confidence": with_phase.sure,
             "amplitude_confidence": with_amplitude.sure,
             **({} if theirs is None else {"other_confidence": theirs}),
-        },
+        }
+        if len(trusted)
+        else {},
     }
 
 

@@ -223,10 +223,9 @@ def dominant_frequencies(shown: Sequence[Shown], measure: str, share: float) -> 
 
 def _dominant(result: Mapping[str, Any], share: float) -> np.ndarray:
     groups = torch.tensor(result["groups"])
-    masks = torch.nn.functional.one_hot(groups).movedim(-1, 0).bool()
-    none = [0.0] * len(masks)  # of a class without images
+    none = [0.0] * (int(groups.max()) + 1)  # of a class without images
     increase = torch.tensor([row or none for row in result["increase"]], dtype=torch.float64)
-    return dominant(increase, masks, share / 100).int().numpy()
+    return dominant(increase, groups, share).int().numpy()
 
 
 def densities(sets: Mapping[str, str], size: int | None = None) -> dict[str, list[float]]:

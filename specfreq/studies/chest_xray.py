@@ -153,7 +153,7 @@ def pictures(runs: Sequence[Run], corruption: str, count: int) -> dict[str, Any]
     assert chosen.boxes is not None
     images, maps = {}, {}
     for arm, group in comparison.arms(runs).items():
-        model = group[0].classifier()
+        model = comparison.ready(group).classifier()
         for kind, view in _views(corruption).items():
             name = f"{label(arm)}\n{kind}"
             images[name] = view(chosen.images.float() / 255)

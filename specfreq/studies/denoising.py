@@ -70,12 +70,11 @@ class Weights(NamedTuple):
         return self.weights[self.psnr.argmax(0)]
 
     def discrepancy(self, sigma: float) -> Tensor:
-        """The largest weight that takes away no more than the noise, which takes its standard deviation
-        (Morozov).
+        """The largest weight that takes away no more than the noise, whose standard deviation is known; the
+        smallest if all take more (Morozov).
         """
-        return torch.stack(
-            [self.weights[max(int((column <= sigma).sum()) - 1, 0)] for column in self.removed.T]
-        )
+        weights = self.weights[:, None].expand_as(self.removed)
+        return weights.where(self.removed <= sigma, self.weights.min()).amax(0)
 
 
 def by_weight(clean: Tensor, given: Tensor, weights: Sequence[float]) -> Weights:

@@ -164,7 +164,7 @@ def test_a_network_without_slope_is_not_harmed_by_following_it(curved):
 
 def test_the_scale_of_the_logits_does_not_matter_to_the_targeted_loss():
     logits = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0]]).double()
-    loss = gradient._towards(torch.tensor([1]))
+    loss = gradient._loss(torch.tensor([1]))
     assert loss(logits, torch.tensor([0])) == pytest.approx((1 - 3) / (3 - (0.5 - 1) / 2))
     assert loss(1000 * logits, torch.tensor([0])) == pytest.approx(loss(logits, torch.tensor([0])))
     assert loss(logits[:, :3], torch.tensor([0])) == -2

@@ -116,6 +116,22 @@ def test_runs_that_are_here_or_in_training_stay_as_they_are(trained, archive, tm
     assert kept.restore(archive).results == trained.results
 
 
+def test_a_run_that_begins_meanwhile_stays_as_it_is(trained, archive, tmp_path, monkeypatch):
+    moved(tmp_path, monkeypatch)
+    begun = places.runs_dir() / trained.key
+    with storage.alone(begun, "trains"):
+        assert kept.restore(archive) is None
+
+    class Elsewhere(kept.Run):  # another process begins while the archive is looked through
+        def __init__(self, path):
+            super().__init__(path)
+            if path != begun:
+                storage.write(begun / "checkpoint.safetensors", "of a training")
+
+    monkeypatch.setattr(kept, "Run", Elsewhere)
+    assert kept.restore(archive) is None and not (begun / "experiment.json").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -151,6 +151,13 @@ def test_a_pickle_is_never_read_and_the_cure_works(here, zipped):
     assert all(a.equal(b) for a, b in zip(again.parameters(), net.parameters(), strict=True))
 
 
+def test_a_header_whose_length_begins_as_a_pickle_does_is_read(here):
+    folder, _, _ = here
+    save_file({"weight": torch.zeros(10, 64), "bias": torch.zeros(10)}, "linear.safetensors")
+    assert (folder / "linear.safetensors").read_bytes().startswith(own.PICKLED)
+    assert own.weights(folder / "linear.safetensors")
+
+
 def test_a_damaged_file_and_one_that_is_missing_are_refused(here):
     folder, module, _ = here
     (folder / "bad.safetensors").write_bytes((folder / "w.safetensors").read_bytes()[:-5])

@@ -241,6 +241,19 @@ def test_doubts_that_float32_would_round_away_stay(digits):
     assert 100 - result["adaptive_confidence"][-1] == pytest.approx(100 - expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(("classes", "bins"), [(5, 15), (3, 15), (15, 15), (5, 10)])
+def test_the_same_answer_to_all_classes_is_on_its_edge_of_corrupted_images_too(digits, classes, bins):
+    class Alike(torch.nn.Module):
+        def forward(self, images):
+            return torch.zeros(len(images), classes)
+
+    names = tuple(str(number) for number in range(classes))
+    images = ImageSet(digits[1].images, digits[1].labels % classes, names, "alike")
+    clean = compute(f"calibration:bins={bins}", Alike(), images)
+    result = compute(f"calibration:bins={bins},corruptions=fog,severities=1", Alike(), images)
+    assert result["fixed_count"] == clean["fixed_count"] and result["confidence"] == clean["confidence"]
+
+
 def test_clean_calibration_is_what_it_was(digits):
     """Options of corruption leave the description, the keys and every number of the clean measure alone."""
     model, images = digits

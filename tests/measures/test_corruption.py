@@ -141,6 +141,10 @@ def test_the_published_set_is_measured_as_it_is(published):
         assert result["clean_error"] == 0
     few = compute("corruption:source=official,corruptions=fog,severities=5,size=3", White(2, 0), published)
     assert few["error"][0][0] in (pytest.approx(200 / 3), 100)
+    asked = []
+    part = published.subset(2)
+    compute("corruption:source=official,corruptions=fog,severities=5", Watched(asked), part)
+    assert sum(asked) == 2 * len(part), "of a part of the images, as many"
 
 
 class Watched(White):
