@@ -116,7 +116,8 @@ def apart(one: Row, other: Row, confidence: float = 0.95) -> Summary | None:
     found = summary(pairs, confidence)
     shared = one.get("products", {}).get(other["arm"])
     mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
-    alike = one["seeds"] == other["seeds"] and one.get("images") == other.get("images")
+    # products are those of one quantity: two of an arm, which share its name, have none with one another
+    alike = all(one.get(field) == other.get(field) for field in ("quantity", "seeds", "images"))
     if alike and shared and mine and theirs and (images := one.get("images")):
         squares = difference(len(pairs), images, mine, shared, theirs)
         found["low"], found["high"] = squares.interval(found["mean"], confidence)

@@ -61,6 +61,19 @@ def test_arms_of_filters_images_and_differences_are_rows_alike():
     assert (difference["seeds"], difference["values"]) == ([1], [-3.0])
 
 
+def test_two_quantities_of_an_arm_are_compared_by_seed_alone():
+    """Products are of one quantity: those of two quantities under one arm's name would be another's."""
+    random = np.random.default_rng(0)
+    made = []
+    for quantity, level in (("p", 20.0), ("q", 24.0)):
+        each = level + random.normal(0, 1, (5, 1)) + random.normal(0, 40, (5, 300))
+        row = rows.row_of("d", "none", quantity, dict(enumerate(each.mean(1).tolist())))
+        made += rows.crossed_with([row, {**row, "arm": "other"}], [each, each])[:1]
+    found = rows.apart(*made)
+    bare = rows.summary(rows.paired(*made))
+    assert (found["low"], found["high"]) == (bare["low"], bare["high"])
+
+
 def test_values_of_images_are_kept_as_they_are():
     values = [1 / 3, 5.0000004]  # rules are about these, and no decision hangs on a rounded number
     assert rows.of_images("d", "a", "q", np.array(values))["values"] == values
