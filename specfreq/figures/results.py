@@ -18,7 +18,7 @@ def accuracies(
 ) -> Figure:
     """Accuracies of arms with intervals: a panel per ``data``, a line per ``arm``, a mark per ``series``.
 
-    Or, named by ``marks``, a mark per another field. Each row has data, arm, series, values (one per seed,
+    Or, named by ``marks``, a mark per another field; a single panel has no title. Each row has data, arm, series, values (one per seed,
     drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
     of guessing; None where nobody guesses. Its line is named by its label, if it has one. A panel has the
     arms of its own data alone.
@@ -46,7 +46,7 @@ def accuracies(
         for chance in {r["chance"] for r in drawn} - {None}:
             axis.axvline(chance, color="#555555", lw=1, ls=":")
             axis.text(chance, -0.62, " guessing", fontsize=8, color="#555555", va="center")
-        axis.set(title=panel, xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
+        axis.set(title=panel if len(panels) > 1 else "", xlim=(0, 100), ylim=(len(arms) - 0.5, -0.9))
         axis.set_yticks(range(len(arms)), [named[arm] for arm in arms])
     axes[-1, 0].set_xlabel(label)
     styles = zip(series, MARKERS, strict=False)
@@ -78,7 +78,7 @@ def differences(rows: Sequence[Mapping[str, Any]], *, label: str = "difference (
                 axis.plot([row["low"], row["high"]], [y, y], color=colour, lw=2)
             axis.plot(row["mean"], y, "o", color=colour, ms=6.5, mec="white", mew=0.6)
         axis.axvline(0, color="#555555", lw=1)
-        axis.set(title=data, ylim=(len(group) - 0.4, -0.6))
+        axis.set(title=data if len(groups) > 1 else "", ylim=(len(group) - 0.4, -0.6))
         axis.set_yticks(range(len(group)), [row["label"] for row in group])
     axes[-1, 0].set_xlabel(label)
     return figure

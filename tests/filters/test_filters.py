@@ -160,7 +160,8 @@ def test_the_published_twin_is_that_of_the_data():
     )
     assert filters.as_published("whitening", 1).startswith("whitening:as_published=fashion-mnist")
     assert filters.as_published("none", 3) == "none"
-    assert filters.as_published("whitening", 2) == "whitening"
+    assert filters.as_published("whitening", 2) == filters.normal_form("whitening")
+    assert len(filters.with_published(["amplitude_only", "whitening", "gaussian-low-pass:sigma=2.0"], 2)) == 3
 
 
 def test_filters_that_differ_have_labels_that_differ():
