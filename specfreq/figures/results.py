@@ -18,10 +18,10 @@ def accuracies(
 ) -> Figure:
     """Accuracies of arms with intervals: a panel per ``data``, a line per ``arm``, a mark per ``series``.
 
-    Or, named by ``marks``, a mark per another field; a single panel has no title. Each row has data, arm, series, values (one per seed,
-    drawn as ticks), mean, low and high (the interval; None for one seed), all in %, and chance, the accuracy
-    of guessing; None where nobody guesses. Its line is named by its label, if it has one. A panel has the
-    arms of its own data alone.
+    Or, named by ``marks``, a mark per another field; a single panel has no title. Each row has data, arm,
+    series, values (one per seed, drawn as ticks), mean, low and high (the interval; None for one seed), all
+    in %, and chance, the accuracy of guessing; None where nobody guesses. Its line is named by its label, if
+    it has one. A panel has the arms of its own data alone.
     """
     panels = list(dict.fromkeys(r["data"] for r in rows)) or [""]
     named = {r["arm"]: name_of(r) for r in rows}
