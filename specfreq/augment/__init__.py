@@ -188,10 +188,10 @@ def series(spec: str) -> str:
     parts, shared, missing = _parts(spec), [], False
     for name, values in parts:
         before = f"{name} " if len(parts) > 1 else ""
-        own = shortest(name, values, _AUGMENTATIONS[name])
+        own = parse(shortest(name, values, _AUGMENTATIONS[name]))[1]
         for key, value in _published(name).items():
             missing |= values[key] != value
-            if key in parse(own)[1]:  # of several defects of one kind, another
+            if key in own:  # the original's value, or another that is no default
                 shared.append(f"{before}{key}={values[key]}")
     if not shared:
         return "corrected"

@@ -149,6 +149,10 @@ class HybridAugment(Augmentation):
         clipped = CUT_OFF if clip else ""
         self.within = EIGHT_BIT if self.early else clipped
 
+    @property
+    def late(self) -> bool:
+        return self.pairs
+
     def draw(self, count: int, generator: Generator | None) -> dict[str, Tensor]:
         rows = {}
         if (

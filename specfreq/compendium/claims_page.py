@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 
 from specfreq.compendium.forest import forest, scales
-from specfreq.compendium.marks import NOT_JUDGED, badge
+from specfreq.compendium.marks import badge, judged
 from specfreq.core import places, storage
 from specfreq.evidence import claims, ledger
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, WHOSE, Entry
@@ -35,10 +35,9 @@ def page(entries: Sequence[Entry], titles: dict[str, str]) -> str:
         titles: of studies.
     """
     table = _table(entries, titles)
-    judged = {entry.work for entry in entries if entry.kind not in NOT_JUDGED}
     parts = [
         TOP,
-        _works(judged),
+        _works({entry.work for entry in judged(entries)}),
         _raw(_tally(entries)),
         "## All claims\n",
         END.strip(),
@@ -53,11 +52,11 @@ def _raw(text: str) -> str:
     return f"```{{raw}} html\n{text}\n```\n"
 
 
-def _works(judged: Container[str]) -> str:
+def _works(heard: Container[str]) -> str:
     """Who the works are of, for citations are links that the book's builder makes; and which are judged."""
     lines = []
     for name, work in claims.works().items():
-        later = "" if name in judged else ": no claim is judged yet"
+        later = "" if name in heard else ": no claim is judged yet"
         lines.append(f"- *{work.title}*, {{cite:t}}`{work.cite}`{later}")
     return "\n".join([*lines, ""])
 

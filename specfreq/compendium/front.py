@@ -106,7 +106,7 @@ def _verdicts(name: str, entries: Sequence[Entry]) -> str:
 def texts(entries: Sequence[Entry]) -> dict[str, str]:
     """What the page says of the ledger as a whole."""
     counts = sum(ledger.tally(entries).values(), Counter())
-    judged = [entry for entry in entries if entry.kind not in marks.NOT_JUDGED]
+    judged = marks.judged(entries)
     own, holding = ledger.own(entries)
     heard = {entry.work for entry in judged}
     waiting = [work.title for name, work in claims.works().items() if name not in heard]

@@ -36,9 +36,9 @@ def sentence(counts: Mapping[str, int]) -> str:
     return ", ".join(found)
 
 
-def is_judged(entries: Iterable[Entry]) -> bool:
-    """Whether any of the claims has been judged."""
-    return any(entry.kind not in NOT_JUDGED for entry in entries)
+def judged(entries: Iterable[Entry]) -> list[Entry]:
+    """The claims that have been judged."""
+    return [entry for entry in entries if entry.kind not in NOT_JUDGED]
 
 
 def tally_lines(entries: Iterable[Entry], page: str) -> str:

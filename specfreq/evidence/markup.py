@@ -8,7 +8,7 @@ from typing import Any
 
 from specfreq.evidence.intervals import MINUS, written
 
-FIGURE_SPACE, NO_BREAK = "\u2007", "\u00a0"
+FIGURE_SPACE = "\u2007"
 SPECIAL = re.compile(r"([\\`*_\[\]{}<>$|~^!&#@])")  # what Markdown or MyST would not print as it is
 ROLE = re.compile(r"(?:\{[\w:-]+\})?`([^`<]*?)(?: <[^>]*>)?`")  # with its text
 # a number, perhaps with an interval, a deviation or a unit behind it: what columns align

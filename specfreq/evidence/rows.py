@@ -114,14 +114,25 @@ def apart(one: Row, other: Row, confidence: float = 0.95) -> Summary | None:
     if not pairs:
         return None
     found = summary(pairs, confidence)
+    if squares := _squares(one, other):
+        found["low"], found["high"] = squares.interval(found["mean"], confidence)
+    return found
+
+
+def over_images(one: Row, other: Row) -> bool:
+    """Whether the interval of their difference is over seeds and images, not over seeds alone."""
+    return _squares(one, other) is not None
+
+
+def _squares(one: Row, other: Row) -> Squares | None:
+    """The mean squares of one row minus another; None if the products of both are not known."""
     shared = one.get("products", {}).get(other["arm"])
     mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
     # products are those of one quantity: two of an arm, which share its name, have none with one another
     alike = all(one.get(field) == other.get(field) for field in ("quantity", "seeds", "images"))
-    if alike and shared and mine and theirs and (images := one.get("images")):
-        squares = difference(len(pairs), images, mine, shared, theirs)
-        found["low"], found["high"] = squares.interval(found["mean"], confidence)
-    return found
+    if not (alike and shared and mine and theirs and (images := one.get("images"))):
+        return None
+    return difference(len(one["seeds"]), images, mine, shared, theirs)
 
 
 def of_images(

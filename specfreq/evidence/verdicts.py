@@ -1,6 +1,7 @@
 """Verdicts: what a study's record says about a claim, for the corrected form and for the published one."""
 
 import bisect
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from specfreq.core.errors import unknown
 from specfreq.evidence import claims, records, settings
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.comparison import by_name, equal, select
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, are_rows
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, are_rows, over_images
 from specfreq.evidence.rules import CONFIDENCE, RULES, Effect, Judgement, short
 
 # outcomes of the corrected computation
@@ -234,7 +235,8 @@ def _few_images(claim: Claim, rows: Sequence[Row]) -> list[str]:
     if claim.images is None:
         return []
     counts = [row.get("images") for row in rows]
-    if None in counts:
+    compared = itertools.pairwise(rows) if RULES[claim.judge].least > 1 else []
+    if None in counts or not all(itertools.starmap(over_images, compared)):
         return ["the interval is over seeds alone"]
     fewest = min(n for n in counts if n is not None)
     return [f"{fewest:,} images, fewer than {claim.images:,}"] if fewest < claim.images else []

@@ -114,8 +114,8 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
                 raise storage.Damaged(f"{archive} {what}, and is no run that `specfreq keep` wrote")
             for entry in entries:
                 yield entry.filename, packed.read(entry)
-    # the last two of what is packed in a way that zipfile cannot read, or behind a password
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # the last of what is packed in a way that zipfile does not know, or behind a password
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise storage.Damaged(f"{archive} is damaged ({error}); take it from the book again") from None
     except OSError as error:
         raise UserError(f"cannot read {archive}: {error.strerror or error}") from None

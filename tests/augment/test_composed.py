@@ -207,3 +207,15 @@ def test_a_network_is_trained_with_several_and_ends_the_same_twice(tmp_path, mon
 def test_each_part_is_shown_once():
     shown = repr(augment.build("apr-s:severity=2+afa"))
     assert shown.count("APRSingle(") == shown.count("FourierWaves(") == 1 and "severity=2" in shown
+
+
+def test_what_does_nothing_after_crop_and_flip_may_stand_before_what_works_before_them():
+    for spec in ("apr-s+apr-s+apr-sp", "hybrid-augment:mode=s+apr-s"):
+        assert augment.build(spec).late == ("sp" in spec)
+    with pytest.raises(UserError, match="works before crop and flip"):
+        augment.build("apr-s+apr-p+apr-s")
+
+
+def test_a_defect_of_another_kind_than_the_originals_is_no_corrected_form():
+    assert augment.series("apr-s:overflow=none") == "overflow=none"
+    assert augment.series("fsda:defects=even") == "defects=even"

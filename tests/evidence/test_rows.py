@@ -72,6 +72,7 @@ def test_two_quantities_of_an_arm_are_compared_by_seed_alone():
     found = rows.apart(*made)
     bare = rows.summary(rows.paired(*made))
     assert (found["low"], found["high"]) == (bare["low"], bare["high"])
+    assert not rows.over_images(*made)
 
 
 def test_values_of_images_are_kept_as_they_are():
