@@ -35,13 +35,18 @@ def label(experiment: Experiment, reference: Experiment) -> str:
 
 
 def rows(
-    runs: Sequence[Run], quantities: Mapping[str, tuple[str, str]], *, progress: bool | None = None
+    runs: Sequence[Run],
+    quantities: Mapping[str, tuple[str, str]],
+    *,
+    beside: bool = True,
+    progress: bool | None = None,
 ) -> list[Row]:
     """One row for each arm and quantity, with a 95 % Student-t interval over seeds.
 
     Args:
         runs: see `arms`.
         quantities: name -> a measure, and the number of its result; computed where they have not been.
+        beside: also what the difference of two quantities of an arm needs for an interval over images.
         progress: a bar over networks and measures; None shows it on terminals only.
 
     Returns:
@@ -83,14 +88,40 @@ def rows(
             if masked:
                 row["flags"] = [f"signs of hidden gradients ({', '.join(sorted(masked))})"]
             out.append(row)
-    for quantity, (measure, key) in quantities.items():
-        _cross(out, quantity, lambda row, m=measure, k=key: [run.each(m, k) for run in groups[row["arm"]]])
+    for asked in needed:
+        known: dict[int, np.ndarray] = {}
+        for quantity, key in ((name, key) for name, (measure, key) in quantities.items() if measure == asked):
+
+            def each(row: Row, key: str = key, asked: str = asked) -> list["np.ndarray | None"]:
+                return [run.each(asked, key) for run in groups[row["arm"]]]
+
+            known |= _cross(out, quantity, each)
+        if beside:
+            _cross_within(out, known)
     return out
 
 
-def _cross(found: list[Row], quantity: str, each: Callable[[Row], Sequence["np.ndarray | None"]]) -> None:
+def _cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:
+    """Give rows of one arm, in place, what intervals of their differences over seeds and images need.
+
+    Args:
+        known: for rows of one measure, by place, what their values are means of; of one arm all are of the
+            same images.
+    """
+    for arm in dict.fromkeys(found[place]["arm"] for place in known):
+        places = [place for place in known if found[place]["arm"] == arm]
+        alike = {(*found[place]["seeds"], known[place].shape) for place in places}
+        if len(places) > 1 and len(alike) == 1:
+            rows = crossed_with([found[p] for p in places], [known[p] for p in places], by="quantity")
+            for place, row in zip(places, rows, strict=True):
+                found[place] = row
+
+
+def _cross(
+    found: list[Row], quantity: str, each: Callable[[Row], Sequence["np.ndarray | None"]]
+) -> dict[int, np.ndarray]:
     """Give the rows of a quantity intervals over seeds and images, in place, where they can have them: those
-    that share seeds and images with the first such row.
+    that share seeds and images with the first such row. Returns what their values are means of, by place.
     """
     places, values = [], []
     for place, row in enumerate(found):
@@ -108,6 +139,7 @@ def _cross(found: list[Row], quantity: str, each: Callable[[Row], Sequence["np.n
         rows = crossed_with([found[place] for place in places], values)
         for place, row in zip(places, rows, strict=True):
             found[place] = row
+    return dict(zip(places, values, strict=True))
 
 
 def entries(
@@ -116,7 +148,7 @@ def entries(
     """`rows` for the entries of a list in a measure's result, each a quantity; ``named`` has their names."""
     names = runs[0].measure(measure)[named]
     quantities = {name: (measure, f"{values}.{place}") for place, name in enumerate(names)}
-    return rows(runs, quantities, progress=progress)
+    return rows(runs, quantities, beside=False, progress=progress)
 
 
 def results(runs: Sequence[Run], measures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -196,7 +228,7 @@ def differences(found: Sequence[Row], baseline: str) -> list[Row]:
         gained = apart(row, other)
         if gained is not None:
             # its products are with other rows, not with other differences
-            known = {k: v for k, v in row.items() if k != "products"}
+            known = {k: v for k, v in row.items() if k not in ("products", "beside")}
             out.append(cast(Row, {**known, **gained}))
     return out
 

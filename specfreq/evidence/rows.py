@@ -41,6 +41,7 @@ class Row(Summary):
     images: NotRequired[int]  # that each value is a mean over
     # mean products with rows of the same quantity, by arm, this one among them: of seeds, images and the rest
     products: NotRequired[dict[str, list[float]]]
+    beside: NotRequired[dict[str, list[float]]]  # and with the arm's other quantities of the same images
     answers: NotRequired[list[int]]  # how many classes each network ever answered
 
 
@@ -77,22 +78,24 @@ def summary(values: Mapping[int, float], confidence: float = 0.95) -> Summary:
     return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
 
 
-def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]") -> list[Row]:
-    """Rows of one quantity with intervals over seeds and images, and with the products of each two of them.
+def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]", by: str = "arm") -> list[Row]:
+    """Rows with intervals over seeds and images, and with the products of each two of them.
 
     Args:
         each: for each row what its values are means of, (S, N): the same seeds and images for all.
+        by: in what the rows differ: of one quantity the ``arm``, of one arm the ``quantity``.
     """
     found = products(each)
+    kept = {"arm": "products", "quantity": "beside"}[by]
     out = []
     for i, row in enumerate(rows):
         of_row = {
-            other["arm"]: [float(part[i, j]) for part in (found.seed, found.image, found.rest)]
+            other[by]: [float(part[i, j]) for part in (found.seed, found.image, found.rest)]
             for j, other in enumerate(rows)
         }
-        squares = Squares(found.seeds, found.images, *of_row[row["arm"]])
+        squares = Squares(found.seeds, found.images, *of_row[row[by]])
         low, high = squares.interval(row["mean"])
-        out.append({**row, "low": low, "high": high, "images": found.images, "products": of_row})
+        out.append({**row, "low": low, "high": high, "images": found.images, kept: of_row})
     return out
 
 
@@ -126,10 +129,13 @@ def over_images(one: Row, other: Row) -> bool:
 
 def _squares(one: Row, other: Row) -> Squares | None:
     """The mean squares of one row minus another; None if the products of both are not known."""
-    shared = one.get("products", {}).get(other["arm"])
+    if one["arm"] == other["arm"]:
+        shared = one.get("beside", {}).get(other["quantity"])
+    else:  # these products are of one quantity
+        alike = one["quantity"] == other["quantity"]
+        shared = one.get("products", {}).get(other["arm"]) if alike else None
     mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
-    # products are those of one quantity: two of an arm, which share its name, have none with one another
-    alike = all(one.get(field) == other.get(field) for field in ("quantity", "seeds", "images"))
+    alike = all(one.get(field) == other.get(field) for field in ("seeds", "images"))
     if not (alike and shared and mine and theirs and (images := one.get("images"))):
         return None
     return difference(len(one["seeds"]), images, mine, shared, theirs)

@@ -8,6 +8,7 @@ import pytest
 from specfreq import augment, experiment
 from specfreq.core.errors import UserError
 from specfreq.evidence import comparison, crossed, tables
+from specfreq.evidence import rows as evidence_rows
 
 SMALL = {"data": "digits", "train_size": 100, "test_size": 100, "batch": 50, "shift": 0, "flip": False}
 
@@ -74,6 +75,21 @@ def test_rows_have_intervals_over_seeds_and_images_and_differences_too(runs):
         own = crossed.products([each[row["arm"]] - each[base]])
         squares = crossed.Squares(2, 100, *(float(part[0, 0]) for part in own[2:]))
         assert (row["low"], row["high"]) == pytest.approx(squares.interval(row["mean"]), abs=1e-6)
+
+
+def test_two_quantities_of_a_measure_have_an_interval_over_images(runs):
+    """As of the arms' own numbers; two measures can have other images, and have one over seeds."""
+    swap = "amplitude-phase-swap:size=40"
+    asked = {"p": (swap, "phase"), "accuracy": ("accuracy", "accuracy"), "a": (swap, "amplitude")}
+    found = {(r["arm"], r["quantity"]): r for r in comparison.rows(runs, asked)}
+    for arm, group in comparison.arms(runs).items():
+        one, other = found[arm, "p"], found[arm, "a"]
+        each = np.stack([run.each(swap, "phase") - run.each(swap, "amplitude") for run in group])
+        own = crossed.products([each])
+        squares = crossed.Squares(*each.shape, *(float(part[0, 0]) for part in own[2:]))
+        apart = evidence_rows.apart(one, other)
+        assert (apart["low"], apart["high"]) == pytest.approx(squares.interval(apart["mean"]))
+        assert not evidence_rows.over_images(one, found[arm, "accuracy"])
 
 
 def test_rows_of_other_seeds_or_without_images_have_intervals_over_seeds(runs):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specfreq.evidence import comparison, intervals, records, rows, tables
+from specfreq.evidence import comparison, crossed, intervals, records, rows, tables
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 FIELDS = rows.Row.__required_keys__
@@ -61,18 +61,35 @@ def test_arms_of_filters_images_and_differences_are_rows_alike():
     assert (difference["seeds"], difference["values"]) == ([1], [-3.0])
 
 
-def test_two_quantities_of_an_arm_are_compared_by_seed_alone():
-    """Products are of one quantity: those of two quantities under one arm's name would be another's."""
+def quantities_of_an_arm():
+    """Rows of two quantities of an arm, each crossed with another arm; and what their values are means of."""
     random = np.random.default_rng(0)
-    made = []
+    made, each = [], []
     for quantity, level in (("p", 20.0), ("q", 24.0)):
-        each = level + random.normal(0, 1, (5, 1)) + random.normal(0, 40, (5, 300))
-        row = rows.row_of("d", "none", quantity, dict(enumerate(each.mean(1).tolist())))
-        made += rows.crossed_with([row, {**row, "arm": "other"}], [each, each])[:1]
+        each.append(level + random.normal(0, 1, (5, 1)) + random.normal(0, 40, (5, 300)))
+        row = rows.row_of("d", "none", quantity, dict(enumerate(each[-1].mean(1).tolist())))
+        made += rows.crossed_with([row, {**row, "arm": "other"}], [each[-1], each[-1]])[:1]
+    return made, each
+
+
+def test_two_quantities_of_an_arm_are_not_compared_by_the_products_of_one():
+    """Products are of one quantity: those of two quantities under one arm's name would be another's."""
+    made, _ = quantities_of_an_arm()
     found = rows.apart(*made)
     bare = rows.summary(rows.paired(*made))
     assert (found["low"], found["high"]) == (bare["low"], bare["high"])
     assert not rows.over_images(*made)
+
+
+def test_two_quantities_of_an_arm_are_compared_over_images_by_their_own_products():
+    made, each = quantities_of_an_arm()
+    whole = rows.crossed_with(made, each, by="quantity")
+    assert [row["products"] for row in whole] == [row["products"] for row in made]
+    found = rows.apart(*whole)
+    own = crossed.products([each[0] - each[1]])
+    squares = crossed.Squares(5, 300, *(float(part[0, 0]) for part in own[2:]))
+    assert (found["low"], found["high"]) == pytest.approx(squares.interval(found["mean"]))
+    assert rows.over_images(*whole)
 
 
 def test_values_of_images_are_kept_as_they_are():
