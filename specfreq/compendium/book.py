@@ -4,8 +4,10 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import platform
+import re
 import shutil
 import threading
 import time
@@ -127,11 +129,19 @@ def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
     """A function of a notebook and its parameters: a key made of all that the executed notebook depends on.
 
     Besides those two: packages and code as they are now, the published records, the data that parameters
-    name, and ``more``.
+    name, the other notebooks that its cells name, as those do that run one, and ``more``.
     """
     records = {name: _hash(path) for name, path in _sources(root).items() if name.startswith(RECORDS)}
     around = [environment(), records, *more]
-    return lambda path, values: digest(around, _hash(path), values, _data_digests(values))[:16]
+    others = {name: path.resolve() for name, path in execution.studies(root).items()}
+
+    def key(path: Path, values: Mapping[str, Any]) -> str:
+        raw = path.read_text(encoding="utf-8", errors="replace")  # JSON: quotes of the code are escaped
+        named = [name for name in others if f'\\"{name}\\"' in raw or f"'{name}'" in raw]
+        run = {name: _hash(others[name]) for name in named}
+        return digest(around, _hash(path), run, values, _data_digests(values))[:16]
+
+    return key
 
 
 def _line(what: str, state: str) -> str:
@@ -296,13 +306,11 @@ def environment() -> dict[str, Any]:
 
 
 def _data_digests(values: Mapping[str, Any]) -> dict[str, str]:
-    """The content of every data set that a parameter names."""
-    digests = {}
-    for value in values.values():
-        for name in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(name, str) and name.partition(":")[0] in data.names():
-                digests |= {f"{name} {split}": _data_digest(name, split) for split in ("train", "test")}
-    return digests
+    """The content of every data set that a parameter names, by itself or within a description."""
+    given = itertools.chain.from_iterable(v if isinstance(v, list | tuple) else [v] for v in values.values())
+    words = [part for text in given if isinstance(text, str) for part in (text, *re.split(r"[\s=+,]", text))]
+    named = [word for word in dict.fromkeys(words) if word.partition(":")[0] in data.names()]
+    return {f"{name} {split}": _data_digest(name, split) for name in named for split in ("train", "test")}
 
 
 @functools.cache

@@ -126,6 +126,21 @@ def test_a_study_is_run_again_when_and_only_when_what_it_depends_on_has_changed(
     assert changed(start) == ["first", "second"]
 
 
+def test_a_study_is_run_again_when_one_that_it_runs_has_changed(root, add_study):
+    add_study(root, "second", 'print("first")')
+    add_study(root, "third", "print(1)")
+    start = book.cached("quick", root)
+    add_study(root, "first", "print(2)")
+    after = book.cached("quick", root)
+    assert {name for name in after if after[name] != start[name]} == {"first", "second"}
+
+
+@pytest.mark.parametrize("value", ["other=cifar100+digits,size=10", "reduced:of=digits", ["none", "digits"]])
+def test_data_sets_within_descriptions_are_known(value):
+    found = book._data_digests({"others": value, "epochs": 3, "kind": "apr-sp:p=0.5"})
+    assert found["digits test"] == book.data.load("digits", "test").digest
+
+
 def test_a_failing_study_is_named_and_the_others_are_kept(root, add_study):
     add_study(root, "second", "1 / 0")
     with pytest.raises(
