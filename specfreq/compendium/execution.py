@@ -42,7 +42,7 @@ __all__ = [
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 # what studies side by side say that share runs
-WAITED = re.compile(r"specfreq: another process trains run \w+; waiting for it\n")
+WAITED = re.compile(r"specfreq: another process works on run \w+; waiting for it\n")
 PATIENCE = 300  # seconds for a kernel to start; one that died is noticed at once
 
 

@@ -328,24 +328,32 @@ class Run:
                 folder = folder / images.digest[:16]
         path, beside = folder / f"{stem}.json", folder / f"{stem}.safetensors"
         version = measures.version(name)
-        kept = self._kept(path, version)
-        if kept is not None and (not each or _belongs(beside, path)):
-            return kept, beside
+
+        def known() -> dict[str, Any] | None:
+            kept = self._kept(path, version)
+            return kept if kept is not None and (not each or _belongs(beside, path)) else None
+
+        if there := known():
+            return there, beside
         from specfreq.core.devices import device_of
         from specfreq.core.provenance import provenance
 
         storage.check(folder)
         if images is None:
             images = self.image_set("test")
+        # weights that are not here are trained under the same lock, and so before it
         model = self.classifier(filter, None if device is None else str(device))
-        result, values = measures.computed(name, model, images)
-        made = {"measure": name, "measures": version, **provenance(device_of(model))}
-        if folder.name != "results":
-            made["data"] = {"name": data, "digest": images.digest}
-        storage.tidy(folder, ABANDONED)
-        _write_each(beside, values, {**result, "provenance": made})
-        storage.write_sealed(path, {**result, "provenance": made}, self._about(path))
-        return self._result(path), beside
+        with storage.alone(self.path, f"works on run {self.key}"):
+            if there := known():  # another process has measured it meanwhile
+                return there, beside
+            result, values = measures.computed(name, model, images)
+            made = {"measure": name, "measures": version, **provenance(device_of(model))}
+            if folder.name != "results":
+                made["data"] = {"name": data, "digest": images.digest}
+            storage.tidy(folder, ABANDONED)
+            _write_each(beside, values, {**result, "provenance": made})
+            storage.write_sealed(path, {**result, "provenance": made}, self._about(path))
+            return self._result(path), beside
 
 
 def _write_each(path: Path, values: "dict[str, Tensor]", result: dict[str, Any]) -> None:
@@ -551,7 +559,7 @@ def _train_again(
     experiment = team.told(watch.joined(experiment, path))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", every)
     if team.rank == 0:
-        with storage.alone(path, f"trains run {path.name}"), storage.writing(path):
+        with storage.alone(path, f"works on run {path.name}"), storage.writing(path):
             if not trained(path) or watch.lacking(experiment, path):  # another may have done it meanwhile
                 shutil.rmtree(path / "results", ignore_errors=True)
                 for name in (watch.FILE, OUTLINE, "model.safetensors"):

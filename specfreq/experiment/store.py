@@ -133,7 +133,7 @@ def ensure(path: Path, team: "Team", checkpoints: "Checkpoints", train: Callable
     if team.told(finished(path) and not checkpoints.path.exists()):
         return
     # the first process holds it for all that train together
-    with contextlib.nullcontext() if team.rank else storage.alone(path, f"trains run {path.name}"):
+    with contextlib.nullcontext() if team.rank else storage.alone(path, f"works on run {path.name}"):
         if not team.told(finished(path)):  # another may have finished it meanwhile
             train()
         if team.rank == 0:

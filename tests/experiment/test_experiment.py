@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -390,7 +392,7 @@ def test_two_processes_that_want_one_run_train_it_once():
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0][0] == said[1][0], "each took its own time"
-    waited = sum("another process trains run" in errors for _, errors in said)
+    waited = sum("another process works on run" in errors for _, errors in said)
     assert waited <= 1  # on a busy machine the second may come when all is done
 
 
@@ -495,6 +497,28 @@ def test_what_another_process_trains_comes_last(monkeypatch):
     assert order == [1, 2, 0]
     assert not storage.taken(places.runs_dir() / "0123456789abcdef"), "nothing there, nothing held"
     assert not (places.runs_dir() / "0123456789abcdef").exists()
+
+
+def test_what_two_ask_of_a_run_at_once_is_measured_once(monkeypatch):
+    """One waits for the other, and takes what it has measured."""
+    run = specfreq.run(Experiment(**SMALL), measures=[])
+    counted, both = [], threading.Barrier(2)
+    compute = measures.computed
+
+    def computed(*args):
+        counted.append(1)
+        assert storage.taken(run.path)  # so that others are measured first
+        return compute(*args)
+
+    def ask(_):
+        both.wait()
+        return runs.Run(run.path).measure("accuracy")
+
+    monkeypatch.setattr(measures, "computed", computed)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first == second and len(counted) == 1
+    assert not storage.taken(run.path)
 
 
 def test_an_unknown_measure_is_refused_before_training(monkeypatch):
