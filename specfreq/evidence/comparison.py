@@ -10,8 +10,10 @@ import numpy as np
 from specfreq import augment, filters
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.progress import progress_bar
+from specfreq.core.storage import taken
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, Summary, apart, crossed_with, row_of, summary
 from specfreq.experiment.description import Experiment
+from specfreq.experiment.grids import free_first
 from specfreq.experiment.runs import Run
 
 
@@ -55,7 +57,7 @@ def rows(
     """
     needed = list(dict.fromkeys(measure for measure, _ in quantities.values()))
     with progress_bar("measures", len(runs) * len(needed), "measure", progress) as bar:
-        for run, measure in itertools.product(runs, needed):
+        for run, measure in free_first(itertools.product(runs, needed), lambda pair: taken(pair[0].path)):
             name = measure.partition(":")[0]
             bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {name}")
             run.measure(measure)

@@ -1,7 +1,7 @@
 """Grids of experiments: all combinations of the fields that vary, run one after another."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from specfreq import augment
@@ -13,6 +13,7 @@ from specfreq.experiment.runs import Run, check, run
 from specfreq.experiment.store import Described
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def fields(recipe: Iterable[str]) -> dict[str, str]:
@@ -56,6 +57,15 @@ def baselines(arms: Iterable[Experiment]) -> list[Experiment]:
     return list(found)
 
 
+def free_first(of: Iterable[Item], busy: Callable[[Item], bool]) -> Iterator[Item]:
+    """All of them, one after another; those that are busy, as another process works on them, come last. So
+    several that are started on the same ones share the work.
+    """
+    left = list(of)
+    while left:
+        yield left.pop(next((k for k, one in enumerate(left) if not busy(one)), 0))
+
+
 def in_turn(
     run: Callable[[Described], Result],
     of: Sequence[Described],
@@ -63,22 +73,16 @@ def in_turn(
     progress: bool | None,
     busy: Callable[[Described], bool],
 ) -> list[Result]:
-    """Run descriptions one after another, under a bar that shows the fields of these names.
-
-    Those that are busy, as another process runs them, come last: so several that are started on the same ones
-    share the work.
+    """Run descriptions one after another, under a bar that shows the fields of these names; what is busy
+    comes last, see `free_first`.
     """
     from specfreq.core.progress import progress_bar
 
     results: dict[int, Result] = {}
-    left = list(range(len(of)))
     with progress_bar("runs", len(of), "run", progress) as bar:
-        while left:
-            place = next((k for k in left if not busy(of[k])), left[0])
-            one = of[place]
+        for place, one in free_first(enumerate(of), lambda numbered: busy(numbered[1])):
             bar.set_postfix_str(", ".join(f"{name} {getattr(one, name)}" for name in names))
             results[place] = run(one)
-            left.remove(place)
             bar.update()
     return [results[place] for place in range(len(of))]
 

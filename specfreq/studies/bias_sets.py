@@ -12,11 +12,13 @@ from specfreq.augment.derived import DensityEnhanced
 from specfreq.core.errors import UserError
 from specfreq.core.progress import progress_bar
 from specfreq.core.spec import quoted
+from specfreq.core.storage import taken
 from specfreq.data import derived
 from specfreq.evidence import claims, tables
 from specfreq.evidence.comparison import number, select
 from specfreq.evidence.markup import Table
 from specfreq.evidence.rows import CORRECTED, Row, crossed_with, row_of
+from specfreq.experiment.grids import free_first
 from specfreq.experiment.runs import Run
 from specfreq.measures.shortcut import dominant
 
@@ -123,7 +125,7 @@ def rows(
     asked = [(arm, run) for arm in shown for run in arm.runs]
     with progress_bar("measures", len(asked), "network", progress) as bar:
         results = {}
-        for arm, run in asked:
+        for arm, run in free_first(asked, lambda pair: taken(pair[1].path)):
             results[arm.arm, run.experiment.seed] = run.measure(measure, data=arm.test)
             bar.update()
     found = []

@@ -2,10 +2,13 @@
 compared with.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from specfreq import augment, experiment
+from specfreq.core import storage
 from specfreq.core.errors import UserError
 from specfreq.evidence import comparison, crossed, tables
 from specfreq.evidence import rows as evidence_rows
@@ -75,6 +78,24 @@ def test_rows_have_intervals_over_seeds_and_images_and_differences_too(runs):
         own = crossed.products([each[row["arm"]] - each[base]])
         squares = crossed.Squares(2, 100, *(float(part[0, 0]) for part in own[2:]))
         assert (row["low"], row["high"]) == pytest.approx(squares.interval(row["mean"]), abs=1e-6)
+
+
+def test_a_network_that_another_process_works_on_is_asked_last(runs, monkeypatch):
+    """So that two processes at one study share the measures."""
+    asked, measure = [], type(runs[0]).measure
+
+    def noted(run, name):
+        asked.append(run.key)
+        if len(set(asked)) == len(runs) - 1:
+            other.close()
+        return measure(run, name)
+
+    other = contextlib.ExitStack()
+    other.enter_context(storage.alone(runs[0].path, "is at work"))
+    monkeypatch.setattr(type(runs[0]), "measure", noted)
+    rows = comparison.rows(runs, {"accuracy": ("accuracy", "accuracy")})
+    assert list(dict.fromkeys(asked))[-1] == runs[0].key
+    assert rows[0]["keys"][0] == runs[0].key
 
 
 def test_two_quantities_of_a_measure_have_an_interval_over_images(runs):
