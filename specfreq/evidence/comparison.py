@@ -97,7 +97,7 @@ def rows(
             def each(row: Row, key: str = key, asked: str = asked) -> list["np.ndarray | None"]:
                 return [run.each(asked, key) for run in groups[row["arm"]]]
 
-            known |= _cross(out, quantity, each)
+            known |= cross(out, quantity, each)
         if beside:
             _cross_within(out, known)
     return out
@@ -107,19 +107,20 @@ def _cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:
     """Give rows of one arm, in place, what intervals of their differences over seeds and images need.
 
     Args:
-        known: for rows of one measure, by place, what their values are means of; of one arm all are of the
-            same images.
+        known: for rows of one measure, by place, what their values are means of; those of one arm that are
+            as many are of the same images.
     """
-    for arm in dict.fromkeys(found[place]["arm"] for place in known):
-        places = [place for place in known if found[place]["arm"] == arm]
-        alike = {(*found[place]["seeds"], known[place].shape) for place in places}
-        if len(places) > 1 and len(alike) == 1:
-            rows = crossed_with([found[p] for p in places], [known[p] for p in places], by="quantity")
-            for place, row in zip(places, rows, strict=True):
-                found[place] = row
+    alike: dict[Any, list[int]] = {}  # those that share arm, seeds, and how many images
+    for place, values in known.items():
+        row = found[place]
+        alike.setdefault((row["arm"], *row["seeds"], values.shape), []).append(place)
+    for places in (group for group in alike.values() if len(group) > 1):
+        rows = crossed_with([found[p] for p in places], [known[p] for p in places], by="quantity")
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row
 
 
-def _cross(
+def cross(
     found: list[Row], quantity: str, each: Callable[[Row], Sequence["np.ndarray | None"]]
 ) -> dict[int, np.ndarray]:
     """Give the rows of a quantity intervals over seeds and images, in place, where they can have them: those
@@ -291,7 +292,7 @@ def _crossed_by_data(found: list[Row], groups: Mapping[tuple[str, str], Sequence
     out = []
     for data in dict.fromkeys(row["data"] for row in found):
         rows = select(found, data=data)
-        _cross(
+        cross(
             rows,
             "accuracy",
             lambda row: [r.each("accuracy", "accuracy") for r in groups[row["data"], row["spec"]]],

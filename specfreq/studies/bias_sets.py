@@ -14,10 +14,10 @@ from specfreq.core.progress import progress_bar
 from specfreq.core.spec import quoted
 from specfreq.core.storage import taken
 from specfreq.data import derived
-from specfreq.evidence import claims, tables
+from specfreq.evidence import claims, comparison, tables
 from specfreq.evidence.comparison import number, select
 from specfreq.evidence.markup import Table
-from specfreq.evidence.rows import CORRECTED, Row, crossed_with, row_of
+from specfreq.evidence.rows import CORRECTED, Row, row_of
 from specfreq.experiment.grids import free_first
 from specfreq.experiment.runs import Run
 from specfreq.measures.shortcut import dominant
@@ -130,7 +130,8 @@ def rows(
             bar.update()
     found = []
     for quantity, key in quantities.items():
-        of, each = [], []
+        of: list[Row] = []
+        each: dict[str, list[np.ndarray | None]] = {}
         for arm in shown:
             seeds = [run.experiment.seed for run in arm.runs]
             first = results[arm.arm, seeds[0]]
@@ -148,8 +149,9 @@ def rows(
             )
             row["passes"] = arm.runs[0].experiment.passes
             of.append(row)
-            each.append([run.each(measure, key, data=arm.test) for run in arm.runs])
-        found += _crossed(of, each)
+            each[arm.arm] = [run.each(measure, key, data=arm.test) for run in arm.runs]
+        comparison.cross(of, quantity, lambda row, each=each: each[row["arm"]])
+        found += of
     return found
 
 
@@ -158,14 +160,6 @@ def _known(result: Mapping[str, Any], key: str) -> float:
     if value is None:
         raise UserError(f"the measure has no {key} for a network; ask for another number")
     return value
-
-
-def _crossed(of: list[Row], each: list[list["np.ndarray | None"]]) -> list[Row]:
-    """The rows of a quantity with intervals over seeds and images, where they can have them."""
-    values = [np.stack(found) for group in each if len(found := [v for v in group if v is not None]) > 1]
-    alike = len(values) == len(of) and len({of_arm.shape for of_arm in values}) == 1
-    same = all(row["seeds"] == of[0]["seeds"] for row in of)
-    return crossed_with(of, values) if alike and same else of
 
 
 def at_radii(radii: Sequence[int], measured: Sequence[int]) -> dict[str, str]:

@@ -98,10 +98,14 @@ def test_a_network_that_another_process_works_on_is_asked_last(runs, monkeypatch
     assert rows[0]["keys"][0] == runs[0].key
 
 
-def test_two_quantities_of_a_measure_have_an_interval_over_images(runs):
+def test_two_quantities_of_a_measure_have_an_interval_over_images(runs, tmp_path, monkeypatch):
     """As of the arms' own numbers; two measures can have other images, and have one over seeds."""
-    swap = "amplitude-phase-swap:size=40"
+    monkeypatch.setenv("SPECFREQ_DATA", str(tmp_path))
+    grey = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "few.npz", images=grey)
+    swap = "amplitude-phase-swap:other=array:few.npz,size=40"
     asked = {"p": (swap, "phase"), "accuracy": ("accuracy", "accuracy"), "a": (swap, "amplitude")}
+    asked["other"] = (swap, "other_confidence")  # of other images, and other in number
     found = {(r["arm"], r["quantity"]): r for r in comparison.rows(runs, asked)}
     for arm, group in comparison.arms(runs).items():
         one, other = found[arm, "p"], found[arm, "a"]
@@ -111,6 +115,8 @@ def test_two_quantities_of_a_measure_have_an_interval_over_images(runs):
         apart = evidence_rows.apart(one, other)
         assert (apart["low"], apart["high"]) == pytest.approx(squares.interval(apart["mean"]))
         assert not evidence_rows.over_images(one, found[arm, "accuracy"])
+        assert not evidence_rows.over_images(one, found[arm, "other"])
+        assert found[arm, "other"]["images"] == 20
 
 
 def test_rows_of_other_seeds_or_without_images_have_intervals_over_seeds(runs):
