@@ -122,7 +122,8 @@ def _heatmaps() -> "Figure":
     from specfreq.figures import small
 
     maps = records.content("fourier-heatmaps", "maps")
-    return small.small_maps({"plain": maps["none"]["error"], "APR-SP": maps["apr-sp"]["error"]})
+    shown = _beside_plain("fourier-heatmaps", "cifar10", "all", {"apr-sp": "APR-SP"})
+    return small.small_maps({name: maps[found["arm"]]["error"] for name, found, _ in shown})
 
 
 def _density() -> "Figure":
