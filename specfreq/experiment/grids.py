@@ -46,14 +46,15 @@ def grid(**fields: Any) -> list[Experiment]:
 
 def baselines(arms: Iterable[Experiment]) -> list[Experiment]:
     """Plain training of as many network passes as each arm that shows the network several views of an image:
-    of k views in E epochs, k E epochs without an augmentation. Repetitions count once.
+    of k views in E epochs, k E epochs without an augmentation, with the same series. Repetitions count once.
     """
     found = {}
     for arm in arms:
         views = augment.build(arm.augment).shown
         if views > 1:
             plain = {"augment": "none", "epochs": views * arm.epochs}
-            found[Experiment(**arm.model_dump() | plain)] = None
+            # of all fields: a dump leaves out what the training records, which is no part of the key
+            found[Experiment(**dict(arm) | plain)] = None
     return list(found)
 
 

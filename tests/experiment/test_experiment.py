@@ -799,6 +799,12 @@ def test_fields_are_understood_as_options_are_written():
         Experiment(**{"train-size": 5, "train_size": 6})
 
 
+def test_baselines_record_the_series_of_their_arms():
+    asked = {"watch": ("accuracy",), "watch_epochs": (1,)}
+    for plain in experiment.baselines(experiment.grid(augment=["apr-p", "apr-s"], **SMALL, **asked)):
+        assert (plain.watch, plain.watch_epochs, plain.epochs) == (("accuracy",), (1,), 2)
+
+
 def test_baselines_take_as_many_passes_as_the_arms_with_several_views_and_each_is_trained_once():
     arms = experiment.grid(
         data="digits",
