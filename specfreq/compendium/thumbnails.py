@@ -126,6 +126,16 @@ def _heatmaps() -> "Figure":
     return small.small_maps({name: maps[found["arm"]]["error"] for name, found, _ in shown})
 
 
+def _priority() -> "Figure":
+    from specfreq.figures import small
+
+    plain = records.content("learning-priority", "spectra")["cifar10"]["Plain"]
+    density = {
+        f"epoch {epoch}": each[1:] for epoch, each in zip(plain["epochs"], plain["density"], strict=True)
+    }
+    return small.small_lines(density, plain["radii"][1:], log=True)
+
+
 def _density() -> "Figure":
     from specfreq.augment import cdes
     from specfreq.figures import small
@@ -231,6 +241,7 @@ _THUMBNAILS: dict[str, Callable[[], "Figure"]] = {
     "fourier-heatmaps": _heatmaps,
     "frequency-scaling": _scaling,
     "chest-xray": _located,
+    "learning-priority": _priority,
     "spectral-density": _density,
     "class-consistency": _consistency,
     "rof-denoising": _denoising,
@@ -247,6 +258,7 @@ ALT = {
     "fourier-heatmaps": "Two maps of error by frequency, of plain training and of APR-SP.",
     "frequency-scaling": "Errors on corrupted images: plain, learned and drawn weights, APR-SP, AugMix.",
     "chest-xray": "How much of the maps of three networks lies in boxes of the finding, beside a blind map.",
+    "learning-priority": "Spectra of a gradient, rising with frequency, a line for each epoch of a training.",
     "spectral-density": "Spectral density with a peak at the lowest and one at the highest frequencies.",
     "class-consistency": "A cat, a cup of coffee, and between them a cat's outlines on the cup's shades.",
     "rof-denoising": "Noise left: noisy pictures, blurred ones, and those of total variation.",

@@ -153,6 +153,8 @@ class Words(NamedTuple):
 
 GUESSING = Words("{points} below guessing", "{points} above guessing")
 _PLAIN = Words("{points} lower", "{points} higher")
+_ACCURACY = Words("{points} lower accuracy", "{points} higher accuracy")
+_SHARE = Words("{points} less of the gradient", "{points} more of the gradient")
 _ERRORS = Words("{points} fewer errors", "{points} more errors")
 _OFTEN = Words("{points} less often", "{points} more often")
 _SURE = Words("{points} less sure", "{points} surer")
@@ -160,9 +162,11 @@ _AUROC = Words("{points} lower AUROC", "{points} higher AUROC")
 _ATTACKED = Words("{points} less accuracy under attack", "{points} more accuracy under attack")
 # what a quantity's name begins with -> its words; the first that fits
 _WORDS = {
+    **dict.fromkeys(("low peak", "middle peak", "high peak"), Words("{points} earlier", "{points} later")),
+    **{f"{band} {epoch}": _SHARE for band in ("low", "middle", "high") for epoch in ("first", "last")},
+    **dict.fromkeys(("accuracy", "low-pass", "high-pass"), _ACCURACY),
     "calibration error": Words("{points} lower calibration error", "{points} higher calibration error"),
     **dict.fromkeys(("error", "corruption error", "all", "low", "middle", "high", "clean"), _ERRORS),
-    "accuracy": Words("{points} lower accuracy", "{points} higher accuracy"),
     **dict.fromkeys(("phase donor", "amplitude donor", "neither"), _OFTEN),
     "sure of": _SURE,
     "energy in box": Words("{points} less in the box", "{points} more in the box"),
