@@ -293,7 +293,9 @@ def execute(
                 raise StudyFailed(f"{path.stem}: its kernel did not start: {error}{said}") from error
             if not isinstance(error, PapermillExecutionError | DeadKernelError | CellTimeoutError):
                 raise
-            failure = _what_failed(error, _read(own / "executed.ipynb"), timeout) + _said(own)
+            failure = _what_failed(error, _read(own / "executed.ipynb"), timeout)
+            if isinstance(error, DeadKernelError):  # others end it, and what it says then is no cause
+                failure += _said(own)
             kept = _kept(own / "executed.ipynb", report or root / "_build" / "reports" / path.name)
             raise StudyFailed(f"{path.stem} failed in {failure}; the notebook up to there{kept}") from None
         finally:

@@ -244,7 +244,8 @@ def test_a_cell_that_takes_too_long_is_ended_and_named(root, tmp_path, add_study
 def test_a_failure_is_told_even_if_its_report_cannot_be_kept(root, tmp_path, add_study):
     (root / "_build").mkdir()
     (root / "_build" / "reports").write_text("a file, as little to be written into as a read-only folder")
-    add_study(root, "study", "raise ValueError('mine')")
+    noise = "import os; os.write(2, b'noise of a kernel that ends')"  # no cause of it, and so not told
+    add_study(root, "study", f"{noise}\nraise ValueError('mine')")
     with pytest.raises(
         StudyFailed, match=r"ValueError: mine; the notebook up to there is not kept: cannot write .*reports"
     ):
