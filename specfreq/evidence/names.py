@@ -1,6 +1,8 @@
 """What pages call arms, image sets, networks and quantities: human names for what records and claims have."""
 
-from specfreq import augment, models
+import contextlib
+
+from specfreq import augment, filters, models
 from specfreq.core.errors import UserError
 
 # arms of studies that train nothing with an augmentation
@@ -57,4 +59,7 @@ def _augmentation(spec: str) -> str:
 
 def _field(written: str) -> str:
     key, equals, value = written.partition("=")
+    if key == "filter":
+        with contextlib.suppress(UserError):  # one of another version, as it is
+            return filters.label(value)[0]
     return _FIELDS.get(key, f"{key} = {{}}").format(value) if equals else written

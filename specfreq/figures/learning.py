@@ -31,7 +31,7 @@ def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = Fa
         # both ends alike, so that the colour in the middle is a spectrum without preference; of the mean of
         # the image a network may know far more than of all else, and would set the scale alone
         most = max([2.0, *(float(np.nanmax(found[:, 1:], initial=0)) for found in shown.values())])
-        scale, label = {"norm": LogNorm(1 / most, most, clip=True)}, "power relative to the mean"
+        scale, label = {"norm": LogNorm(1 / most, most, clip=True)}, "relative power"
     columns, lines = min(2, len(shown)), -(-len(shown) // 2)
     size = (2.4 * columns + 1.0, 1.9 * lines + 0.6)
     figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=size)

@@ -46,6 +46,9 @@ def test_rows_have_the_shares_of_the_first_and_last_epoch_and_the_epoch_of_the_p
     assert len({row["arm"] for row in rows}) == 2 and all(row["passes"] == 120 for row in rows)
     assert "no record" not in learning_priority.sentence(of).lower()
     assert "No record" in learning_priority.sentence({})
+    accuracies = {"low-pass 8": of["low-pass 2"], "high-pass 8": of["high-pass 2"]}
+    told = learning_priority.sentence(of | accuracies)
+    assert told.startswith(learning_priority.sentence(of)) and "recognises" in told
 
 
 def test_runs_of_one_kind_can_be_called_otherwise_in_rows(runs):
