@@ -71,7 +71,7 @@ def learning_shares(maps: Mapping[str, Mapping[str, Any]]) -> Figure:
             axis.plot(array(each["epochs"]), array(each[key]), **lines[name])
         axis.set(title=band, xlabel="epoch")
         axis.locator_params(axis="x", integer=True)
-    axes[0].set_ylabel("share of the gradient's power (%)")
+    axes[0].set_ylabel("share of the power (%)")
     legend(figure, lines)
     return figure
 
