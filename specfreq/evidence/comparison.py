@@ -92,12 +92,13 @@ def rows(
             out.append(row)
     for asked in needed:
         known: dict[int, np.ndarray] = {}
-        for quantity, key in ((name, key) for name, (measure, key) in quantities.items() if measure == asked):
-
-            def each(row: Row, key: str = key, asked: str = asked) -> list["np.ndarray | None"]:
-                return [run.each(asked, key) for run in groups[row["arm"]]]
-
-            known |= cross(out, quantity, each)
+        for quantity, (measure, key) in quantities.items():
+            if measure == asked:
+                known |= cross(
+                    out,
+                    quantity,
+                    lambda row, m=measure, k=key: [run.each(m, k) for run in groups[row["arm"]]],
+                )
         if beside:
             _cross_within(out, known)
     return out

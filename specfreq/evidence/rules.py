@@ -160,13 +160,14 @@ _OFTEN = Words("{points} less often", "{points} more often")
 _SURE = Words("{points} less sure", "{points} surer")
 _AUROC = Words("{points} lower AUROC", "{points} higher AUROC")
 _ATTACKED = Words("{points} less accuracy under attack", "{points} more accuracy under attack")
+_BANDS = ("all", "low", "middle", "high", "clean")  # whole names of errors; what only begins so is no error
 # what a quantity's name begins with -> its words; the first that fits
 _WORDS = {
     **dict.fromkeys(("low peak", "middle peak", "high peak"), Words("{points} earlier", "{points} later")),
     **{f"{band} {epoch}": _SHARE for band in ("low", "middle", "high") for epoch in ("first", "last")},
     **dict.fromkeys(("accuracy", "low-pass", "high-pass"), _ACCURACY),
     "calibration error": Words("{points} lower calibration error", "{points} higher calibration error"),
-    **dict.fromkeys(("error", "corruption error", "all", "low", "middle", "high", "clean"), _ERRORS),
+    **dict.fromkeys(("error", "corruption error"), _ERRORS),
     **dict.fromkeys(("phase donor", "amplitude donor", "neither"), _OFTEN),
     "sure of": _SURE,
     "energy in box": Words("{points} less in the box", "{points} more in the box"),
@@ -180,6 +181,8 @@ _WORDS = {
 
 def words(quantity: str) -> Words:
     """How differences of a quantity are told: fewer errors, higher accuracy, more iterations."""
+    if quantity in _BANDS:
+        return _ERRORS
     fits = (of for name, of in _WORDS.items() if re.match(rf"{re.escape(name)}\b", quantity))
     return next(fits, _PLAIN)
 

@@ -16,7 +16,7 @@ from specfreq.measures import normal_form
 
 BANDS = ("low", "middle", "high")
 ONCE = ("radii", "frequencies", "published_radii", "chance", "images")
-MIDDLE = 8  # cycles per image that part low frequencies from high ones, of 32 pixels
+APART = 8  # cycles per image that part low frequencies from high ones, of 32 pixels
 FIRST, LAST, PEAK = "first", "last", "peak"  # epochs of a training
 
 
@@ -113,11 +113,11 @@ def sentence(of: Mapping[str, Row]) -> str:
         f"frequencies after the first epoch, {said['low last']} % after the last; at middle ones it is "
         f"{said['middle first']} % and {said['middle last']} %."
     )
-    low, high = f"low-pass {MIDDLE}", f"high-pass {MIDDLE}"
+    low, high = f"low-pass {APART}", f"high-pass {APART}"
     if low not in said or high not in said:
         return found
     return (
-        f"{found} In the end it recognises {said[low]} % of the images from their frequencies below {MIDDLE} "
+        f"{found} In the end it recognises {said[low]} % of the images from their frequencies below {APART} "
         f"cycles per image, {said[high]} % from the others."
     )
 
