@@ -24,6 +24,7 @@ def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = Fa
     """
     x, values = ("published_radii", "published") if published else ("radii", "density")
     shown = {name: array(each[values]) for name, each in maps.items()}
+    most = 1.0
     if published:
         shown = {name: _stretched(found) for name, found in shown.items()}
         scale, label = {"vmin": 0, "vmax": 1}, "as published (0 to 1 in each map)"
@@ -49,7 +50,11 @@ def learning_maps(maps: Mapping[str, Mapping[str, Any]], *, published: bool = Fa
         axis.grid(False)
         axis.set_ylabel("epoch" if i % columns == 0 else "")
         axis.set_xlabel("cycles per image" if i + columns >= len(shown) else "")
-    figure.colorbar(drawn, ax=axes, shrink=0.85, label=label)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.85, label=label)
+    if not published:
+        bar.ax.minorticks_off()
+        powers = [2.0**k for k in range(-9, 10) if 1 / most <= 2.0**k <= most]
+        bar.set_ticks(powers, labels=[f"{power:g}" for power in powers])
     return figure
 
 
@@ -126,7 +131,9 @@ def class_distributions(result: Mapping[str, Any], classes: Sequence[str]) -> Fi
             axis.plot(at, array(density), **{**line, "ls": styles[k % 3]})
         axis.set_title(title, fontsize=9)
         axis.set_yticks([])
-    figure.supxlabel("feature, along the direction of the classes", fontsize=10)
+    # not of the figure as a whole, which leaves no place for the note at its foot
+    for half in ("low", "high"):
+        axes[f"{half} {len(radii) - 1}"].set_xlabel("along the direction of the classes", fontsize=9)
     shown = {name: {**line, "ls": styles[k % 3]} for k, (name, line) in enumerate(lines.items())}
     legend(figure, shown)
     return figure
