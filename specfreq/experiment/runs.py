@@ -20,6 +20,7 @@ from specfreq.data import normal_form
 from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.store import (
+    ASIDE,
     OUTLINE,
     described_in,
     ensure,
@@ -138,11 +139,14 @@ class Run:
 
     @property
     def outline(self) -> dict[str, Any]:
-        """For which images the network was trained: names of ``classes``, and ``shape`` (C, H, W)."""
+        """For which images the network was trained: names of ``classes``, and ``shape`` (C, H, W); and the
+        digest of its ``weights``, which archives of the first versions lack.
+        """
         if not self.trained:
             return storage.read_sealed(self.path / OUTLINE, self.key)
         kept = self._network()
-        return {"classes": list(kept.classes), "shape": list(kept.shape)}
+        shown = {"classes": list(kept.classes), "shape": list(kept.shape)}
+        return {**shown, "weights": _digest_of_weights(self.path)}
 
     def intact(self, result: str) -> bool:
         """Whether a result, as `results` or a folder of other images names it, is as it was written."""
@@ -437,7 +441,8 @@ def run(
         why = f"is finished, and its training recorded no series of {lacking} (of this version)"
         _train_again(experiment, path, team, progress, why, checkpoint_every)
     result = Run(path)
-    for name in measures if team.rank == 0 else ():
+    # twice: for one that needs the weights a restored run is trained, and can forget those before it
+    for name in (*measures, *measures) if team.rank == 0 else ():
         result.measure(name, device=team.device)
     return result
 
@@ -544,6 +549,7 @@ def _train(
         weights = {"mean": mean, "std": std, **net.state_dict()}
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
+        _put_back(path)
     team.told(None)  # nobody looks for the model before it is there
 
 
@@ -551,20 +557,48 @@ def _train_again(
     experiment: Experiment, path: Path, team: "Team", progress: bool | None, why: str, every: float = 60
 ) -> None:
     """Train a finished run anew, and record what it had recorded and what is asked now. What was measured of
-    the others is forgotten: on another machine its bits differ.
+    it stays if the same network comes out, see `_put_back`: on another machine its bits differ.
     """
     from specfreq.train.checkpoints import Checkpoints
 
-    log.warning("specfreq: run %s %s; it is trained again, and measured again", path.name, why)
+    log.warning("specfreq: run %s %s; it is trained again", path.name, why)
     experiment = team.told(watch.joined(experiment, path))
     checkpoints = Checkpoints(path / "checkpoint.safetensors", every)
-    if team.rank == 0:
-        with storage.alone(path, f"works on run {path.name}"), storage.writing(path):
-            if not trained(path) or watch.lacking(experiment, path):  # another may have done it meanwhile
-                shutil.rmtree(path / "results", ignore_errors=True)
-                for name in (watch.FILE, OUTLINE, "model.safetensors"):
-                    (path / name).unlink(missing_ok=True)
-    ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
+
+    def renew() -> None:
+        if not finished(path) or (trained(path) and not watch.lacking(experiment, path)):
+            return  # another has begun it meanwhile, or done it
+        with storage.writing(path):
+            shutil.rmtree(path / ASIDE, ignore_errors=True)
+            storage.write(path / ASIDE / OUTLINE, storage.sealed(Run(path).outline, path.name))
+            for name in ("history.csv", "results"):
+                if (path / name).exists():
+                    (path / name).rename(path / ASIDE / name)
+            for name in (watch.FILE, OUTLINE, "model.safetensors"):
+                (path / name).unlink(missing_ok=True)
+
+    ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress), renew)
+
+
+def _put_back(path: Path) -> None:
+    """What was measured of a run before it was trained once more, if its history came out in the same bits,
+    and its weights where theirs are known; else that is forgotten.
+    """
+    aside = path / ASIDE
+    if not aside.exists():
+        return
+    before = storage.read_object(aside / OUTLINE).get("weights")
+    texts = [(of / "history.csv").read_bytes() for of in (path, aside)]
+    if texts[0] == texts[1] and before in (None, _digest_of_weights(path)):
+        if (aside / "results").exists():
+            (aside / "results").rename(path / "results")
+    else:
+        log.warning("specfreq: run %s came out otherwise than before; it is measured again", path.name)
+    shutil.rmtree(aside)
+
+
+def _digest_of_weights(path: Path) -> str:
+    return hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _precision(experiment: Experiment, path: Path, team: "Team") -> str:

@@ -25,6 +25,7 @@ VERSIONS = range(1, 100)  # those of trainers that a run can have been trained b
 Described = TypeVar("Described", bound=Refusing)
 KEY = re.compile("[0-9a-f]{16}")
 OUTLINE = "network.json"  # in place of the weights, of a run that was restored without them
+ASIDE = "before"  # what a run held, while it is trained once more
 
 
 def trained(path: Path) -> bool:
@@ -128,12 +129,24 @@ def write_history(path: Path, rows: Iterable[dict[str, float]], columns: Sequenc
     return storage.digest(text.getvalue())
 
 
-def ensure(path: Path, team: "Team", checkpoints: "Checkpoints", train: Callable[[], None]) -> None:
-    """Train the run of a folder unless it is finished; a program that wants the same run meanwhile waits."""
-    if team.told(finished(path) and not checkpoints.path.exists()):
+def ensure(
+    path: Path,
+    team: "Team",
+    checkpoints: "Checkpoints",
+    train: Callable[[], None],
+    renew: Callable[[], None] | None = None,
+) -> None:
+    """Train the run of a folder unless it is finished; a program that wants the same run meanwhile waits.
+
+    Args:
+        renew: makes it unfinished first, if it is to be trained once more.
+    """
+    if renew is None and team.told(finished(path) and not checkpoints.path.exists()):
         return
     # the first process holds it for all that train together
     with contextlib.nullcontext() if team.rank else storage.alone(path, f"works on run {path.name}"):
+        if renew is not None and team.rank == 0:
+            renew()
         if not team.told(finished(path)):  # another may have finished it meanwhile
             train()
         if team.rank == 0:

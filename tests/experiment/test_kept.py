@@ -63,16 +63,35 @@ def test_a_restored_run_says_all_that_the_first_one_said_without_training(
     assert not any(path.suffix == ".safetensors" for path in found.path.glob("model*"))
 
 
-def test_where_weights_are_needed_it_is_trained_again_and_measured_again(
+def test_where_weights_are_needed_it_is_trained_again_and_what_was_measured_of_them_stays(
     trained, archive, tmp_path, monkeypatch, caplog
 ):
     moved(tmp_path, monkeypatch)
     found = kept.restore(archive)
-    result = found.path / "results" / "accuracy.json"
+    before = found.results
+    asked = found.measure("band-accuracy:step=8")
+    assert "without its weights" in caplog.text and "otherwise" not in caplog.text
+    assert found.trained and found.results == {**before, "band-accuracy step=8": asked}
+    assert not (found.path / "before").exists() and found.history == trained.history
+
+
+@pytest.mark.parametrize("differs", ["weights", "history"])
+def test_where_another_network_comes_out_it_is_measured_again(
+    trained, archive, tmp_path, monkeypatch, caplog, differs
+):
+    moved(tmp_path, monkeypatch)
+    found = kept.restore(archive)
+    result, outline = found.path / "results" / "accuracy.json", found.path / "network.json"
     forged = storage.read_sealed(result, f"{found.key}/accuracy") | {"accuracy": 1.5}
     storage.write_sealed(result, forged, f"{found.key}/accuracy")  # what another machine's network reached
-    asked = found.measure("band-accuracy:step=8")
-    assert "without its weights" in caplog.text and found.trained
+    told = storage.read_sealed(outline, found.key)
+    storage.write_sealed(outline, told | {"weights": None if differs == "history" else "0"}, found.key)
+    if differs == "history":
+        (found.path / "history.csv").write_text("epoch,loss,accuracy,lr\n1,2.0,50.0,0.1\n")
+    asked = run(Experiment(**SMALL, **WATCHED), ["accuracy", "band-accuracy:step=8"]).results
+    assert "came out otherwise" in caplog.text and asked.keys() == {"accuracy", "band-accuracy step=8"}
+    found = kept.Run(found.path)
+    asked = asked["band-accuracy step=8"]
     assert asked == {**trained.measure("band-accuracy:step=8"), "provenance": asked["provenance"]}
     assert found.measure("accuracy")["accuracy"] == trained.results["accuracy"]["accuracy"] != 1.5
     for name, value in trained.classifier().state_dict().items():
@@ -144,7 +163,7 @@ def test_a_run_that_begins_meanwhile_stays_as_it_is(trained, archive, tmp_path, 
             **names,
             "experiment.json": names["experiment.json"].replace(b'"batch": 50', b'"batch": 60'),
         },
-        lambda names: {**names, "network.json": names["network.json"].replace(b"10", b"11", 1)},
+        lambda names: {**names, "network.json": names["network.json"].replace(b'"9"', b'"7"', 1)},
         lambda names: {
             **names,
             "results/accuracy.json": names["results/accuracy.json"].replace(
