@@ -267,17 +267,17 @@ def power_spectrum(x: Tensor, window: Literal["hamming"] | None = None) -> Tenso
     return fftshift(_unfold(_squared(_forward(x)), x.shape[-1]), dim=(-2, -1))
 
 
-def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
+def radial_profile(power: Tensor, as_published: bool = False) -> Tensor:
     """Mean power on rings: bin r is the mean over round(|k|) = r, for r = 0 .. min(H, W)//2 cycles per image.
 
     Args:
         power: shifted spectra (..., H, W), any values.
-        legacy: the azimuthal average of the frequency-bias program: centre ((H-1)/2, (W-1)/2), for even sizes
-            half a pixel off, bin floor(|k|), first and last bin dropped: 20 bins for 32 x 32. It splits the
-            ring |k| = 1.
+        as_published: the azimuthal average of the frequency-bias program: centre ((H-1)/2, (W-1)/2), for
+            even sizes half a pixel off, bin floor(|k|), first and last bin dropped: 20 bins for 32 x 32. It
+            splits the ring |k| = 1.
 
     Returns:
-        (..., bins). Unless `legacy`, the corners beyond the last ring are left out.
+        (..., bins). Unless `as_published`, the corners beyond the last ring are left out.
 
     Raises:
         ValueError: the spectrum is too small to have a bin.
@@ -289,8 +289,8 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
     """
     _check(power, "(..., H, W)")
     height, width = power.shape[-2:]
-    ring = ring_index(height, width, legacy).flatten()
-    kept = slice(1, int(ring.max())) if legacy else slice(0, min(height, width) // 2 + 1)
+    ring = ring_index(height, width, as_published).flatten()
+    kept = slice(1, int(ring.max())) if as_published else slice(0, min(height, width) // 2 + 1)
     counts = ring.bincount().tolist()
     if not counts[kept]:
         raise ValueError(f"a spectrum of {height} x {width} has no ring to average over")
@@ -299,13 +299,13 @@ def radial_profile(power: Tensor, legacy: bool = False) -> Tensor:
     return torch.stack([values.mean(-1) for values in rings[kept]], dim=-1)
 
 
-def ring_index(height: int, width: int, legacy: bool = False) -> Tensor:
+def ring_index(height: int, width: int, as_published: bool = False) -> Tensor:
     """The ring round(|k|) of each frequency of the shifted grid, corners included: int64 (height, width).
 
-    With `legacy`, floor of the distance from ((H-1)/2, (W-1)/2), as in `radial_profile`.
+    With `as_published`, floor of the distance from ((H-1)/2, (W-1)/2), as in `radial_profile`.
     """
     radii = torch.arange(1, height + width)
-    if legacy:
+    if as_published:
         y, x = (2 * torch.arange(n) - (n - 1) for n in (height, width))  # twice the distances, whole numbers
         return _rings(y[:, None] ** 2 + x**2, 2 * radii)
     return _rings(4 * squared_radius(height, width), 2 * radii - 1)

@@ -49,7 +49,7 @@ OPS = {
     "gaussian_band_pass": lambda x: gaussian_band_pass(x, 0.5, 2),
     "power_spectrum": lambda x: power_spectrum(x, window="hamming"),
     "radial_profile": lambda x: radial_profile(power_spectrum(x)),
-    "radial_profile, legacy": lambda x: radial_profile(power_spectrum(x), legacy=True),
+    "radial_profile, as published": lambda x: radial_profile(power_spectrum(x), as_published=True),
     "centroid": lambda x: centroid(power_spectrum(x)),
     "centroid, no DC": lambda x: centroid(power_spectrum(x), dc=False),
     "whiten": lambda x: whiten(x, 1 + radius(*x.shape[-2:]).to(x)),
@@ -338,39 +338,39 @@ def test_the_profile_is_the_mean_over_each_ring(size):
     assert_close(radial_profile(power), expected)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize("size", [32, 33, 64])
-def test_the_rings_are_those_of_exact_roots_on_every_processor(size, legacy, other_rounding):
-    k = (np.arange(size) - (size - 1) / 2) * 2 if legacy else (np.arange(size) - size // 2) * 2
+def test_the_rings_are_those_of_exact_roots_on_every_processor(size, as_published, other_rounding):
+    k = (np.arange(size) - (size - 1) / 2) * 2 if as_published else (np.arange(size) - size // 2) * 2
     fourfold = (k[:, None] ** 2 + k**2).astype(int).ravel().tolist()  # of twice the distance, a whole number
-    ring = np.array([math.isqrt(n) // 2 if legacy else (math.isqrt(n) + 1) // 2 for n in fourfold])
+    ring = np.array([math.isqrt(n) // 2 if as_published else (math.isqrt(n) + 1) // 2 for n in fourfold])
     power = noise(size, size).abs()
-    bins = range(1, ring.max()) if legacy else range(size // 2 + 1)
+    bins = range(1, ring.max()) if as_published else range(size // 2 + 1)
     expected = [power.numpy().ravel()[ring == r].mean() for r in bins]
-    assert_close(radial_profile(power, legacy=legacy), torch.tensor(expected))
+    assert_close(radial_profile(power, as_published=as_published), torch.tensor(expected))
 
 
 @pytest.mark.parametrize("size, bins", [(32, 20), (28, 18), (64, 43), (224, 156)])
-def test_the_legacy_profile_has_the_bins_of_the_original(size, bins):
+def test_the_published_profile_has_the_bins_of_the_original(size, bins):
     power = noise(size, size).abs().numpy()
     y, x = np.indices(power.shape)
     ring = np.hypot(x - (size - 1) / 2, y - (size - 1) / 2).astype(int).ravel()
     expected = (np.bincount(ring, power.ravel()) / np.bincount(ring))[1:-1]
-    assert_close(radial_profile(torch.tensor(power), legacy=True), torch.tensor(expected))
+    assert_close(radial_profile(torch.tensor(power), as_published=True), torch.tensor(expected))
     assert len(expected) == bins
 
 
-def test_the_legacy_profile_loses_half_of_the_first_ring():
+def test_the_published_profile_loses_half_of_the_first_ring():
     power = (radius(32) == 1).double()
-    rounded, legacy = radial_profile(power), radial_profile(power, legacy=True)
+    rounded, as_published = radial_profile(power), radial_profile(power, as_published=True)
     # all four, of the eight bins with round(|k|) = 1
     assert_close(rounded, torch.eye(17, dtype=torch.float64)[1] * 4 / 8)
     floor = (torch.arange(32) - 15.5).square()
     assert_close(
-        legacy[0] * ((floor[:, None] + floor).sqrt().floor() == 1).sum(),
+        as_published[0] * ((floor[:, None] + floor).sqrt().floor() == 1).sum(),
         torch.tensor(2.0, dtype=torch.float64),
     )
-    assert legacy[1:].count_nonzero() == 0
+    assert as_published[1:].count_nonzero() == 0
 
 
 @each_size
@@ -638,7 +638,7 @@ IMAGE = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
         (lambda: gaussian_band_pass(IMAGE, 4, 2), "sigma_low < sigma_high"),
         (lambda: gaussian_band_pass(IMAGE, 0, 2), "sigma_low < sigma_high"),
         (lambda: power_spectrum(IMAGE, window="hann"), "hamming"),
-        (lambda: radial_profile(torch.ones(2, 2), legacy=True), "no ring"),
+        (lambda: radial_profile(torch.ones(2, 2), as_published=True), "no ring"),
         (lambda: radial_profile(torch.ones(4)), "expected"),
         (lambda: centroid(torch.ones(4)), "expected"),
         (lambda: whiten(IMAGE, torch.zeros(8, 8)), "not zero everywhere"),

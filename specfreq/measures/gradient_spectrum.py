@@ -54,9 +54,10 @@ def gradient_spectrum(
         from 1/4 cycles per pixel on, mean over the images, k = 0 left out (%); centroid, :math:`\sum |k| P /
         \sum P` (cycles per pixel), mean over the images; published and published_std for published_radii,
         the original's profile: \|FFT\| of the sum of the channels, on the rings of
-        ``fourier.radial_profile(legacy=True)``, minimum and maximum of each image brought to 0 and 1 (a flat
-        profile is 0), mean and standard deviation over the images; silent (% of images whose loss has no
-        slope, and which count for power alone; if there are no others the rest is null), images (how many).
+        ``fourier.radial_profile(as_published=True)``, minimum and maximum of each image brought to 0 and 1
+        (a flat profile is 0), mean and standard deviation over the images; silent (% of images whose loss has
+        no slope, and which count for power alone; if there are no others the rest is null), images (how
+        many).
 
     Raises:
         UserError: the classifier has another number of outputs than the set has classes, or some are not
@@ -118,7 +119,7 @@ class Rings(NamedTuple):
 
 @functools.cache
 def _rings(height: int, width: int) -> Rings:
-    ring, published = (fourier.ring_index(height, width, legacy).flatten() for legacy in (False, True))
+    ring, published = (fourier.ring_index(height, width, old).flatten() for old in (False, True))
     on_ring = nn.functional.one_hot(ring).double()
     on_published = nn.functional.one_hot(published).double()
     bands = torch.stack(list(answers.bands(height, width).values()), -1).flatten(0, 1)
