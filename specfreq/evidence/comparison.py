@@ -100,11 +100,11 @@ def rows(
                     lambda row, m=measure, k=key: [run.each(m, k) for run in groups[row["arm"]]],
                 )
         if beside:
-            _cross_within(out, known)
+            cross_within(out, known)
     return out
 
 
-def _cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:
+def cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:
     """Give rows of one arm, in place, what intervals of their differences over seeds and images need.
 
     Args:

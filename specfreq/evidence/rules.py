@@ -192,7 +192,7 @@ def _steps(
 ) -> Judgement:
     """Of the steps from each row to the next, as claimed if above 0: upwards for a sign of 1, else down."""
     all_so = all(low > 0 for _, low, _ in steps)
-    one_not = any(high <= 0 for _, _, high in steps)
+    one_not = any(high < 0 for _, _, high in steps)  # at 0 itself all values are equal
     known = {words(row["quantity"]) for row in rows}
     of = known.pop() if len(known) == 1 else _PLAIN
     of = of if sign > 0 else Words(of.more, of.less)

@@ -6,6 +6,7 @@ from typing import Any
 
 from specfreq import data, filters
 from specfreq.data.sets import ImageSet
+from specfreq.evidence import rules
 from specfreq.evidence.claims import Claim, Number, load
 from specfreq.evidence.comparison import by_name, select
 from specfreq.evidence.intervals import decimals, places, span_of, written
@@ -255,6 +256,12 @@ def shown(row: Row, signed: bool = False) -> str:
     digits = places(low, high)
     ends = span_of(low, high, digits, signed=True)
     return f"{written(row['mean'], digits, signed=True)} {ends}"
+
+
+def change(row: Row) -> str:
+    """A difference of percentages in a sentence: ``5.8 points fewer errors [3.0, 8.2]``."""
+    effect = rules.Effect(row["mean"], row["low"], row["high"], " %")
+    return rules.told(effect, rules.words(row["quantity"]))
 
 
 def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:

@@ -293,7 +293,7 @@ def _at_equal_cost(claim: Claim, rows: Sequence[Row], found: Sequence[Row]) -> _
         longer.append(row)
     if len(set(map(_cost, longer))) == 1:
         return same._replace(rows=longer)
-    why = f"unequal network passes, {_passes(rows)}; no arm was trained for longer to make up for it"
+    why = f"unequal network passes, {_passes(rows)}; no arm that was trained for longer has these numbers"
     return same._replace(refused=why)
 
 

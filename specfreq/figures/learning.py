@@ -64,9 +64,9 @@ def _stretched(found: np.ndarray) -> np.ndarray:
 
 
 @styled
-def learning_shares(maps: Mapping[str, Mapping[str, Any]]) -> Figure:
+def learning_shares(maps: Mapping[str, Mapping[str, Any]], even: Mapping[str, float]) -> Figure:
     """How much of the power of the gradient lies in each band, over the epochs: a panel per band, a line per
-    name.
+    name, and one at the share of a gradient that prefers no frequency (``even``, %).
     """
     bands = {"low_share": "low", "middle_share": "middle", "high_share": "high"}
     figure, axes = plt.subplots(1, 3, figsize=(5.8, 3.1), sharex=True)
@@ -74,10 +74,11 @@ def learning_shares(maps: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis, (key, band) in zip(axes, bands.items(), strict=True):
         for name, each in maps.items():
             axis.plot(array(each["epochs"]), array(each[key]), **lines[name])
+        axis.axhline(even[band], color="#555555", lw=1, ls=":")
         axis.set(title=band, xlabel="epoch")
         axis.locator_params(axis="x", integer=True)
     axes[0].set_ylabel("share of the power (%)")
-    legend(figure, lines)
+    legend(figure, lines, **{"no preference": ":"})
     return figure
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from specfreq.measures import answers, heads, inference
 from specfreq.measures.answers import Count, Images, Level, Radii
 
+HALVES = (("low", 1), ("high", 2))  # of a radius, and where they begin among the views of an image
+
 
 class Scatter(NamedTuple):
     """Traces of the scatter matrices of features and their ratio, each (...); the ratio is NaN where no class
@@ -178,6 +180,7 @@ def feature_discrimination(
     found = {k: v.tolist() for k, v in sums.scatter()._asdict().items()}
     found["fisher"] = [None if ratio != ratio else ratio for ratio in found["fisher"]]
     found["accuracy"] = answers.accuracies(given, images.labels)
+    right = given == images.labels[:, None]
     classes, count = int((sums.counts > 0).sum()), len(images)
     axis = {}
     if points:
@@ -190,5 +193,13 @@ def feature_discrimination(
         "images": count,
         **axis,
         "radii": list(radii),
-        **{f"{half}_{k}": v[first::2] for half, first in (("low", 1), ("high", 2)) for k, v in found.items()},
+        **{f"{half}_{k}": v[first::2] for half, first in HALVES for k, v in found.items()},
+        answers.EACH: {
+            "accuracy": right[:, 0],
+            **{
+                f"{half}_accuracy.{place}": right[:, first + 2 * place]
+                for half, first in HALVES
+                for place in range(len(radii))
+            },
+        },
     }

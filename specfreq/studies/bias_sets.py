@@ -18,11 +18,14 @@ from specfreq.evidence import claims, comparison, tables
 from specfreq.evidence.comparison import number, select
 from specfreq.evidence.markup import Table
 from specfreq.evidence.rows import CORRECTED, Row, row_of
-from specfreq.experiment.grids import free_first
+from specfreq.experiment.description import Experiment
+from specfreq.experiment.grids import free_first, grid
 from specfreq.experiment.runs import Run
 from specfreq.measures.shortcut import dominant
 
 PRUNED = "low frequencies pruned"
+# no claim rests on networks of these sets
+CONTROLS = ("SCR as published", "WCR as published", "HARS as published", "HARS, donors of any class")
 # of the table of published numbers: what it calls our rows, by the arm of the original
 BESIDE = {
     "none": {"corrected, its own test set": "none"},
@@ -94,6 +97,14 @@ def pruned_set(of: str, pruned: str) -> str:
     return data.normal_form(f"filtered:of={quoted(of)},filter={quoted(pruned)},values=stretch")
 
 
+def trainings(
+    sets: Mapping[str, str], seeds: Sequence[int], few: Sequence[int], **fields: Any
+) -> list[Experiment]:
+    """A training on each set for each of the seeds; on a set of `CONTROLS` for each of ``few``."""
+    parts = {spec: few if name in CONTROLS else seeds for name, spec in sets.items()}
+    return [one for spec, own in parts.items() for one in grid(data=spec, seed=list(own), **fields)]
+
+
 def by_set(runs: Sequence[Run], sets: Mapping[str, str]) -> dict[str, list[Run]]:
     """The runs on each set, by its name."""
     return {name: [run for run in runs if run.experiment.data == spec] for name, spec in sets.items()}
@@ -113,7 +124,7 @@ def rows(
     progress: bool | None = None,
 ) -> list[Row]:
     """A row for each arm and quantity, with a 95 % interval over seeds and, where all arms share these, over
-    the test images, of which those of one place are paired.
+    the test images, of which those of one place are paired; so are those of two quantities of an arm.
 
     Args:
         shown: the arms.
@@ -128,10 +139,8 @@ def rows(
         for arm, run in free_first(asked, lambda pair: taken(pair[1].path)):
             results[arm.arm, run.experiment.seed] = run.measure(measure, data=arm.test)
             bar.update()
-    found = []
+    found: list[Row] = []
     for quantity, key in quantities.items():
-        of: list[Row] = []
-        each: dict[str, list[np.ndarray | None]] = {}
         for arm in shown:
             seeds = [run.experiment.seed for run in arm.runs]
             first = results[arm.arm, seeds[0]]
@@ -148,11 +157,17 @@ def rows(
                 keys=[run.key for run in arm.runs],
             )
             row["passes"] = arm.runs[0].experiment.passes
-            of.append(row)
-            each[arm.arm] = [run.each(measure, key, data=arm.test) for run in arm.runs]
-        comparison.cross(of, quantity, lambda row, each=each: each[row["arm"]])
-        found += of
+            found.append(row)
+    of = {arm.arm: arm for arm in shown}
+    known: dict[int, np.ndarray] = {}
+    for quantity, key in quantities.items():
+        known |= comparison.cross(found, quantity, lambda row, key=key: _each(of[row["arm"]], measure, key))
+    comparison.cross_within(found, known)
     return found
+
+
+def _each(arm: Shown, measure: str, key: str) -> list["np.ndarray | None"]:
+    return [run.each(measure, key, data=arm.test) for run in arm.runs]
 
 
 def _known(result: Mapping[str, Any], key: str) -> float:

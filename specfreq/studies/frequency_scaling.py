@@ -15,7 +15,7 @@ from specfreq.core import storage
 from specfreq.evidence import comparison
 from specfreq.evidence.names import label
 from specfreq.evidence.rows import Row
-from specfreq.evidence.tables import shown
+from specfreq.evidence.tables import change
 from specfreq.experiment.grids import in_turn
 from specfreq.experiment.runs import Run
 
@@ -139,18 +139,18 @@ def sentence(found: Sequence[Row]) -> str:
         {(row["arm"], row["quantity"]): row for row in comparison.differences(found, baseline)}
         for baseline in ("none", "fsda-random")
     )
-    of = {named: shown(row, signed=True) for named, row in gains.items()}
+    of = {named: change(row) for named, row in gains.items()}
     said = (
-        f"Against plain training of as many network passes, FSDA changes the error by {of['fsda', 'error']} "
-        f"points (v1: {of['fsda:version=v1', 'error']}), and weights drawn at random by "
+        f"Against plain training of as many network passes, FSDA makes {of['fsda', 'error']} on clean images "
+        f"(v1: {of['fsda:version=v1', 'error']}), and the same with weights drawn at random "
         f"{of['fsda-random', 'error']}."
     )
     if ("fsda", "error") in drawn:
-        said += f" Learned minus drawn weights: {shown(drawn['fsda', 'error'], signed=True)} points."
+        said += f" With learned weights it makes {change(drawn['fsda', 'error'])} than with drawn ones."
     corrupted = {arm: of.get((arm, "corruption error")) for arm in ("fsda", "apr-sp", "augmix")}
     if all(corrupted.values()):
         said += (
-            f" On corrupted images FSDA changes it by {corrupted['fsda']} points, APR-SP by "
-            f"{corrupted['apr-sp']}, and AugMix by {corrupted['augmix']}."
+            f" On corrupted images FSDA makes {corrupted['fsda']}, APR-SP {corrupted['apr-sp']}, and AugMix "
+            f"{corrupted['augmix']}."
         )
     return said

@@ -6,17 +6,19 @@ from typing import Any
 import numpy as np
 
 from specfreq.core.errors import UserError
+from specfreq.data import label as label_of
 from specfreq.evidence import comparison
 from specfreq.evidence.names import label
 from specfreq.evidence.rows import Row, row_of
-from specfreq.evidence.tables import shown
+from specfreq.evidence.tables import change, shown
 from specfreq.experiment.runs import Run
 from specfreq.experiment.watch import Series
-from specfreq.measures import normal_form
+from specfreq.measures import answers, normal_form
 
 BANDS = ("low", "middle", "high")
 ONCE = ("radii", "frequencies", "published_radii", "chance", "images")
 APART = 8  # cycles per image that part low frequencies from high ones, of 32 pixels
+AUGMENTED = "apr-sp"  # the augmentation that claims are about
 FIRST, LAST, PEAK = "first", "last", "peak"  # epochs of a training
 
 
@@ -50,27 +52,34 @@ def shares(runs: Sequence[Run], *measures: str) -> list[Row]:
     """Rows of the gradient's power in each band: its share after the first and after the last epoch, %, as
     ``low first`` and ``low last``, and the epoch after which the share was largest, as ``low peak``.
 
-    Of several measures that of an arm is the first that it has recorded.
+    The first epoch is that of the shortest training: one of k times as many epochs is looked at after k of
+    them, at the same point of its schedule. Of several measures that of an arm is the first that it has
+    recorded.
     """
     found: list[Row] = []
+    shortest = min(run.experiment.epochs for run in runs)
     for arm, group in comparison.arms(runs).items():
-        first = group[0].experiment
-        found += shares_of(group, first.data, arm, first.augment, *measures)
+        of = group[0].experiment
+        found += shares_of(group, of.data, arm, of.augment, *measures, first=of.epochs // shortest)
     return found
 
 
-def shares_of(group: Sequence[Run], data: str, arm: str, spec: str, *measures: str) -> list[Row]:
+def shares_of(
+    group: Sequence[Run], data: str, arm: str, spec: str, *measures: str, first: int = 1
+) -> list[Row]:
     """`shares` of runs that differ in their seed alone.
 
     Args:
         data, arm, spec: what the rows say of them, see `row_of`.
+        first: the epoch that counts as the first.
     """
     found: list[Row] = []
     keys, epochs = [run.key for run in group], _series(group[0]).epochs
+    place = next((place for place, epoch in enumerate(epochs) if epoch >= first), -1)
     for band in BANDS:
         each = {run.experiment.seed: _recorded(run, measures)[f"{band}_share"] for run in group}
         quantities = {
-            FIRST: {seed: float(share[0]) for seed, share in each.items()},
+            FIRST: {seed: float(share[place]) for seed, share in each.items()},
             LAST: {seed: float(share[-1]) for seed, share in each.items()},
             PEAK: {seed: float(epochs[int(share.argmax())]) for seed, share in each.items()},
         }
@@ -103,23 +112,50 @@ def plain(found: Sequence[Row], data: str) -> dict[str, Row]:
     return {row["quantity"]: row for row in comparison.select(found, data=data, arm="none")}
 
 
-def sentence(of: Mapping[str, Row]) -> str:
-    """What was found, in words; that nothing is published yet, where there are no rows."""
+def even(side: int) -> dict[str, float]:
+    """The share of each band in the power of a gradient that prefers no frequency, %, for square images."""
+    return {name: 100 * float(band.double().mean()) for name, band in answers.bands(side, side).items()}
+
+
+def sentence(found: Sequence[Row], data: str, side: int) -> str:
+    """What was found, in words; that nothing is published yet, where there are no rows.
+
+    Args:
+        found: the rows of the study.
+        data, side: the set that is told of, and the pixels of a side of its images.
+    """
+    of = plain(found, data)
     if not of:
         return "No record of this study has been published yet."
-    said = {name: shown(row) for name, row in of.items()}
-    found = (
-        f"On CIFAR-10, {said['low first']} % of the power of a plain network's gradient lies at low "
-        f"frequencies after the first epoch, {said['low last']} % after the last; at middle ones it is "
-        f"{said['middle first']} % and {said['middle last']} %."
-    )
-    low, high = f"low-pass {APART}", f"high-pass {APART}"
-    if low not in said or high not in said:
-        return found
-    return (
-        f"{found} In the end it recognises {said[low]} % of the images from their frequencies below {APART} "
-        f"cycles per image, {said[high]} % from the others."
-    )
+    said, alike = {name: shown(row) for name, row in of.items()}, even(side)
+    parts = [
+        f"On {label_of(data)}, {said['low first']} % of the power of a plain network's gradient lies at low "
+        f"frequencies after the first epoch and {said['low last']} % after the last; a gradient that prefers "
+        f"no frequency has {alike['low']:.1f} % there.",
+        *(
+            f"At {band} ones it is {said[f'{band} first']} and {said[f'{band} last']} %, without preference "
+            f"{alike[band]:.1f} %."
+            for band in ("middle", "high")
+        ),
+    ]
+    cut = [radius for radius in (APART, APART // 2) if f"low-pass {radius}" in said]
+    if cut:
+        recognised = "; ".join(
+            f"at {radius} cycles per image, {said[f'low-pass {radius}']} % from the frequencies below and "
+            f"{said[f'high-pass {radius}']} % from the others"
+            for radius in cut
+        )
+        parts.append(f"Of images that are cut it recognises in the end: {recognised}.")
+    own = comparison.select(found, data=data)
+    gained = {row["quantity"]: row for row in comparison.differences(own, "none") if row["arm"] == AUGMENTED}
+    if gained:
+        (row,) = comparison.select(own, arm=AUGMENTED, quantity="low first")
+        base = comparison.equal(row, own, "none") or of["low first"]
+        parts.append(
+            f"Compared with {base['label']}, APR-SP has {change(gained['low first'])} at low frequencies "
+            f"after its first epoch, and {change(gained['high last'])} at high ones after the last."
+        )
+    return " ".join(parts)
 
 
 def _series(run: Run) -> Series:

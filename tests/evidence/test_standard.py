@@ -36,7 +36,7 @@ def test_unequal_passes_are_not_compared_and_say_why():
     found = judged({"arms": [NONE, TWICE]}, arms=["none", "apr-p"])
     assert (found.verdict, found.outcome, found.effect) == (verdicts.UNTESTABLE, verdicts.UNTESTABLE, None)
     assert found.evidence == (
-        "unequal network passes, Plain 100, APR-P 200; no arm was trained for longer to make up for it"
+        "unequal network passes, Plain 100, APR-P 200; no arm that was trained for longer has these numbers"
     )
 
 

@@ -48,7 +48,7 @@ BY_CLASS = {
         lambda: figures.learning_maps(MAPS),
         lambda: figures.learning_maps(MAPS, published=True),
         lambda: figures.learning_maps({}),
-        lambda: figures.learning_shares(MAPS),
+        lambda: figures.learning_shares(MAPS, {"low": 4.3, "middle": 14.5, "high": 81.2}),
         lambda: figures.discrimination_over_epochs(OVER),
         lambda: figures.class_distributions(BY_CLASS, ["cat", "dog"]),
         lambda: figures.discrimination_over_epochs({}),

@@ -8,6 +8,7 @@ import torch
 from specfreq import data, experiment, fourier
 from specfreq.core.errors import UserError
 from specfreq.evidence import comparison
+from specfreq.evidence.rows import over_images
 from specfreq.studies import bias_sets
 from specfreq.studies.bias_sets import Shown
 
@@ -46,6 +47,8 @@ def test_rows_hold_what_each_network_answers_to_each_set_paired_by_image(sets):
         key = ({"accuracy": "accuracy"} | places)[row["quantity"]]
         expected = [comparison.number(run.measure(MEASURE, data=test), key) for run in runs]
         assert row["values"] == expected and row["images"] == 12
+    halves = {row["quantity"]: row for row in found if row["arm"] == "WCR"}
+    assert over_images(halves["low-pass 4"], halves["high-pass 4"]), "two quantities of an arm are paired too"
     as_published = comparison.by_name(found, "as published")
     assert ("WCR", "high-pass 4") in as_published
     curves = bias_sets.curves(arms, MEASURE)

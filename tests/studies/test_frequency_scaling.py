@@ -106,7 +106,7 @@ def test_what_was_found_is_said_with_its_intervals(runs):
     rows = [{**row, "arm": renamed.get(row["arm"], row["arm"])} for row in rows]
     v1 = [{**row, "arm": "fsda:version=v1"} for row in rows if row["arm"] == "fsda"]
     said = frequency_scaling.sentence([*rows, *v1])
-    of = {row["arm"]: tables.shown(row, signed=True) for row in comparison.differences(rows, "none")}
-    assert f"FSDA changes the error by {of['fsda']} points" in said
-    assert f"drawn at random by {of['fsda-random']}." in said
-    assert "Learned minus drawn weights" in said
+    of = {row["arm"]: tables.change(row) for row in comparison.differences(rows, "none")}
+    assert f"FSDA makes {of['fsda']} on clean images" in said and "errors" in of["fsda"]
+    assert f"drawn at random {of['fsda-random']}." in said
+    assert "With learned weights it makes" in said

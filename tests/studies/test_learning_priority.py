@@ -6,6 +6,7 @@ import pytest
 import specfreq
 from specfreq import Experiment, experiment
 from specfreq.core.errors import UserError
+from specfreq.evidence.rows import over_images
 from specfreq.studies import learning_priority
 
 SMALL = {"data": "digits", "train_size": 60, "test_size": 40, "epochs": 2, "batch": 20, "shift": 1}
@@ -44,11 +45,41 @@ def test_rows_have_the_shares_of_the_first_and_last_epoch_and_the_epoch_of_the_p
         last = runs[seed].measure(FEATURES)["high_accuracy"][1]
         assert of["high-pass 3"]["values"][place] == last
     assert len({row["arm"] for row in rows}) == 2 and all(row["passes"] == 120 for row in rows)
-    assert "no record" not in learning_priority.sentence(of).lower()
-    assert "No record" in learning_priority.sentence({})
-    accuracies = {"low-pass 8": of["low-pass 2"], "high-pass 8": of["high-pass 2"]}
-    told = learning_priority.sentence(of | accuracies)
-    assert told.startswith(learning_priority.sentence(of)) and "recognises" in told
+
+
+def test_a_longer_training_is_looked_at_where_it_has_made_as_many_passes(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
+    both = experiment.grid(augment="apr-p", seed=[0], watch=(IMAGE,), **SMALL)
+    longer = experiment.run_all(both, experiment.baselines(both))
+    rows = learning_priority.shares(longer, IMAGE)
+    of = {(row["arm"], row["quantity"]): row for row in rows}
+    twice = of["none, epochs=4", "low first"]
+    assert twice["values"] == [longer[1].series[IMAGE]["low_share"][1]]
+    assert of["apr-p", "low first"]["values"] == [longer[0].series[IMAGE]["low_share"][0]]
+
+
+def test_what_was_found_is_said_beside_what_a_network_without_preference_would_have(runs):
+    rows = learning_priority.rows({"digits": runs}, FEATURES, IMAGE, BEHIND)
+    told = learning_priority.sentence(rows, "digits", 8)
+    even = learning_priority.even(8)
+    assert set(even) == set(learning_priority.BANDS) and sum(even.values()) == pytest.approx(100 - 100 / 64)
+    assert all(f"{share:.1f} %" in told for share in even.values())
+    assert "recognises" not in told and "Compared" not in told
+    eight = [{**row, "quantity": row["quantity"].replace("pass 2", "pass 8")} for row in rows]
+    assert "recognises" in learning_priority.sentence(eight, "digits", 8)
+    names = {"none, filter=gaussian-low-pass:sigma=1": "apr-sp"}
+    other = [{**row, "arm": names.get(row["arm"], row["arm"])} for row in rows]
+    assert "Compared with Plain, APR-SP has" in learning_priority.sentence(other, "digits", 8)
+    assert "No record" in learning_priority.sentence([], "digits", 8)
+
+
+def test_a_discriminated_half_has_an_interval_over_images(runs):
+    """Of two quantities of one arm too."""
+    rows = learning_priority.rows({"digits": runs[:2]}, FEATURES, IMAGE)
+    of = learning_priority.plain(rows, "digits")
+    assert over_images(of["low-pass 3"], of["high-pass 3"])
+    each = np.array([run.each(FEATURES, "low_accuracy.1") for run in runs[:2]])
+    assert each.mean(1).tolist() == of["low-pass 3"]["values"]
 
 
 def test_runs_of_one_kind_can_be_called_otherwise_in_rows(runs):
