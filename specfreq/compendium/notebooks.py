@@ -68,8 +68,9 @@ def parameters_table(study: str, root: Path | None = None) -> Table:
         for p in parameters(study, root).values()
     ]
     caption = (
-        f"Parameters of this notebook; `specfreq run {study} -p NAME VALUE` sets one, `--profile laptop` all "
-        "as for the published record."
+        f"Parameters of this notebook; `specfreq run {study} -p NAME VALUE` sets one, `--profile NAME` all "
+        "that this profile has for it in `notebooks/profiles.yaml`; the settings of the published record "
+        "stand above."
     )
     return Table(rows, caption, f"tbl-{study}-parameters", wide=True)
 
