@@ -1,9 +1,10 @@
 """Our setting of a claim in words, from a record's parameters and the rows that were compared."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specfreq import data
+from specfreq import augment, data
 from specfreq.evidence import names
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.rows import Row
@@ -17,7 +18,7 @@ def told(claim: Claim, record: Mapping[str, Any], rows: Sequence[Row]) -> str:
     if "seeds" not in parameters or claim.judge == "at_most":
         return f"{data.label(claim.data)}, {samples:,} samples"
     network = training.get("model")
-    parts = [network and names.model(network), _images(claim, training)]
+    parts = [network and names.model(network), _images(claim, training, rows)]
     if training.get("epochs"):
         parts.append(f"{training['epochs']} epochs")
     passes = {row["passes"]: None for row in rows if "passes" in row}
@@ -49,7 +50,19 @@ def _training(claim: Claim, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return fields | ({"train_size": parameters[size]} if size in parameters else {})
 
 
-def _images(claim: Claim, training: Mapping[str, Any]) -> str:
-    size = training.get("train_size")
-    title = data.label(claim.data)
-    return f"{int(size):,} training images of {title}" if size else f"all training images of {title}"
+def _images(claim: Claim, training: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    size, title = training.get("train_size"), data.label(claim.data)
+    if size:
+        return f"{int(size):,} training images of {title}"
+    # of a set that is a sample itself, all are fewer than its name promises
+    known = {_shown(row, training) for row in rows} - {None}
+    each = f"all {known.pop():,}" if len(known) == 1 and claim.rows != "hardened" else "all"
+    return f"{each} training images of {title}"
+
+
+def _shown(row: Row, training: Mapping[str, Any]) -> int | None:
+    """How many images a network was trained on, of a row that knows its network passes."""
+    longer = re.search(r"\bepochs=(\d+)", row["arm"])
+    epochs = int(longer[1] if longer else training.get("epochs") or 0)
+    views = augment.build(row["spec"]).shown if augment.known(row["spec"]) else 1
+    return row["passes"] // (views * epochs) if epochs and "passes" in row else None

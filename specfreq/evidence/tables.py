@@ -264,10 +264,19 @@ def change(row: Row) -> str:
     return rules.told(effect, rules.words(row["quantity"]))
 
 
-def told(found: Sequence[Row], *, signed: bool = False, suffix: str = "") -> dict[str, str]:
-    """Every row in words, by ``arm quantity``: what sentences of a page are made of."""
+def told(
+    found: Sequence[Row], *, signed: bool = False, changes: bool = False, suffix: str = ""
+) -> dict[str, str]:
+    """Every row in words, by ``arm quantity``: what sentences of a page are made of.
+
+    Args:
+        signed: the rows are differences, told as `shown` does.
+        changes: they are, told as `change` does.
+        suffix: of the names.
+    """
     # a colon would end a name in MyST
-    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): shown(r, signed) for r in found}
+    texts = ((r, change(r) if changes else shown(r, signed)) for r in found)
+    return {f"{r['arm']} {r['quantity']}{suffix}".replace(":", " "): text for r, text in texts}
 
 
 def foot(of: ImageSet | Sequence[Run], profile: str) -> str:

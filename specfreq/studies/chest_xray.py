@@ -238,15 +238,22 @@ def sentence(found: Sequence[Row], chances: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return "No record of this study has been published yet."
     plain = {(r["data"], r["quantity"]): r for r in found if r["arm"] == PLAIN}
+    gained = comparison.differences(comparison.select(found, quantity="AUC"), PLAIN)
+    differences = {(row["data"], row["arm"]): row for row in gained}
     parts = []
     for title in dict.fromkeys(row["data"] for row in found):
         auc, recall = (shown(plain[title, quantity]) for quantity in ("AUC", "recall"))
         parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
+        helped = differences.get((title, "fsda"))
+        if helped:
+            words = f"{shown(helped, signed=True)} points"
+            parts.append(f"Against plain training of as many network passes FSDA changes the AUC by {words}.")
         if (title, "energy in box") in plain:
             blind = {line["maps"]: line["energy in box"] for line in chances if line["data"] == title}
             beside = [f"{mean:.1f} ± {half:.1f} % ({of})" for of, (mean, half) in blind.items()]
             energy = shown(plain[title, "energy in box"])
             parts.append(
-                f"{energy} % of its maps lie in the boxes, of maps that know nothing {', '.join(beside)}."
+                f"The boxes hold {energy} % of the energy of a plain network's maps, and of maps that know "
+                f"nothing {', '.join(beside)}."
             )
     return " ".join(parts)

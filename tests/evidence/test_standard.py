@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from specfreq.evidence import claims, records, rows, rules, verdicts
+from specfreq.evidence import claims, records, rows, rules, settings, verdicts
 
 SAID = {"name": "c", "statement": "s", "whose": "ours", "source": "our question", "data": "d"}
 FALLS = SAID | {"quantity": "error", "judge": "falls"}
@@ -283,3 +283,20 @@ def test_a_verdict_names_our_setting_its_record_and_its_runs():
     pictures = records.published("rof-denoising")
     claim = claims.load("rof-denoising").claims[0]
     assert verdicts.judge(claim, pictures).ours == "CIFAR-10, 100 samples"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"arm": "none", "spec": "none", "passes": 3000}, "all 1,000 training images"),
+        ({"arm": "none, epochs=6", "spec": "none", "passes": 6000}, "all 1,000 training images"),
+        ({"arm": "apr-p", "spec": "apr-p", "passes": 6000}, "all 1,000 training images"),
+        ({"arm": "none", "spec": "none"}, "all training images"),
+    ],
+)
+def test_a_setting_says_how_many_all_training_images_are(row, told):
+    """As far as the network passes tell: a set can be a sample."""
+    claim = claims.Claim(**FALLS | {"data": "cifar10", "arms": ["none", "apr-p"]})
+    record = {"parameters": {"seeds": [0], "epochs": 3, "train_size": None, "model": "resnet8"}}
+    said = settings.told(claim, record, [{**row, "seeds": [0]}])
+    assert f"{told} of CIFAR-10" in said
