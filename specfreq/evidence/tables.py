@@ -258,6 +258,12 @@ def shown(row: Row, signed: bool = False) -> str:
     return f"{written(row['mean'], digits, signed=True)} {ends}"
 
 
+def claimed(study: str) -> dict[str, str]:
+    """The published numbers of a study in words, by ``arm quantity``, as `told` has ours."""
+    found = load(study).numbers
+    return {f"{n.arm} {n.quantity} claimed".replace(":", " "): str(n.published) for n in found}
+
+
 def change(row: Row) -> str:
     """A difference of percentages in a sentence: ``5.8 points fewer errors [3.0, 8.2]``."""
     effect = rules.Effect(row["mean"], row["low"], row["high"], " %")
