@@ -18,7 +18,7 @@ from specfreq.measures import answers, normal_form
 BANDS = ("low", "middle", "high")
 ONCE = ("radii", "frequencies", "published_radii", "chance", "images")
 APART = 8  # cycles per image that part low frequencies from high ones, of 32 pixels
-AUGMENTED = "apr-sp"  # the augmentation that claims are about
+AUGMENTED = ["apr-sp", "augmix"]  # augmentations that the box of the page tells of
 FIRST, LAST, PEAK = "first", "last", "peak"  # epochs of a training
 
 
@@ -129,14 +129,10 @@ def sentence(found: Sequence[Row], data: str, side: int) -> str:
         return "No record of this study has been published yet."
     said, alike = {name: shown(row) for name, row in of.items()}, even(side)
     parts = [
-        f"On {label_of(data)}, {said['low first']} % of the power of a plain network's gradient lies at low "
-        f"frequencies after the first epoch and {said['low last']} % after the last; a gradient that prefers "
-        f"no frequency has {alike['low']:.1f} % there.",
-        *(
-            f"At {band} ones it is {said[f'{band} first']} and {said[f'{band} last']} %, without preference "
-            f"{alike[band]:.1f} %."
-            for band in ("middle", "high")
-        ),
+        f"On {label_of(data)}, the share of low frequencies in the power of a plain network's gradient goes "
+        f"from {said['low first']} % after the first epoch to {said['low last']} % after the last, that of "
+        f"high ones from {said['high first']} to {said['high last']} %; a gradient that prefers no frequency "
+        f"has {alike['low']:.1f} and {alike['high']:.1f} %."
     ]
     cut = [radius for radius in (APART, APART // 2) if f"low-pass {radius}" in said]
     if cut:
@@ -147,13 +143,13 @@ def sentence(found: Sequence[Row], data: str, side: int) -> str:
         )
         parts.append(f"Of images that are cut it recognises in the end: {recognised}.")
     own = comparison.select(found, data=data)
-    gained = {row["quantity"]: row for row in comparison.differences(own, "none") if row["arm"] == AUGMENTED}
-    if gained:
-        (row,) = comparison.select(own, arm=AUGMENTED, quantity="low first")
+    gained = {(row["arm"], row["quantity"]): row for row in comparison.differences(own, "none")}
+    for row in comparison.select(own, arm=AUGMENTED, quantity="low first"):
         base = comparison.equal(row, own, "none") or of["low first"]
+        first, last = gained[row["arm"], "low first"], gained[row["arm"], "high last"]
         parts.append(
-            f"Compared with {base['label']}, APR-SP has {change(gained['low first'])} at low frequencies "
-            f"after its first epoch, and {change(gained['high last'])} at high ones after the last."
+            f"Compared with {base['label']}, {row['label']} has {change(first)} at low frequencies after its "
+            f"first epoch, and {change(last)} at high ones after the last."
         )
     return " ".join(parts)
 
