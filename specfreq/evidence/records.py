@@ -159,6 +159,15 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     return {**found, "provenance": _provenance(kept.get("provenance", {}))}
 
 
+def passes_of_an_image(row: Mapping[str, Any], epochs: int) -> int:
+    """How often a training shows each image to the network: of a row, whose arm names other epochs than the
+    study's, and whose augmentation can have several views.
+    """
+    longer = re.search(r", epochs=(\d+)$", row["arm"])
+    views = augment.build(row["spec"]).shown if augment.known(row["spec"]) else 1
+    return (int(longer[1]) if longer else epochs) * views
+
+
 def _tell_passes(record: dict[str, Any]) -> None:
     """Give rows of version 0.1, which kept no network passes, those that the study's parameters tell."""
     told = record.get("parameters", {})
@@ -170,9 +179,7 @@ def _tell_passes(record: dict[str, Any]) -> None:
         if not isinstance(images, int) or not isinstance(epochs, int):
             continue
         for row in record.get(part, []):
-            longer = re.search(r", epochs=(\d+)$", row["arm"])
-            views = augment.build(row["spec"]).shown if augment.known(row["spec"]) else 1
-            row.setdefault("passes", images * (int(longer[1]) if longer else epochs) * views)
+            row.setdefault("passes", images * passes_of_an_image(row, epochs))
 
 
 def _provenance(kept: Mapping[str, Any]) -> dict[str, Any]:

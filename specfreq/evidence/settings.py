@@ -1,11 +1,10 @@
 """Our setting of a claim in words, from a record's parameters and the rows that were compared."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specfreq import augment, data
-from specfreq.evidence import names
+from specfreq import data
+from specfreq.evidence import names, records
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.rows import Row
 
@@ -62,7 +61,5 @@ def _images(claim: Claim, training: Mapping[str, Any], rows: Sequence[Row]) -> s
 
 def _shown(row: Row, training: Mapping[str, Any]) -> int | None:
     """How many images a network was trained on, of a row that knows its network passes."""
-    longer = re.search(r"\bepochs=(\d+)", row["arm"])
-    epochs = int(longer[1] if longer else training.get("epochs") or 0)
-    views = augment.build(row["spec"]).shown if augment.known(row["spec"]) else 1
-    return row["passes"] // (views * epochs) if epochs and "passes" in row else None
+    each = records.passes_of_an_image(row, int(training.get("epochs") or 0))
+    return row["passes"] // each if each and "passes" in row else None
