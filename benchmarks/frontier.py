@@ -3,14 +3,16 @@
 Each network is trained for 1, 2, 4, 8, ... epochs, each time from the start with the schedule stretched,
 until the next training would take longer than a limit. One that cannot see the images twice in that time is
 left out, and named. A goal is then asked of the shortest training that reached it, over several seeds.
+Trainings that have ended wait in ``runs/frontier`` until the record is written: a killed benchmark goes on.
 """
 
 import logging
 import os
+import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader
 from benchmarks.timing import processor
 from benchmarks.training import FAST, Pictures
 from specfreq import Experiment, data, experiment, models
+from specfreq.core import places, storage
 from specfreq.core.devices import autocast, checked_device
 from specfreq.core.errors import UserError
 from specfreq.core.provenance import provenance
@@ -115,7 +118,16 @@ def usual_loop(epochs: int, device: torch.device, seed: int = 0) -> Point:
     return Point(PEER, epochs, seed, seconds, 100 * float(right.double().mean()), "float32")
 
 
-def within(limit: float, train: Any) -> Iterator[Point]:
+def kept(path: Path, train: Callable[[], Point]) -> Point:
+    """The training that was written there, or a new one."""
+    if path.exists():
+        return Point(**storage.read_object(path))
+    point = train()
+    storage.write_json(path, point._asdict())
+    return point
+
+
+def within(limit: float, train: Callable[[int], Point]) -> Iterator[Point]:
     """Longer and longer trainings, as far as the limit allows; the time of one tells that of the next."""
     each = 0.0
     for epochs in BUDGETS:
@@ -149,8 +161,9 @@ def run() -> None:
     networks = NETWORKS | (LARGE if device.type == "cuda" else {})
     print(f"\nTraining on all 50,000 images of CIFAR-10, {processor()}, at most {LIMIT} s each:")
     logging.disable(logging.WARNING)
-    # in a folder of their own: a training that lies elsewhere was timed on another day
-    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, SPECFREQ_RUNS=folder):
+    # a training that lies elsewhere was timed on another machine, or beside other work
+    folder = places.runs_dir() / "frontier" / storage.digest(f"{processor()} {torch.__version__}")[:16]
+    with mock.patch.dict(os.environ, SPECFREQ_RUNS=str(folder)):
         each = {name: epoch_of(fields) for name, fields in networks.items()}
         slow = {name: seconds for name, seconds in each.items() if 2 * seconds > LIMIT}
         for name, seconds in slow.items():
@@ -161,7 +174,7 @@ def run() -> None:
             if name not in slow
             for point in within(LIMIT, lambda epochs, n=name, f=fields: trained(n, f, epochs))
         ]
-        points += within(LIMIT, lambda epochs: usual_loop(epochs, device))
+        points += within(LIMIT, lambda n: kept(folder / f"loop-{n}.json", lambda: usual_loop(n, device)))
         goals = []
         for goal, seconds, named in GOALS[device.type]:
             found = asked(goal, named, networks, points)
@@ -178,6 +191,7 @@ def run() -> None:
     parameters = {"limit": LIMIT, "trials": TRIALS, "threads": torch.get_num_threads()}
     record = {"study": "training-frontier", "profile": "bench", "parameters": parameters}
     records.save("training-frontier", {**record, **content})
+    shutil.rmtree(folder)
 
 
 def told(goal: int, seconds: float, found: list[Point]) -> dict[str, Any]:
