@@ -154,7 +154,7 @@ class Words(NamedTuple):
 GUESSING = Words("{points} below guessing", "{points} above guessing")
 _PLAIN = Words("{points} lower", "{points} higher")
 _ACCURACY = Words("{points} lower accuracy", "{points} higher accuracy")
-_SHARE = Words("{points} less of the gradient", "{points} more of the gradient")
+_SHARE = Words("{points} less of the gradient's power", "{points} more of the gradient's power")
 _ERRORS = Words("{points} fewer errors", "{points} more errors")
 _OFTEN = Words("{points} less often", "{points} more often")
 _SURE = Words("{points} less sure", "{points} surer")
@@ -171,6 +171,7 @@ _WORDS = {
     **dict.fromkeys(("phase donor", "amplitude donor", "neither"), _OFTEN),
     "sure of": _SURE,
     "energy in box": Words("{points} less in the box", "{points} more in the box"),
+    "AUC": Words("{points} lower AUC", "{points} higher AUC"),
     **dict.fromkeys(("AUROC", "max-logit", "max-softmax", "energy", "odin", "mahalanobis"), _AUROC),
     **dict.fromkeys(("fgsm", "pgd", "apgd-ce", "apgd-t", "fab-t", "square"), _ATTACKED),
     "iterations": Words("{n} fewer iterations", "{n} more iterations"),

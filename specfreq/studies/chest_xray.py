@@ -14,7 +14,7 @@ from specfreq.evidence import comparison
 from specfreq.evidence.intervals import interval
 from specfreq.evidence.names import label
 from specfreq.evidence.rows import Row, apart
-from specfreq.evidence.tables import shown
+from specfreq.evidence.tables import change, shown
 from specfreq.experiment.runs import Run
 from specfreq.measures import gradcam
 from specfreq.measures.localisation import with_boxes
@@ -246,14 +246,14 @@ def sentence(found: Sequence[Row], chances: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f"On {title} a plain network has an AUC of {auc} % and a mean recall of {recall} %.")
         helped = differences.get((title, "fsda"))
         if helped:
-            words = f"{shown(helped, signed=True)} points"
-            parts.append(f"Against plain training of as many network passes FSDA changes the AUC by {words}.")
+            words = f"Against plain training of as many network passes FSDA has {change(helped)}."
+            parts.append(words)
         if (title, "energy in box") in plain:
             blind = {line["maps"]: line["energy in box"] for line in chances if line["data"] == title}
             beside = [f"{mean:.1f} ± {half:.1f} % ({of})" for of, (mean, half) in blind.items()]
             energy = shown(plain[title, "energy in box"])
             parts.append(
-                f"The boxes hold {energy} % of the energy of a plain network's maps, and of maps that know "
-                f"nothing {', '.join(beside)}."
+                f"The boxes hold {energy} % of the energy of a plain network's maps, and of maps that do "
+                f"not know the picture {', '.join(beside)}."
             )
     return " ".join(parts)

@@ -163,7 +163,7 @@ def test_a_family_counts_once_among_the_claims_of_its_study():
         ("corruption error", "3.0 points fewer errors", "3.0 points more errors"),
         ("high", "3.0 points fewer errors", "3.0 points more errors"),
         ("high-pass 8", "3.0 points lower accuracy", "3.0 points higher accuracy"),
-        ("high last", "3.0 points less of the gradient", "3.0 points more of the gradient"),
+        ("high last", "3.0 points less of the gradient's power", "3.0 points more of the gradient's power"),
         ("low peak", "3.0 points earlier", "3.0 points later"),
         ("calibration error", "3.0 points lower calibration error", "3.0 points higher calibration error"),
         ("accuracy", "3.0 points lower accuracy", "3.0 points higher accuracy"),

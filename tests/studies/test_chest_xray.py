@@ -105,6 +105,6 @@ def test_the_sentence_has_the_numbers_or_says_that_there_are_none(of):
     said = chest_xray.sentence(rows, chest_xray.chances(of))
     assert "On squares a plain network has an AUC of" in said and "On digits a plain network" in said
     assert re.search(
-        r"% of the energy of a plain network's maps, and of maps that know nothing .* \(random maps\), .* \(bell about the middle\)",
+        r"% of the energy of a plain network's maps, and of maps that do not know the picture .* \(random maps\), .* \(bell about the middle\)",
         said,
     )
