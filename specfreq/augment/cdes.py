@@ -286,7 +286,8 @@ def merged(x: Tensor, y: Tensor, radius: float, published: bool = False) -> Tens
 
 def published_masks(height: int, width: int, radius: float) -> tuple[Tensor, Tensor]:
     """The original's masks of low and of high frequencies, booleans (height, width) on the shifted grid."""
-    ky, kx = ((2 * torch.arange(n) - (n - 1)).abs() + 1 for n in (height, width))
+    # of an odd side the middle is the frequency 0
+    ky, kx = ((2 * torch.arange(n) - (n - 1)).abs() + (n + 1) % 2 for n in (height, width))
     squared = ky[:, None] ** 2 + kx**2  # of twice the distances, whole numbers
     return squared <= (2 * radius - 2) ** 2, squared >= (2 * radius) ** 2
 

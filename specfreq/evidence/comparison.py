@@ -86,6 +86,8 @@ def rows(
                 keys=[run.key for run in group],
             )
             row["passes"] = first.passes
+            if "other_images" in (result := group[0].measure(measure)):
+                row["tested"] = result["images"]
             masked = {reason for run in group for reason in run.measure(measure).get("masked", [])}
             if masked:
                 row["flags"] = [f"signs of hidden gradients ({', '.join(sorted(masked))})"]
@@ -216,7 +218,7 @@ def differences(found: Sequence[Row], baseline: str) -> list[Row]:
     """Each row minus the baseline's for the same data and quantity: paired by seed, with a 95 % interval.
 
     Where the baseline was trained for several numbers of epochs, each row is compared with the one that took
-    as many network passes.
+    as many network passes; the label says so where there is none.
 
     Raises:
         UserError: there is no such arm.
@@ -233,8 +235,21 @@ def differences(found: Sequence[Row], baseline: str) -> list[Row]:
         if gained is not None:
             # its products are with other rows, not with other differences
             known = {k: v for k, v in row.items() if k not in ("products", "beside")}
+            if _unequal(row, other):
+                known["label"] = f"{row['label']} (unequal passes)"
             out.append(cast(Row, {**known, **gained}))
     return out
+
+
+def _unequal(row: Row, baseline: Row) -> bool:
+    """Whether two rows are of other numbers of network passes, which is no matter between baselines."""
+    known = row.get("passes"), baseline.get("passes")
+    return None not in known and known[0] != known[1] and not _lasts(row["arm"], baseline["arm"])
+
+
+def _lasts(arm: str, baseline: str) -> bool:
+    """Whether an arm is the baseline, maybe trained for longer."""
+    return bool(re.fullmatch(rf"{re.escape(baseline)}(, epochs=\d+)?", arm))
 
 
 def equal(row: Row, found: Iterable[Row], baseline: str) -> Row | None:
@@ -245,8 +260,7 @@ def equal(row: Row, found: Iterable[Row], baseline: str) -> Row | None:
     bases = {
         r["arm"]: r
         for r in found
-        if (r["data"], r["quantity"]) == (row["data"], row["quantity"])
-        and re.fullmatch(rf"{re.escape(baseline)}(, epochs=\d+)?", r["arm"])
+        if (r["data"], r["quantity"]) == (row["data"], row["quantity"]) and _lasts(r["arm"], baseline)
     }
     if row["arm"] not in bases and "passes" in row:
         for base in bases.values():

@@ -39,7 +39,8 @@ class Row(Summary):
     passes: NotRequired[int]  # of images through each network in training, see `Experiment.passes`
     flags: NotRequired[list[str]]  # why the numbers are no evidence, by the measure's own check
     images: NotRequired[int]  # that each value is a mean over
-    # mean products with rows of the same quantity, by arm, this one among them: of seeds, images and the rest
+    tested: NotRequired[int]  # those of them that are test images, where images of other sets count too
+    # mean products with rows of the same quantity, by `named`, itself among them: of seeds, images, the rest
     products: NotRequired[dict[str, list[float]]]
     beside: NotRequired[dict[str, list[float]]]  # and with the arm's other quantities of the same images
     answers: NotRequired[list[int]]  # how many classes each network ever answered
@@ -78,30 +79,53 @@ def summary(values: Mapping[int, float], confidence: float = 0.95) -> Summary:
     return {"seeds": list(values), "values": list(values.values()), "mean": mean, "low": low, "high": high}
 
 
+def named(row: Row) -> str:
+    """The arm of a row, and its series where it is not the corrected one: filters of both have one arm."""
+    return row["arm"] if row["series"] == CORRECTED else f"{row['arm']}, {row['series']}"
+
+
 def crossed_with(rows: Sequence[Row], each: "Sequence[np.ndarray]", by: str = "arm") -> list[Row]:
     """Rows with intervals over seeds and images, and with the products of each two of them.
 
     Args:
         each: for each row what its values are means of, (S, N): the same seeds and images for all.
         by: in what the rows differ: of one quantity the ``arm``, of one arm the ``quantity``.
+
+    Raises:
+        ValueError: two rows have one name.
     """
     found = products(each)
     kept = {"arm": "products", "quantity": "beside"}[by]
+    names = [named(row) if by == "arm" else row["quantity"] for row in rows]
+    if len(set(names)) < len(names):
+        raise ValueError(f"rows of one name would take each other's products: {', '.join(names)}")
     out = []
     for i, row in enumerate(rows):
         of_row = {
-            other[by]: [float(part[i, j]) for part in (found.seed, found.image, found.rest)]
-            for j, other in enumerate(rows)
+            name: [float(part[i, j]) for part in (found.seed, found.image, found.rest)]
+            for j, name in enumerate(names)
         }
-        squares = Squares(found.seeds, found.images, *of_row[row[by]])
+        squares = Squares(found.seeds, found.images, *of_row[names[i]])
         low, high = squares.interval(row["mean"])
         out.append({**row, "low": low, "high": high, "images": found.images, kept: of_row})
     return out
 
 
+def _product(one: Row, other: Row) -> list[float] | None:
+    """The mean products of two rows of a quantity; records of before 2026-12 have them by arm alone."""
+    known = one.get("products", {})
+    return known.get(named(other), known.get(other["arm"]))
+
+
+def tested(row: Row) -> int | None:
+    """How many test images a row rests on; None where that is not known."""
+    images = row.get("images")
+    return None if images is None else row.get("tested", images)
+
+
 def bounds(row: Row, confidence: float) -> tuple[float, float] | None:
     """The interval of a row, over seeds and images or over seeds; None for a single value."""
-    own = row.get("products", {}).get(row["arm"])
+    own = _product(row, row)
     if own and (images := row.get("images")):
         return Squares(len(row["seeds"]), images, *own).interval(row["mean"], confidence)
     _, low, high = interval(row["values"], confidence)
@@ -129,12 +153,12 @@ def over_images(one: Row, other: Row) -> bool:
 
 def _squares(one: Row, other: Row) -> Squares | None:
     """The mean squares of one row minus another; None if the products of both are not known."""
-    if one["arm"] == other["arm"]:
-        shared = one.get("beside", {}).get(other["quantity"])
-    else:  # these products are of one quantity
-        alike = one["quantity"] == other["quantity"]
-        shared = one.get("products", {}).get(other["arm"]) if alike else None
-    mine, theirs = (row.get("products", {}).get(row["arm"]) for row in (one, other))
+    same = one["quantity"] == other["quantity"]
+    if named(one) != named(other):
+        shared = _product(one, other) if same else None
+    else:  # of one name in all there are two measures, which know nothing of each other
+        shared = None if same else one.get("beside", {}).get(other["quantity"])
+    mine, theirs = (_product(row, row) for row in (one, other))
     alike = all(one.get(field) == other.get(field) for field in ("seeds", "images"))
     if not (alike and shared and mine and theirs and (images := one.get("images"))):
         return None

@@ -66,7 +66,7 @@ def rule(*, least: int) -> Callable[[Callable[..., Judgement]], Callable[..., Ju
 def at_chance(
     rows: Sequence[Row], *, confidence: float = 0.95, margin: float = 1.0, unit: str = " %"
 ) -> Judgement:
-    """Every interval over seeds lies within a margin of the accuracy of guessing. False if one misses it."""
+    """Every interval lies within a margin of the accuracy of guessing. False if one lies outside."""
     chance = rows[0]["chance"]
     if chance is None:
         raise UserError(f"{rows[0]['quantity']} has no accuracy of guessing; at_chance judges accuracies")
@@ -80,7 +80,8 @@ def at_chance(
     if len(intervals) < len(rows):
         return Judgement(None, evidence, effect)
     near = all(chance - margin <= low and high <= chance + margin for low, high in intervals)
-    away = any(not low <= chance <= high for low, high in intervals)
+    wider = filter(None, (bounds(r, _of_all(confidence, len(rows))) for r in rows))
+    away = any(low > chance + margin or high < chance - margin for low, high in wider)
     return Judgement(_decided(near, away), evidence, effect)
 
 
@@ -89,8 +90,7 @@ def falls(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") ->
     """Each is lower than the one before: each paired difference has an interval below 0. It fails if one lies
     above.
     """
-    steps = [_difference(a, b, confidence) for a, b in itertools.pairwise(rows)]
-    return _steps(rows, steps, -1, unit)
+    return _steps(rows, list(itertools.pairwise(rows)), confidence, -1, unit)
 
 
 @rule(least=2)
@@ -98,8 +98,7 @@ def rises(rows: Sequence[Row], *, confidence: float = 0.95, unit: str = " %") ->
     """Each is higher than the one before: each paired difference has an interval above 0. It fails if one
     lies below.
     """
-    steps = [_difference(b, a, confidence) for a, b in itertools.pairwise(rows)]
-    return _steps(rows, steps, 1, unit)
+    return _steps(rows, [(b, a) for a, b in itertools.pairwise(rows)], confidence, 1, unit)
 
 
 @rule(least=2)
@@ -108,9 +107,11 @@ def alike(
 ) -> Judgement:
     """No two differ by more than a margin, by intervals of paired differences. False if one lies outside."""
     descending = sorted(rows, key=lambda r: -r["mean"])
-    pairs = [_difference(a, b, confidence) for a, b in itertools.combinations(descending, 2)]
+    twos = list(itertools.combinations(descending, 2))
+    pairs = [_difference(a, b, confidence) for a, b in twos]
     near = all(low >= -margin and high <= margin for _, low, high in pairs)
-    away = any(low > margin for _, low, _ in pairs)
+    wider = [_difference(a, b, _of_all(confidence, len(twos))) for a, b in twos]
+    away = any(low > margin for _, low, _ in wider)
     largest = max(pairs)
     effect = _effect(largest, unit)
     said = told(effect, Words("{points}", "{points}"))
@@ -188,12 +189,19 @@ def words(quantity: str) -> Words:
     return next(fits, _PLAIN)
 
 
+def _of_all(confidence: float, count: int) -> float:
+    """The confidence of each of so many intervals, at which the chance that any errs is that of one."""
+    return 1 - (1 - confidence) / count
+
+
 def _steps(
-    rows: Sequence[Row], steps: Sequence[tuple[float, float, float]], sign: int, unit: str
+    rows: Sequence[Row], pairs: Sequence[tuple[Row, Row]], confidence: float, sign: int, unit: str
 ) -> Judgement:
     """Of the steps from each row to the next, as claimed if above 0: upwards for a sign of 1, else down."""
+    steps = [_difference(a, b, confidence) for a, b in pairs]
     all_so = all(low > 0 for _, low, _ in steps)
-    one_not = any(high < 0 for _, _, high in steps)  # at 0 itself all values are equal
+    wider = [_difference(a, b, _of_all(confidence, len(pairs))) for a, b in pairs]
+    one_not = any(high < 0 for _, _, high in wider)  # at 0 itself all values are equal
     known = {words(row["quantity"]) for row in rows}
     of = known.pop() if len(known) == 1 else _PLAIN
     of = of if sign > 0 else Words(of.more, of.less)

@@ -6,7 +6,7 @@ from typing import Any
 from specfreq import data
 from specfreq.evidence import names, records
 from specfreq.evidence.claims import Claim
-from specfreq.evidence.rows import Row
+from specfreq.evidence.rows import Row, tested
 
 
 def told(claim: Claim, record: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -24,7 +24,7 @@ def told(claim: Claim, record: Mapping[str, Any], rows: Sequence[Row]) -> str:
     if passes:
         parts.append(f"{' and '.join(f'{n:,}' for n in passes)} network passes")
     tests = [f"{samples} seed{'s' * (samples > 1)}"]
-    images = {row["images"]: None for row in rows if "images" in row}
+    images = dict.fromkeys(n for row in rows if (n := tested(row)) is not None)
     if images:
         tests.append(f"{' and '.join(f'{n:,}' for n in images)} test images")
     return f"{', '.join(filter(None, parts))}; {', '.join(tests)}"

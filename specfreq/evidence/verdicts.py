@@ -10,7 +10,7 @@ from specfreq.core.errors import unknown
 from specfreq.evidence import claims, records, settings
 from specfreq.evidence.claims import Claim
 from specfreq.evidence.comparison import by_name, equal, select
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, are_rows, over_images
+from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, are_rows, over_images, tested
 from specfreq.evidence.rules import CONFIDENCE, RULES, Effect, Judgement, short
 
 # outcomes of the corrected computation
@@ -234,7 +234,7 @@ def _few_images(claim: Claim, rows: Sequence[Row]) -> list[str]:
     """Whether the rows rest on as many test images as the claim asks for."""
     if claim.images is None:
         return []
-    counts = [row.get("images") for row in rows]
+    counts = [tested(row) for row in rows]
     compared = itertools.pairwise(rows) if RULES[claim.judge].least > 1 else []
     if None in counts or not all(itertools.starmap(over_images, compared)):
         return ["the interval is over seeds alone"]
@@ -253,6 +253,8 @@ def _by_other_scores(claim: Claim, record: Mapping[str, Any], holds: bool | None
         if pairs == claim.compared or not all(pair in corrected for pair in pairs):
             continue
         fair = _at_equal_cost(claim, [corrected[pair] for pair in pairs], found)
+        if fair.refused:
+            continue
         name = score.partition(",")[0]  # without its settings
         told.append(f"{name} {short(fair.rows, 1 - ERROR)}")
         if holds is not None and _by_rule(claim, fair.rows, 1 - ERROR).holds == (not holds):

@@ -161,7 +161,10 @@ def _series(run: Run) -> Series:
 
 
 def _recorded(run: Run, measures: Sequence[str]) -> dict[str, np.ndarray]:
-    """The numbers of the first of the measures that a run has a series of."""
+    """The numbers of the first of the measures that a run has a series of; behind a filter, of the last, as a
+    run may have been asked for both.
+    """
     series = _series(run)
-    known = next((name for name in measures if normal_form(name) in series.results), measures[0])
+    order = measures if run.experiment.filter == "none" else measures[::-1]
+    known = next((name for name in order if normal_form(name) in series.results), order[0])
     return {k: np.asarray(v) for k, v in series[known].items() if not isinstance(v, list)}

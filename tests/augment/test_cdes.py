@@ -114,6 +114,14 @@ def test_low_and_high_frequencies_of_one_image_are_that_image_and_the_original_l
     assert lost.square().mean() > 1e-6
 
 
+def test_distances_of_the_original_masks_are_from_the_frequency_0_of_an_odd_side_too():
+    """Which is in the middle there, so that the masks are symmetric."""
+    low, high = cdes.published_masks(7, 7, 3)
+    k = torch.arange(7) - 3
+    squared = k[:, None] ** 2 + k**2
+    assert torch.equal(low, squared <= 2**2) and torch.equal(high, squared >= 3**2)
+
+
 def test_what_the_original_masks_leave_is_the_real_part_of_their_product():
     x = torch.rand(1, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     low, high = cdes.published_masks(32, 32, 11)

@@ -1,5 +1,6 @@
 """Claims, rules and verdicts: they follow from planted numbers; what the book's claims name exists."""
 
+import numpy as np
 import pytest
 
 import specfreq
@@ -89,6 +90,32 @@ def test_what_the_seeds_cannot_tell_is_not_blamed_on_the_defect():
         in evidence
     )
     assert "As published: 9.83 points lower accuracy [9.12, 10.55]: unfiltered 81.0" in evidence
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([10.4, 10.5, 10.6], verdicts.YES),  # not chance itself, but within the margin of a point
+        ([10.2, 10.6, 11.0], verdicts.UNDECIDED),
+        ([11.4, 11.5, 11.6], verdicts.NOT),
+    ],
+)
+def test_guessing_is_missed_where_its_margin_is(values, verdict):
+    found = verdicts.judge(claim("at_chance", "whitening"), {"arms": [row("whitening", values)]})
+    assert found[0] == verdict
+
+
+def test_one_of_many_intervals_fails_a_claim_no_more_often_than_one_alone():
+    """Six pairs at the very margin: by their own intervals 9 of 100 studies would find one outside."""
+    random, failed = np.random.default_rng(0), 0
+    for _ in range(1000):
+        means = (0, 1, 1, 1)  # the first differs from the others by the margin
+        arms = [
+            rows.row_of("d", str(k), "q", dict(enumerate(random.normal(m, 0.3, 5))))
+            for k, m in enumerate(means)
+        ]
+        failed += rules.alike(arms, margin=1.0).holds is False
+    assert failed < 50
 
 
 def test_alike_looks_at_every_pair():

@@ -162,6 +162,8 @@ def test_an_arm_is_compared_with_the_baseline_of_as_many_passes():
     ]
     gained = {r["arm"]: r["mean"] for r in comparison.differences(found, "none")}
     assert gained == {"none, epochs=4": 2, "apr-p": 3, "apr-s": 5, "augmix": 5}
+    labels = [r["label"] for r in comparison.differences(found, "none")]
+    assert labels == ["none, epochs=4", "apr-p", "apr-s", "augmix (unequal passes)"]
 
 
 def test_a_seed_that_the_baseline_has_not_is_left_out():

@@ -92,6 +92,45 @@ def test_two_quantities_of_an_arm_are_compared_over_images_by_their_own_products
     assert rows.over_images(*whole)
 
 
+def test_rows_of_one_arm_in_two_series_take_their_own_products():
+    """A filter as published answers one class, and varies over images alone; its corrected form does not."""
+    random = np.random.default_rng(1)
+    each = [
+        60 + random.normal(0, 3, (5, 1)) + random.normal(0, 40, (5, 300)),
+        np.tile([100.0, 0, 0], (5, 100)),
+    ]
+    made = [
+        rows.row_of("d", "high-pass", "accuracy", dict(enumerate(e.mean(1).tolist())), series=series)
+        for e, series in zip(each, (rows.CORRECTED, rows.PUBLISHED), strict=True)
+    ]
+    alone = [rows.crossed_with([row], [e])[0] for row, e in zip(made, each, strict=True)]
+    both = rows.crossed_with(made, each)
+    for row, single in zip(both, alone, strict=True):
+        assert rows.bounds(row, 0.95) == pytest.approx(rows.bounds(single, 0.95))
+    squares = crossed.Squares(5, 300, *(float(p[0, 0]) for p in crossed.products([each[0] - each[1]])[2:]))
+    for a, b in (both, both[::-1]):
+        found = rows.apart(a, b)
+        assert found["high"] - found["low"] == pytest.approx(np.ptp(squares.interval(0.0)))
+    with pytest.raises(ValueError, match="rows of one name"):
+        rows.crossed_with([made[0], made[0]], each)
+
+
+def test_records_with_products_by_arm_alone_are_still_read():
+    made, _ = quantities_of_an_arm()
+    named = {**made[0], "arm": "fsda:x", "series": rows.PUBLISHED}
+    old = {**named, "products": {"fsda:x": made[0]["products"]["none"]}}
+    assert rows.bounds(old, 0.95) == rows.bounds(made[0], 0.95)
+
+
+def test_two_measures_of_one_name_are_not_taken_for_one():
+    """As of the maps of a network and of a bell about the middle: they share no products."""
+    made, each = quantities_of_an_arm()
+    one, other = rows.crossed_with(made, each, by="quantity")
+    bell = {**other, "quantity": one["quantity"], "beside": {one["quantity"]: other["beside"]["q"]}}
+    assert not rows.over_images(one, bell)
+    assert rows.apart(one, bell)["low"] == rows.summary(rows.paired(one, bell))["low"]
+
+
 def test_values_of_images_are_kept_as_they_are():
     values = [1 / 3, 5.0000004]  # rules are about these, and no decision hangs on a rounded number
     assert rows.of_images("d", "a", "q", np.array(values))["values"] == values

@@ -92,6 +92,13 @@ def test_runs_of_one_kind_can_be_called_otherwise_in_rows(runs):
     assert learning_priority.means(runs[:2], IMAGE) == first
 
 
+def test_of_a_filtered_network_the_gradient_behind_the_filter_is_shown_whatever_else_it_recorded(runs):
+    both = runs[2].experiment.model_copy(update={"watch": (IMAGE, BEHIND, FEATURES), "seed": 3})
+    (run,) = experiment.run_all([both])
+    (found,) = learning_priority.over_epochs([run], IMAGE, BEHIND).values()
+    assert found["density"] == run.series[BEHIND]["density"].tolist() != run.series[IMAGE]["density"].tolist()
+
+
 def test_a_run_without_a_series_is_refused_by_name(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
     bare = specfreq.run(Experiment(**{**SMALL, "epochs": 1}), [])
