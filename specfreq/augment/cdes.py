@@ -17,7 +17,7 @@ from specfreq.core.images import grey, unit
 from specfreq.core.progress import progress_bar
 from specfreq.core.randomness import Draws, keyed, seed_of, uniform
 
-VERSION = 1  # of the kernels: another one trains them anew
+VERSION = 1  # of the kernels, and of the images made with them: another one makes both anew
 BATCH = 100  # images of a step of the training, as published
 NOISE = 0.1  # largest noise, over the mean of the training images
 FLAT = 1e-3  # least range of a density that is divided by: less is rounding, or no spectrum at all

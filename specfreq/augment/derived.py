@@ -45,7 +45,7 @@ class DensityEnhanced:
     """
 
     what = "another set with more density at high frequencies (CDES)"
-    version = 1
+    version = 1  # that of `cdes`: its kernels and what is made with them are made anew together
     published: ClassVar[Mapping[str, Any]] = {
         "trained_on": "both",
         "contrast": "stretched",

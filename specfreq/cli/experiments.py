@@ -1,7 +1,8 @@
 """`specfreq train`, `measure`, `publish`, `keep`, `restore`, `list`: experiments without notebooks."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,8 @@ def measure(
 
     if output is not None and output.is_dir():
         raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
+    if output is not None:
+        storage.check(output.parent)
     if model is not None:
         if data is None:
             raise UserError("--model needs --data NAME, the set whose test images the network is shown")
@@ -238,10 +241,13 @@ def keep(where: tuple[str, ...], folder: Path | None) -> None:
     from specfreq.experiment import kept, runs
 
     size = count = 0
+    refused: list[UserError] = []
     for run in runs.list_runs(**base.pairs(where, "--where FIELD=VALUE")):
-        path = kept.keep(run, folder)
-        size, count = size + path.stat().st_size, count + 1
+        with _gathered(refused):
+            path = kept.keep(run, folder)
+            size, count = size + path.stat().st_size, count + 1
     print(f"{_many(count)} in {folder or kept.folder()} ({size / 1e6:.1f} MB)")
+    _refuse_all(refused)
 
 
 @click.command("restore", cls=base.Command)
@@ -263,12 +269,29 @@ def restore(keys: tuple[str, ...], folder: Path | None) -> None:
         if not any(path.stem.startswith(key) for path in archives):
             raise unknown("run", key, [path.stem for path in archives], where=str(place))
     count = there = 0
+    refused: list[UserError] = []
     for path in archives:
         if not keys or path.stem.startswith(keys):
-            found = kept.restore(path)
-            count, there = count + (found is not None), there + (found is None)
+            with _gathered(refused):
+                found = kept.restore(path)
+                count, there = count + (found is not None), there + (found is None)
     known = f", {_many(there)} there before" if there else ""
     print(f"{_many(count)} restored{known}; see `specfreq list runs`")
+    _refuse_all(refused)
+
+
+@contextlib.contextmanager
+def _gathered(refused: list[UserError]) -> Iterator[None]:
+    """What is refused of one run is told at the end, after the others."""
+    try:
+        yield
+    except UserError as error:
+        refused.append(error)
+
+
+def _refuse_all(refused: Sequence[UserError]) -> None:
+    if refused:
+        raise UserError("\n".join(map(str, refused)))
 
 
 def _many(runs: int) -> str:

@@ -62,6 +62,8 @@ def rows(
             bar.set_postfix_str(f"{run.experiment.augment}, seed {run.experiment.seed}: {name}")
             run.measure(measure)
             bar.update()
+    for measure in needed:
+        _check_others(runs, measure)
     out: list[Row] = []
     groups: dict[str, list[Run]] = {}  # by arm
     for arm, group in arms(runs).items():
@@ -104,6 +106,24 @@ def rows(
         if beside:
             cross_within(out, known)
     return out
+
+
+def _check_others(runs: Sequence[Run], measure: str) -> None:
+    """Refuse runs that were asked about other pictures under one name.
+
+    Raises:
+        UserError: names the set, and two runs.
+    """
+    first: dict[str, tuple[str, str]] = {}  # name of a set -> its digest, and the first run that met it
+    for run in runs:
+        result = run.measure(measure)
+        for name, digest in zip(result.get("others", []), result.get("other_digests", []), strict=False):
+            known, key = first.setdefault(name, (digest, run.key))
+            if digest != known:
+                raise UserError(
+                    f"{measure}: run {run.key} was asked about other pictures of {name} than {key}; put back "
+                    f"those that you mean, and delete what was measured of the other in {run.path.parent}"
+                )
 
 
 def cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:

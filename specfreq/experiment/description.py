@@ -106,6 +106,8 @@ class Experiment(Refusing, Recipe):
 
     @model_validator(mode="after")
     def _recordable(self) -> Self:
+        if self.watch_epochs and not self.watch:
+            raise UserError("watch_epochs is refused without watch, which says what is measured after them")
         for epoch in self.watch_epochs:
             if not 1 <= epoch <= self.epochs:
                 raise UserError(f"watch_epochs={epoch} is refused: the training has {self.epochs} epochs")

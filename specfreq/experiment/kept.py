@@ -4,10 +4,12 @@ A study that finds them trains only what is missing.
 """
 
 import io
+import json
 import re
+import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from specfreq.core import places, processes, storage
@@ -32,11 +34,14 @@ def folder() -> Path:
 def keep(run: Run, into: Path | None = None) -> Path:
     """Write a run as ``KEY.zip``, all but its weights. Damaged results are left out, with a warning.
 
+    What an archive that is there holds beside is kept if it is of the same network.
+
     Args:
         into: a folder; by default that of the book.
 
     Raises:
-        UserError: the run is damaged; the place cannot be written.
+        UserError: the run is damaged; the place cannot be written; an archive there holds more, of another
+            network.
     """
     files = {name: run.path / name for name in PARTS if (run.path / name).exists()}
     for stem in _results(run):
@@ -47,11 +52,36 @@ def keep(run: Run, into: Path | None = None) -> Path:
     contents = {name: path.read_bytes() for name, path in files.items()}
     _ = run.history, run.series  # both are refused if they are damaged
     contents[OUTLINE] = storage.sealed(run.outline, run.key).encode()
+    target = (into or folder()) / f"{run.key}.zip"
+    contents = _more(target, contents) | contents
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(contents):
             archive.writestr(zipfile.ZipInfo(name, NEVER), contents[name], zipfile.ZIP_DEFLATED)
-    return storage.write((into or folder()) / f"{run.key}.zip", packed.getvalue())
+    return storage.write(target, packed.getvalue())
+
+
+def _more(archive: Path, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What an archive of the same network holds beside these files; nothing if it is not there, or damaged.
+
+    Raises:
+        UserError: it is of another network, and holds more.
+    """
+    if not archive.exists():
+        return {}
+    try:
+        there = dict(_members(archive))
+    except storage.Damaged:
+        return {}
+    more = {name: content for name, content in there.items() if name not in contents}
+    weights = [json.loads(of.get(OUTLINE, b"{}")).get("weights") for of in (there, contents)]
+    same = weights[0] == weights[1] if all(weights) else there["history.csv"] == contents["history.csv"]
+    if more and not same:
+        raise UserError(
+            f"{archive} is of another training of this run, and holds what this one has not: "
+            f"{', '.join(sorted(more)[:3])}{', ...' if len(more) > 3 else ''}; delete it to replace it"
+        )
+    return more
 
 
 def _results(run: Run) -> list[str]:
@@ -91,6 +121,10 @@ def restore(archive: Path) -> Run | None:
         with storage.alone(target, f"restores run {key}"):
             if _busy(target):  # since a moment ago
                 return None
+            # what lies there is of a training that never ended, or of an interrupted `restore`
+            shutil.rmtree(target / "results", ignore_errors=True)
+            for name in PARTS:
+                (target / name).unlink(missing_ok=True)
             # the outline last: with it the run is finished
             for path in sorted(trial.rglob("*"), key=lambda path: path.name == OUTLINE):
                 if path.is_file():

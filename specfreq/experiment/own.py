@@ -105,6 +105,8 @@ def measure(
 
     where = checked_device(device)
     images = data.load(name, "test")
+    for spec in measures:
+        known.check(spec, images)
     net = network(model, images, path)
     if filter != "none":
         net = nn.Sequential(inputs.fitted(filter, lambda: data.load(name, "train")), net)

@@ -20,8 +20,9 @@ from specfreq.data import normal_form
 from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.store import (
-    ASIDE,
+    AGAIN,
     OUTLINE,
+    READY,
     described_in,
     ensure,
     find,
@@ -161,6 +162,7 @@ class Run:
             return None
 
     def _network(self, device: "str | torch.device | None" = None) -> network.Network:
+        _settle(self.path)
         if not self.trained:
             self._weights(device)
         return network.read(
@@ -345,6 +347,7 @@ class Run:
         storage.check(folder)
         if images is None:
             images = self.image_set("test")
+        measures.check(name, images)  # before weights that are not here are trained
         # weights that are not here are trained under the same lock, and so before it
         model = self.classifier(filter, None if device is None else str(device))
         with storage.alone(self.path, f"works on run {self.key}"):
@@ -436,6 +439,8 @@ def run(
     path = runs_dir() / experiment.key
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
+    if team.rank == 0:
+        _settle(path)
     # again, as another process may have trained it meanwhile, and recorded less
     while lacking := team.told(watch.lacking(experiment, path)):
         why = f"is finished, and its training recorded no series of {lacking} (of this version)"
@@ -484,7 +489,8 @@ def check(experiment: Experiment, processes: int = 1, wanted: Sequence[str] = ()
     path = runs_dir() / experiment.key
     if not finished(path) or watch.lacking(experiment, path):
         # what was measured is not asked for again, even if its other sets are gone
-        for name in (*wanted, *experiment.watch):
+        whole = watch.joined(experiment, path) if finished(path) else experiment
+        for name in (*wanted, *whole.watch):
             measures.check(name, test)
 
 
@@ -519,8 +525,12 @@ def _train(
         seen = pixels.to(team.device) if augmentation.accompanied else pixels
         augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
     if team.rank == 0:
+        # of a training that has not ended there are none: what lies there is of an interrupted `restore`
+        shutil.rmtree(path / "results", ignore_errors=True)
+        if not experiment.watch:
+            (path / watch.FILE).unlink(missing_ok=True)
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
-    precision = _precision(experiment, path, team)
+    precision = _precision(experiment, path, team, checkpoints)
     recorder = _recorder(experiment, path, filter, checkpoints) if team.rank == 0 else None
     team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
@@ -549,66 +559,91 @@ def _train(
         weights = {"mean": mean, "std": std, **net.state_dict()}
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
-        _put_back(path)
     team.told(None)  # nobody looks for the model before it is there
 
 
 def _train_again(
     experiment: Experiment, path: Path, team: "Team", progress: bool | None, why: str, every: float = 60
 ) -> None:
-    """Train a finished run anew, and record what it had recorded and what is asked now. What was measured of
-    it stays if the same network comes out, see `_put_back`: on another machine its bits differ.
+    """Train a finished run anew, and record what it had recorded and what is asked now.
+
+    It is trained in a folder inside that of the run, which stays as it is until the end: whatever ends the
+    training before takes nothing away. What was measured stays too if the same network comes out, see
+    `_replace`: on another machine its bits differ.
+
+    Raises:
+        UserError: a measure of the series, old or new, would be refused.
     """
     from specfreq.train.checkpoints import Checkpoints
 
     log.warning("specfreq: run %s %s; it is trained again", path.name, why)
     experiment = team.told(watch.joined(experiment, path))
-    checkpoints = Checkpoints(path / "checkpoint.safetensors", every)
+    test = experiment.image_set("test")
+    for name in experiment.watch:
+        measures.check(name, test)
+    again = path / AGAIN / path.name
+    checkpoints = Checkpoints(again / "checkpoint.safetensors", every)
 
-    def renew() -> None:
-        if not finished(path) or (trained(path) and not watch.lacking(experiment, path)):
-            return  # another has begun it meanwhile, or done it
-        with storage.writing(path):
-            shutil.rmtree(path / ASIDE, ignore_errors=True)
-            storage.write(path / ASIDE / OUTLINE, storage.sealed(Run(path).outline, path.name))
-            for name in ("history.csv", "results"):
-                if (path / name).exists():
-                    (path / name).rename(path / ASIDE / name)
-            for name in (watch.FILE, OUTLINE, "model.safetensors"):
-                (path / name).unlink(missing_ok=True)
+    def train() -> None:
+        if not team.told((path / READY).exists()):
+            _train(experiment, again, team, checkpoints, progress)
+            if team.rank == 0:
+                with storage.writing(path):
+                    again.rename(path / READY)
+        if team.rank == 0:
+            _replace(path)
+        team.told(None)
 
-    ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress), renew)
+    def needed() -> bool:
+        return not trained(path) or (path / READY).exists() or bool(watch.lacking(experiment, path))
+
+    ensure(path, team, checkpoints, train, needed)
 
 
-def _put_back(path: Path) -> None:
-    """What was measured of a run before it was trained once more, if its history came out in the same bits,
-    and its weights where theirs are known; else that is forgotten.
+def _settle(path: Path) -> None:
+    """Go on with what `_replace` was killed at, if it was."""
+    if (path / READY).exists():
+        with storage.alone(path, f"works on run {path.name}"):
+            if (path / READY).exists():
+                _replace(path)
+
+
+def _replace(path: Path) -> None:
+    """Put a run that is ready in the place of what it was before it was trained once more. What had been
+    measured of it stays if its history came out in the same bits, and its weights where theirs are known.
     """
-    aside = path / ASIDE
-    if not aside.exists():
-        return
-    before = storage.read_object(aside / OUTLINE).get("weights")
-    texts = [(of / "history.csv").read_bytes() for of in (path, aside)]
-    if texts[0] == texts[1] and before in (None, _digest_of_weights(path)):
-        if (aside / "results").exists():
-            (aside / "results").rename(path / "results")
-    else:
-        log.warning("specfreq: run %s came out otherwise than before; it is measured again", path.name)
-    shutil.rmtree(aside)
+    ready = path / READY
+    with storage.writing(path):
+        if (ready / "history.csv").exists():  # the first to go, and with it the question
+            before = (
+                _digest_of_weights(path)
+                if trained(path)
+                else storage.read_sealed(path / OUTLINE, path.name).get("weights")
+            )
+            texts = [(of / "history.csv").read_bytes() for of in (path, ready)]
+            if texts[0] != texts[1] or before not in (None, _digest_of_weights(ready)):
+                log.warning("specfreq: run %s came out otherwise; it is measured again", path.name)
+                shutil.rmtree(path / "results", ignore_errors=True)
+        for name in ("history.csv", "provenance.json", "precision.json", watch.FILE, "model.safetensors"):
+            if (ready / name).exists():
+                (ready / name).replace(path / name)
+        (path / OUTLINE).unlink(missing_ok=True)
+        for folder in (ready, path / AGAIN):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest_of_weights(path: Path) -> str:
     return hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
 
 
-def _precision(experiment: Experiment, path: Path, team: "Team") -> str:
+def _precision(experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints") -> str:
     """The precision of a training; one that goes on after a kill keeps what was chosen when it began."""
     from specfreq.core.devices import fastest
 
     if experiment.precision != "auto":
         return experiment.precision
     kept = path / "precision.json"
-    if team.rank == 0 and not kept.exists():
+    if team.rank == 0 and not (kept.exists() and checkpoints.begun):
         storage.write_json(kept, {"precision": fastest(team.device)})
     return team.told(storage.read_object(kept)["precision"] if team.rank == 0 else None)
 
@@ -616,17 +651,22 @@ def _precision(experiment: Experiment, path: Path, team: "Team") -> str:
 def _recorder(
     experiment: Experiment, path: Path, filter: "filters.Filter", checkpoints: "Checkpoints"
 ) -> watch.Recorder | None:
-    """What records the series that the experiment names; a checkpoint without its beginning is removed."""
+    """What records the series that the experiment names; a checkpoint without its beginning is removed, and
+    rows of epochs that are still to be trained: they can be of another training.
+    """
     if not experiment.watch:
         return None
     recorder = watch.Recorder(experiment, path, filter)
     found = type(checkpoints)(checkpoints.path).load()  # by another, as the time is counted from loading
-    if found is not None and recorder.missing(len(found[1]["history"])):
+    over = 0 if found is None else len(found[1]["history"])
+    if recorder.missing(over):
         log.warning(
             "specfreq: run %s begins anew, as nothing was recorded after the epochs that it had finished",
             path.name,
         )
         checkpoints.clear()
+        over = 0
+    recorder.forget(over)
     return recorder
 
 

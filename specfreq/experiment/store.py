@@ -25,7 +25,10 @@ VERSIONS = range(1, 100)  # those of trainers that a run can have been trained b
 Described = TypeVar("Described", bound=Refusing)
 KEY = re.compile("[0-9a-f]{16}")
 OUTLINE = "network.json"  # in place of the weights, of a run that was restored without them
-ASIDE = "before"  # what a run held, while it is trained once more
+AGAIN, READY = (
+    "again",
+    "ready",
+)  # where a finished run is trained once more, inside its folder; and waits then
 
 
 def trained(path: Path) -> bool:
@@ -134,20 +137,20 @@ def ensure(
     team: "Team",
     checkpoints: "Checkpoints",
     train: Callable[[], None],
-    renew: Callable[[], None] | None = None,
+    needed: Callable[[], bool] | None = None,
 ) -> None:
     """Train the run of a folder unless it is finished; a program that wants the same run meanwhile waits.
 
     Args:
-        renew: makes it unfinished first, if it is to be trained once more.
+        needed: whether it is to be trained, although it is finished.
     """
-    if renew is None and team.told(finished(path) and not checkpoints.path.exists()):
+    if needed is None and team.told(finished(path) and not checkpoints.path.exists()):
         return
     # the first process holds it for all that train together
     with contextlib.nullcontext() if team.rank else storage.alone(path, f"works on run {path.name}"):
-        if renew is not None and team.rank == 0:
-            renew()
-        if not team.told(finished(path)):  # another may have finished it meanwhile
+        # another may have finished it meanwhile
+        if team.told(not finished(path) if needed is None else needed()):
+            checkpoints.begin()
             train()
         if team.rank == 0:
             checkpoints.clear()
@@ -160,7 +163,7 @@ def folders() -> list[Path]:
 
 
 def _ended(path: Path) -> float | None:
-    """When the run in a folder was finished; None if it is not, as one that is being trained again."""
+    """When the run in a folder was finished; None if it is not."""
     for name in ("model.safetensors", OUTLINE):
         with contextlib.suppress(OSError):
             return (path / name).stat().st_mtime

@@ -151,8 +151,8 @@ def joined(experiment: Experiment, folder: Path) -> Experiment:
 
 
 class Recorder:
-    """Takes the measures after the epochs of a training, and keeps them at once: what was taken before a
-    training was killed is not taken again.
+    """Takes the measures after the epochs of a training, and keeps them at once: what was taken before the
+    checkpoint that a killed training goes on from is not taken again.
 
     Args:
         experiment: names measures and epochs.
@@ -173,6 +173,10 @@ class Recorder:
     def missing(self, finished: int) -> bool:
         """Whether an epoch is over that was not recorded."""
         return not {epoch for epoch in self.epochs if epoch <= finished} <= self.rows.keys()
+
+    def forget(self, finished: int) -> None:
+        """Leave out what was taken after later epochs than so many."""
+        self.rows = {epoch: row for epoch, row in self.rows.items() if epoch <= finished}
 
     def __call__(self, epoch: int, model: "nn.Module") -> None:
         if epoch not in self.epochs or epoch in self.rows:

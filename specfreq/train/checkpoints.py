@@ -38,7 +38,16 @@ class Checkpoints:
     def __init__(self, path: Path, every: float = 60):
         self.path, self.every = path, interval(every)
         self.previous, self._next = (path.with_name(f"{path.name}.{which}") for which in ("previous", "next"))
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on: who waited for another to end has not trained meanwhile."""
         self._last = self._began = time.monotonic()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint, intact or not."""
+        return self.path.exists() or self.previous.exists()
 
     @property
     def seconds(self) -> float:

@@ -348,3 +348,8 @@ def test_one_class_has_kernels_but_no_wrong_ones(tmp_path):
 def test_kernels_lie_beside_the_runs(runs):
     data.load(of())
     assert places.runs_dir() == runs and list(runs.glob("cdes/*/0.safetensors"))
+
+
+def test_a_new_version_of_the_kernels_is_one_of_the_images_too():
+    """Images are found by the version of their derivation: those of older kernels would stay."""
+    assert DensityEnhanced.version == cdes.VERSION

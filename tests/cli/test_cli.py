@@ -618,6 +618,15 @@ def test_runs_are_kept_and_restored_by_their_keys(specfreq, runs, root, monkeypa
     assert restored()[1].startswith("1 run restored, 1 run there before; ")
     listed = specfreq("list", "runs")[1].splitlines()
     assert len(listed) == 2 and all("restored, without its weights" in line for line in listed)
+    # what is damaged is named at the end, and keeps no other from its turn
+    (root / "elsewhere" / min(keys) / "history.csv").write_text("edited")
+    code, out, err = specfreq("keep", "--folder", str(root / "further"))
+    assert (code, out.split(" in ")[0]) == (2, "1 run") and min(keys) in err
+    (root / "kept" / f"{min(keys)}.zip").write_bytes(b"cut off")
+    monkeypatch.setenv("SPECFREQ_RUNS", str(root / "third"))
+    code, out, err = restored()
+    assert (code, out.split(" restored")[0]) == (2, "1 run") and f"{min(keys)}.zip is damaged" in err
+    monkeypatch.setenv("SPECFREQ_RUNS", str(root / "elsewhere"))
     code, out, err = restored("123")
     assert (code, out) == (2, "") and "unknown run '123'" in err
     empty = specfreq("restore", "--folder", str(root / "none"))

@@ -152,6 +152,28 @@ def test_differences_are_paired_by_seed():
     assert found["mean"] == 1 and found["low"] == found["high"] == 1
 
 
+def test_runs_that_were_asked_about_other_pictures_of_one_name_are_not_put_side_by_side(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    made = experiment.run_all(experiment.grid(**SMALL, epochs=1, seed=[0, 1]))
+    asked = "out-of-distribution:other=array:other.npz"
+    for run, level in zip(made, (10, 200), strict=True):
+        images, labels = np.full((40, 8, 8), level, np.uint8), np.arange(40) % 10
+        parts = {
+            f"{s}_{k}": v for s in ("train", "test") for k, v in (("images", images), ("labels", labels))
+        }
+        np.savez("other.npz", **parts)
+        run.measure(asked)
+    with pytest.raises(
+        UserError, match=rf"run {made[1].key} was asked about other pictures of array:.*other\.npz"
+    ):
+        comparison.rows(made, {"AUROC": (asked, "mean_auroc")})
+    (row,) = comparison.rows(made[:1], {"AUROC": (asked, "mean_auroc")})
+    assert row["tested"] == made[0].measure(asked)["images"] == 100
+
+
 def test_an_arm_is_compared_with_the_baseline_of_as_many_passes():
     found = [
         row("none", [10, 20], passes=100),

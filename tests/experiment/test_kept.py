@@ -72,7 +72,146 @@ def test_where_weights_are_needed_it_is_trained_again_and_what_was_measured_of_t
     asked = found.measure("band-accuracy:step=8")
     assert "without its weights" in caplog.text and "otherwise" not in caplog.text
     assert found.trained and found.results == {**before, "band-accuracy step=8": asked}
-    assert not (found.path / "before").exists() and found.history == trained.history
+    assert not (found.path / "again").exists() and found.history == trained.history
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+@pytest.mark.parametrize("weights", ["there", "restored"])
+def test_a_training_anew_that_is_killed_takes_nothing_away_and_goes_on(
+    trained, archive, tmp_path, monkeypatch, weights
+):
+    if weights == "restored":
+        moved(tmp_path, monkeypatch)
+        kept.restore(archive)
+    more = Experiment(**SMALL, watch=("accuracy", "nll"))
+    epochs = []
+
+    def killed(*args, after_epoch, **fields):
+        def after(epoch, model):
+            after_epoch(epoch, model)
+            epochs.append(epoch)
+            (there,) = list_runs()  # others see it as it was
+            assert there.results == trained.results and there.series["accuracy"]["accuracy"].numel() == 1
+            if len(epochs) == 2:
+                raise Killed
+
+        return fit(*args, after_epoch=after, **fields)
+
+    fit = loop.fit
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "fit", killed)
+        run(more, [], checkpoint_every=0)
+    found = find_run(trained.key)
+    assert found.results == trained.results and found.trained == (weights == "there")
+    assert found.series.epochs == [1] and list(found.series.results) == ["accuracy"]
+    done = run(more, [])
+    assert epochs == [1, 2] and done.results == trained.results
+    assert done.series.epochs == [1, 2] and list(done.series.results) == ["accuracy", "nll"]
+
+
+def test_a_kill_while_the_new_network_takes_the_place_of_the_old_one_is_made_good(
+    trained, monkeypatch, tmp_path
+):
+    """At every step: what is left is a finished run, which the next call puts right without training."""
+    more = Experiment(**SMALL, watch=("nll",))
+    whole = shutil.copytree(trained.path, tmp_path / "whole")
+    fit, replace = loop.fit, type(trained.path).replace
+    for step in range(4):
+        shutil.rmtree(trained.path)
+        shutil.copytree(whole, trained.path)
+        monkeypatch.setattr(loop, "fit", fit)
+        moves = []
+
+        def killed(path, target, step=step, moves=moves):
+            if path.parent.name == "ready":
+                moves.append(path.name)
+                if len(moves) > step:
+                    raise Killed
+            return replace(path, target)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(type(trained.path), "replace", killed)
+            run(more, [])
+        forbid_training(monkeypatch)
+        done = run(more, [])
+        assert done.results == trained.results and done.trained
+        assert list(done.series.results) == ["accuracy", "nll"] and not (done.path / "ready").exists()
+
+
+def test_an_old_series_that_cannot_be_taken_again_is_refused_before_anything_is_lost(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.zeros((40, 8, 8), np.uint8)
+    np.savez(
+        "other.npz",
+        **{
+            f"{s}_{k}": v
+            for s in ("train", "test")
+            for k, v in (("images", images), ("labels", np.arange(40) % 10))
+        },
+    )
+    watched = Experiment(**SMALL, watch=("out-of-distribution:other=array:other.npz",))
+    made = run(watched, ["accuracy"])
+    (tmp_path / "other.npz").unlink()
+    with pytest.raises(UserError, match=r"other\.npz"):
+        run(Experiment(**SMALL, watch=("nll",)), [])
+    assert find_run(made.key).trained and find_run(made.key).series.epochs == [1, 2]
+
+
+def test_an_interrupted_restore_is_not_taken_for_the_training_that_follows(
+    trained, archive, tmp_path, monkeypatch
+):
+    moved(tmp_path, monkeypatch)
+    write = storage.write
+
+    def killed(path, content):
+        if path.name == "network.json" and path.parent.parent == places.runs_dir():
+            raise Killed
+        if path.name == "accuracy.json":
+            content = storage.sealed(
+                {"accuracy": 1.5, "provenance": {"measures": 99}}, f"{trained.key}/accuracy"
+            )
+        return write(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(storage, "write", killed)
+        kept.restore(archive)
+    assert (places.runs_dir() / trained.key / "results" / "accuracy.json").exists()
+    plain = run(Experiment(**SMALL), [])  # of another network than the archive's, for all it knows
+    assert plain.results == {} and plain.series is None
+
+
+def test_a_restored_run_has_nothing_of_an_unfinished_training(trained, tmp_path, monkeypatch):
+    bare = shutil.copytree(trained.path, tmp_path / "x" / trained.key)
+    (bare / "series.safetensors").unlink()
+    archive = kept.keep(kept.Run(bare), tmp_path / "kept")
+    moved(tmp_path, monkeypatch)
+    begun = places.runs_dir() / trained.key
+    begun.mkdir(parents=True)
+    shutil.copy(trained.path / "series.safetensors", begun)
+    assert kept.restore(archive).series is None
+
+
+def test_an_archive_keeps_what_it_has_of_the_same_network_and_is_not_replaced_by_less_of_another(
+    trained, archive, tmp_path, monkeypatch
+):
+    first = archive.read_bytes()
+    (trained.path / "results" / "calibration.json").unlink()
+    assert kept.keep(kept.Run(trained.path), archive.parent).read_bytes() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.Run, "outline", property(lambda run: {"weights": "of another"}))
+        with pytest.raises(UserError, match=r"another training of this run.* results/calibration\.json"):
+            kept.keep(kept.Run(trained.path), archive.parent)
+    assert archive.read_bytes() == first
+
+
+def test_what_does_not_fit_is_refused_before_weights_are_trained(trained, archive, tmp_path, monkeypatch):
+    moved(tmp_path, monkeypatch)
+    forbid_training(monkeypatch)
+    with pytest.raises(UserError, match="boxes"):
+        kept.restore(archive).measure("localisation")
 
 
 @pytest.mark.parametrize("differs", ["weights", "history"])

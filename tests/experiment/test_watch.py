@@ -146,6 +146,7 @@ def test_what_is_no_number_is_kept_beside(tmp_path):
         ({"watch": "accuracy", "watch_epochs": None}, "watch_epochs=None is refused"),
         ({"watch": 3}, "watch=3 is refused"),
         ({"watch": (None,)}, "watch.*None is refused"),
+        ({"watch_epochs": (1,)}, "watch_epochs is refused without watch"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(fields, message):
