@@ -1,5 +1,7 @@
 """Images as tensors: bytes and floats in [0, 1], their range, their moments, their luminance."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -20,10 +22,14 @@ def unit(images: Tensor) -> Tensor:
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel (C,) over images (N, C, H, W), bytes or floats."""
     count, channels = images.numel() // images.shape[1], images.shape[1]
-    parts = [unit(part).double().transpose(0, 1).reshape(channels, -1) for part in images.split(1000)]
+
+    def parts() -> Iterator[Tensor]:  # twice, as all of them would take eight times the memory of the bytes
+        for part in images.split(1000):
+            yield unit(part).double().transpose(0, 1).reshape(channels, -1)
+
     zero = torch.zeros(channels, dtype=torch.float64, device=images.device)
-    mean = sum((p.sum(1) for p in parts), zero) / count
-    variance = sum((((p - mean[:, None]) ** 2).sum(1) for p in parts), zero) / count
+    mean = sum((p.sum(1) for p in parts()), zero) / count
+    variance = sum((((p - mean[:, None]) ** 2).sum(1) for p in parts()), zero) / count
     # constant inputs, such as a published filter makes, stay finite
     return mean.float(), variance.sqrt().clamp_min(1e-6).float()
 

@@ -129,6 +129,10 @@ def array(path: str, root: Path, split: str) -> Source:
     _check_pictures(held[pictures])
     count = held[pictures].shape[0]
     if labels not in held:
+        if others := [name for name in held if name != pictures and not name.endswith("_images")]:
+            raise UserError(
+                f"{file} has no {labels}, but {few(others)}: call its labels train_labels and test_labels"
+            )
         return from_array(_channels_first(held[pictures].read()), np.zeros(count, np.int64), (file.stem,))
     if held[labels].shape not in ((count,), (count, 1)):
         raise UserError(

@@ -49,7 +49,7 @@ def read(
             continue
         if name not in index:
             elsewhere.append(name)
-        elif str(row.get("finding", classes[index[name]])).lower() == classes[index[name]]:
+        elif (row.get("finding") or classes[index[name]]).lower() == classes[index[name]]:
             first.setdefault(index[name], row)
         else:
             findings.append(row["finding"])

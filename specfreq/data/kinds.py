@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from specfreq.core.errors import unknown
-from specfreq.core.spec import parse
+from specfreq.core.spec import matching, parse
 
 if TYPE_CHECKING:
     from specfreq.data.sets import Source
@@ -55,7 +55,9 @@ class Kind(ABC):
         kind, parameters = parse(name)
         if parameters:
             raise unknown("parameter", next(iter(parameters)), (), kind)
-        return kind
+        from specfreq import data
+
+        return matching("data set", kind, data.HOMES)
 
     @abstractmethod
     def source(self, name: str, split: str, root: Path) -> "Source | Stream":

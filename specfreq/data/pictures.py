@@ -69,7 +69,9 @@ def folder(where: Place, split: str) -> Source:
     found = listing(base, split)
     files = [base / name for name in found.files]
     headers = [described(file) for file in files]
-    mode = "L" if all(mode in GREY for mode, _ in headers) else "RGB"
+    # of both splits: one network is shown both
+    modes = (mode for mode, _ in (*headers, *map(described, (base / name for name in found.others))))
+    mode = "L" if all(mode in GREY for mode in modes) else "RGB"
     (width, height), _ = Counter(size for _, size in headers).most_common(1)[0]
     for file, (_, size) in zip(files, headers, strict=True):
         if side is None and size != (width, height):

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from specfreq.data.pictures import from_files
 from specfreq.data.sets import Source, from_array
 
 ARCHIVES = (".gz", ".tgz", ".zip")  # of no use once unpacked
+ASIDE, ABANDONED = ".get-", 86_400  # folders of downloads; seconds after which nobody downloads into one
 
 # Published constants that torchvision does not give in a public place
 FASHION_MNIST = {  # MD5 of the unpacked files; torchvision knows those of the archives
@@ -116,7 +119,10 @@ class Published(Kind):
         assert self.download is not None
         try:
             root.mkdir(parents=True, exist_ok=True)
-            aside = tempfile.TemporaryDirectory(dir=root, prefix=".get-")
+            for left in root.glob(f"{ASIDE}*"):  # by a download that was killed
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(left, ignore_errors=True)
+            aside = tempfile.TemporaryDirectory(dir=root, prefix=ASIDE)
         except OSError as error:
             raise UserError(
                 f"cannot write to {root} ({error.strerror}); set SPECFREQ_DATA to another folder"

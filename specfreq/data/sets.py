@@ -48,10 +48,12 @@ def choose(labels: np.ndarray, size: int, seed: int, what: str, draw: Draw = "ba
     runs out. Or the `first` ones: of a set that is sorted by class, those of the first classes alone.
 
     Raises:
-        UserError: `size` is below 1 or above the number of images.
+        UserError: `size` is below 1 or above the number of images; the seed is not below 2^32.
     """
     if not 1 <= size <= len(labels):
         raise UserError(f"{what} has {len(labels)} images; cannot take {size}")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{what}: seed={seed} is refused; write a whole number from 0 to {2**32 - 1}")
     if draw == "first":
         return np.arange(size)
     random = np.random.RandomState(seed)  # unlike default_rng, its stream is frozen for good

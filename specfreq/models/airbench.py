@@ -39,15 +39,17 @@ class Whitening(nn.Module):
             UserError: their patches are fewer than the directions.
         """
         channels, size = self.weight.shape[1], len(self.weight) // 2
-        parts = [_patches(part) for part in images.split(AT_ONCE)]
-        count = sum(map(len, parts))
+        # of a part's patches their sums alone are kept: all of them take 64 times the images' bytes
+        parts = ((len(p), p.sum(0), p.T @ p) for p in map(_patches, images.split(AT_ONCE)))
+        counts, sums, products = zip(*parts, strict=True)
+        count = sum(counts)
         if count <= size:
             raise UserError(
                 f"whitening needs more than {size} patches of {SIDE}x{SIDE} pixels, and {len(images)} "
                 f"training image(s) have {count}; take more or larger ones, or another model"
             )
-        mean = torch.stack([part.sum(0) for part in parts]).sum(0) / count
-        moments = torch.stack([part.T @ part for part in parts]).sum(0) / count
+        mean = torch.stack(sums).sum(0) / count
+        moments = torch.stack(products).sum(0) / count
         variances, directions = torch.linalg.eigh(moments - mean[:, None] * mean)
         scaled = (directions / (variances.clamp_min(0) + LEAST).sqrt()).T.flip(0)  # largest first
         self.weight.copy_(torch.cat([scaled, -scaled]).view(-1, channels, SIDE, SIDE))

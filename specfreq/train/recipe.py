@@ -86,7 +86,9 @@ class Recipe(BaseModel):
     @classmethod
     def _milestones(cls, value: Any) -> Any:
         """Text is read as on the command line, 0.3,0.6; the order does not matter."""
-        return sorted(map(float, value.split(",")) if isinstance(value, str) else value)
+        if isinstance(value, int | float):
+            return (value,)
+        return sorted(map(float, value.split(","))) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_average(self) -> Self:

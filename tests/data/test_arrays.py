@@ -112,6 +112,11 @@ def test_files_are_found_as_written_here_or_among_the_data(root, tmp_path, monke
             "train_labels are labels of different kinds, <U1, int64",
         ),
         ({"X": np.array([{}])}, r"X must be uint8 .*, not object \(1,\)"),
+        ({"test_images": GREY, "labels": [0, 1] * 3}, "no test_labels, but labels: call its labels"),
+        (
+            {"train_images": GREY, "train_labels": [0, 1] * 3, "test_images": GREY},
+            "no test_labels, but train_labels",
+        ),
     ],
 )
 def test_what_is_laid_out_otherwise_is_refused_by_name(root, arrays, message):

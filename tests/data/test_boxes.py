@@ -36,6 +36,7 @@ AS_WRITTEN = {
     "quotes": PLAIN.replace("cat/0.png", '"cat/0.png"').encode(),
     "empty lines": PLAIN.replace("\n", "\n\n,,,,,\n").encode(),
     "backslashes": PLAIN.replace("/", "\\").encode(),
+    "without a finding": PLAIN.replace(",cat\n", ",\n").replace(",Cat\n", "\n").encode(),
     "names in other words": PLAIN.replace("cat/0", "./dog/../cat/0").encode(),
 }
 

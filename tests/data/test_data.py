@@ -132,7 +132,18 @@ def test_loading_a_size_is_loading_all_and_taking_the_subset():
     assert data.load("digits", size=50, seed=4).digest == data.load("digits").subset(50, seed=4).digest
 
 
+def test_a_seed_that_numpy_would_not_take_is_refused_by_name():
+    with pytest.raises(
+        UserError, match="pets: seed=-1 is refused; write a whole number from 0 to 4294967295"
+    ):
+        image_set([0, 1, 2]).subset(2, seed=-1)
+
+
 # names
+
+
+def test_either_spelling_of_a_name_is_one_set_and_one_run():
+    assert data.normal_form("fashion_mnist") == "fashion-mnist" == data.normal_form(" fashion-mnist")
 
 
 @pytest.mark.parametrize(

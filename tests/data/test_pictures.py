@@ -40,6 +40,14 @@ def both(place):
 # layouts and splits
 
 
+def test_grey_or_colour_is_decided_for_both_splits_together(tmp_path):
+    for split, mode in (("train", "RGB"), ("test", "L")):
+        for name in ("cat", "dog"):
+            picture(tmp_path / split / name / "a.png", mode=mode)
+    picture(tmp_path / "train" / "dog" / "b.png", mode="L")
+    assert [images.shape for images in both(tmp_path)] == [(3, 8, 8)] * 2
+
+
 def test_without_split_folders_the_last_fifth_of_every_class_is_the_test_set(pets):
     train, test = both(pets)
     assert train.classes == test.classes == ("cat", "dog")

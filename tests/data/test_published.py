@@ -15,6 +15,7 @@ import struct
 import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -412,6 +413,10 @@ def test_a_set_is_fetched_by_torchvision_checked_and_put_in_place(cifar10, root,
     (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"damaged")
     (root / "cifar-10-batches-py" / "test_batch").unlink()
     put(root / "notes.txt", b"mine")
+    for name, days in (("killed", 2), ("busy", 0)):  # folders of other downloads, one of which goes on
+        put(root / f".get-{name}" / "part", b"some")
+        os.utime(root / f".get-{name}", (time.time() - days * 86_400,) * 2)
+    expected[".get-busy/part"] = b"some"
     assert data.get("cifar10") == f"cifar10 is now in {root}"
     # neither the archive nor the folder aside is left
     assert snapshot(root) == expected | {"notes.txt": b"mine"}

@@ -1,6 +1,8 @@
 """The network of airbench94: its size, what whitening does to patches, how it starts, and what it takes."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -136,3 +138,22 @@ def test_widths_that_none_can_have_are_refused(spec):
 def test_a_single_pixel_is_refused():
     with pytest.raises(UserError, match="airbench needs images of at least 2x2"):
         models.check("airbench", (3, 1, 1))
+
+
+def test_large_sets_are_learned_from_in_pieces(tmp_path):
+    """Means and patches of all images at once would take 8 and 64 times the memory of their bytes."""
+    program = """
+import resource, torch
+from specfreq.core.images import moments
+from specfreq.models.airbench import Whitening
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+moments(torch.zeros(10, 3, 64, 64, dtype=torch.uint8)); Whitening(3).fit(torch.rand(10, 3, 64, 64))
+images = torch.randint(256, (6000, 3, 64, 64), dtype=torch.uint8)
+before = peak(); moments(images); print((peak() - before) / images.numel())
+images = torch.rand(2500, 3, 64, 64)
+before = peak(); Whitening(3).fit(images); print((peak() - before) / images.numel())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    of_means, of_patches = map(float, done.stdout.split())
+    assert of_means < 4 and of_patches < 16, done.stderr

@@ -443,6 +443,8 @@ def test_zero_epochs_change_nothing(images):
         {"momentum": 1},
         {"schedule": "stair"},
         {"milestones": (0.5, 2)},
+        {"milestones": 2.5},
+        {"milestones": None},
         {"lrr": 1},
         {"optimizer": "sdg"},
         {"ema": 1},
