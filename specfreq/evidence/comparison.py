@@ -11,7 +11,17 @@ from specfreq import augment, filters
 from specfreq.core.errors import UserError, unknown
 from specfreq.core.progress import progress_bar
 from specfreq.core.storage import taken
-from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, Summary, apart, crossed_with, row_of, summary
+from specfreq.evidence.rows import (
+    CORRECTED,
+    PUBLISHED,
+    Row,
+    Summary,
+    apart,
+    crossed_with,
+    named,
+    row_of,
+    summary,
+)
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.grids import free_first
 from specfreq.experiment.runs import Run
@@ -152,6 +162,8 @@ def cross(
     places, values = [], []
     for place, row in enumerate(found):
         if row["quantity"] != quantity or len(row["seeds"]) < 2:
+            continue
+        if named(row) in [named(found[other]) for other in places]:  # as two published forms of a filter
             continue
         of_row = [value for value in each(row) if value is not None]
         if len(of_row) < len(row["seeds"]) or len({len(value) for value in of_row}) > 1:

@@ -13,7 +13,7 @@ from specfreq.core.places import runs_dir
 from specfreq.core.spec import LONGEST, file_name
 from specfreq.data.sets import ImageSet
 from specfreq.evidence import rows
-from specfreq.experiment.runs import Run
+from specfreq.experiment.runs import Run, settle
 
 RUN = "run"  # the profile of a record that holds one run
 
@@ -62,6 +62,8 @@ def parameters_of(notebook: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_run(name: str, run: Run) -> dict[str, Any]:
     """The record of one run: its experiment, measurements and history, and where it was computed."""
+    settle(run.path)
+    run = Run(run.path)
     content = {"key": run.key, "results": run.results, "history": run.history}
     return _record(name, RUN, run.experiment.model_dump(mode="json"), [run], [], content)
 

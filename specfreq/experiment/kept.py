@@ -5,6 +5,7 @@ A study that finds them trains only what is missing.
 
 import io
 import json
+import logging
 import re
 import shutil
 import zipfile
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from specfreq.core import places, processes, storage
 from specfreq.core.errors import UserError
-from specfreq.experiment.runs import Run
+from specfreq.experiment.runs import Run, settle
 from specfreq.experiment.store import KEY, OUTLINE, finished
 
+log = logging.getLogger(__name__)
 PLACE = "book/results/runs"  # below the compendium; no page reads it
 PARTS = ("experiment.json", "precision.json", "history.csv", "provenance.json", "series.safetensors")
 INSIDE = re.compile(
@@ -43,6 +45,8 @@ def keep(run: Run, into: Path | None = None) -> Path:
         UserError: the run is damaged; the place cannot be written; an archive there holds more, of another
             network.
     """
+    settle(run.path)
+    run = Run(run.path)
     files = {name: run.path / name for name in PARTS if (run.path / name).exists()}
     for stem in _results(run):
         for suffix in (".json", ".safetensors"):
@@ -69,12 +73,18 @@ def _more(archive: Path, contents: Mapping[str, bytes]) -> dict[str, bytes]:
     """
     if not archive.exists():
         return {}
-    try:
-        there = dict(_members(archive))
-    except storage.Damaged:
-        return {}
+    with processes.scratch() as place:
+        try:
+            run = _unpacked(archive, place)
+        except storage.Damaged as error:
+            log.warning("specfreq: %s; it is replaced", error)
+            return {}
+        files = {
+            path.relative_to(run.path).as_posix(): path for path in run.path.rglob("*") if path.is_file()
+        }
+        there = {name: path.read_bytes() for name, path in files.items()}
     more = {name: content for name, content in there.items() if name not in contents}
-    weights = [json.loads(of.get(OUTLINE, b"{}")).get("weights") for of in (there, contents)]
+    weights = [json.loads(of[OUTLINE]).get("weights") for of in (there, contents)]
     same = weights[0] == weights[1] if all(weights) else there["history.csv"] == contents["history.csv"]
     if more and not same:
         raise UserError(
@@ -108,16 +118,7 @@ def restore(archive: Path) -> Run | None:
     if _busy(target) or storage.taken(target):
         return None
     with processes.scratch() as place:
-        trial = place / key
-        for name, content in _members(archive):
-            storage.write(trial / name, content)
-        try:
-            run = Run(trial)
-            _ = run.history, run.series, run.outline  # each refuses what was edited
-            if len(_results(run)) < len(list((trial / "results").rglob("*.json"))):
-                raise storage.Damaged("a result is not as it was written")
-        except UserError as error:
-            raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
+        trial = _unpacked(archive, place).path
         with storage.alone(target, f"restores run {key}"):
             if _busy(target):  # since a moment ago
                 return None
@@ -130,6 +131,25 @@ def restore(archive: Path) -> Run | None:
                 if path.is_file():
                     storage.write(target / path.relative_to(trial), path.read_bytes())
     return Run(target)
+
+
+def _unpacked(archive: Path, place: Path) -> Run:
+    """The run of an archive, in a folder below `place`.
+
+    Raises:
+        Damaged: anything of it is not as it was written.
+    """
+    trial = place / archive.stem
+    for name, content in _members(archive):
+        storage.write(trial / name, content)
+    try:
+        run = Run(trial)
+        _ = run.history, run.series, run.outline  # each refuses what was edited
+        if len(_results(run)) < len(list((trial / "results").rglob("*.json"))):
+            raise storage.Damaged("a result is not as it was written")
+    except UserError as error:
+        raise storage.Damaged(f"{archive} holds no intact run ({error})") from None
+    return run
 
 
 def _busy(target: Path) -> bool:

@@ -21,6 +21,7 @@ from specfreq.experiment import network, watch
 from specfreq.experiment.description import Experiment
 from specfreq.experiment.store import (
     AGAIN,
+    ASIDE,
     OUTLINE,
     READY,
     described_in,
@@ -162,9 +163,16 @@ class Run:
             return None
 
     def _network(self, device: "str | torch.device | None" = None) -> network.Network:
-        _settle(self.path)
+        self._ready(device)
+        return self._read()
+
+    def _ready(self, device: "str | torch.device | None" = None) -> None:
+        """See to it that weights are here, and nothing is under way to take their place."""
+        settle(self.path)
         if not self.trained:
             self._weights(device)
+
+    def _read(self) -> network.Network:
         return network.read(
             self.path / "model.safetensors", self.key, functools.partial(self.image_set, "train")
         )
@@ -197,12 +205,16 @@ class Run:
         The training images are needed by another filter that learns from them, and by runs that an older
         version trained; else they can be gone.
         """
+        self._ready(device)
+        return self._classifier(filter, device)
+
+    def _classifier(self, filter: str | None, device: "str | torch.device | None") -> "models.Classifier":
         import torch
 
         from specfreq.core import devices
         from specfreq.experiment import inputs
 
-        kept = self._network(device)
+        kept = self._read()
         spec = filters.normal_form(filter) if filter else self.experiment.filter
         net = models.build(self.experiment.model, len(kept.classes), kept.shape[0], self.experiment.seed)
         net.load_state_dict(kept.weights)
@@ -348,11 +360,13 @@ class Run:
         if images is None:
             images = self.image_set("test")
         measures.check(name, images)  # before weights that are not here are trained
-        # weights that are not here are trained under the same lock, and so before it
-        model = self.classifier(filter, None if device is None else str(device))
+        self._ready(device)  # under the same lock, and so before it
         with storage.alone(self.path, f"works on run {self.key}"):
             if there := known():  # another process has measured it meanwhile
                 return there, beside
+            _go_on(self.path)
+            # read now: another process may have trained it once more, to other weights
+            model = self._classifier(filter, None if device is None else str(device))
             result, values = measures.computed(name, model, images)
             made = {"measure": name, "measures": version, **provenance(device_of(model))}
             if folder.name != "results":
@@ -440,7 +454,7 @@ def run(
     checkpoints = Checkpoints(path / "checkpoint.safetensors", checkpoint_every)
     ensure(path, team, checkpoints, lambda: _train(experiment, path, team, checkpoints, progress))
     if team.rank == 0:
-        _settle(path)
+        settle(path)
     # again, as another process may have trained it meanwhile, and recorded less
     while lacking := team.told(watch.lacking(experiment, path)):
         why = f"is finished, and its training recorded no series of {lacking} (of this version)"
@@ -525,12 +539,11 @@ def _train(
         seen = pixels.to(team.device) if augmentation.accompanied else pixels
         augmentation.fit(seen, **augmentation.told(inputs.labels(images)))
     if team.rank == 0:
-        # of a training that has not ended there are none: what lies there is of an interrupted `restore`
-        shutil.rmtree(path / "results", ignore_errors=True)
+        _set_aside(path)
         if not experiment.watch:
             (path / watch.FILE).unlink(missing_ok=True)
         storage.write_json(path / "experiment.json", experiment.model_dump(mode="json"))
-    precision = _precision(experiment, path, team, checkpoints)
+    precision = _precision(experiment, path, team)
     recorder = _recorder(experiment, path, filter, checkpoints) if team.rank == 0 else None
     team.told(None)  # nobody looks for a checkpoint before that
     epochs = loop.fit(
@@ -559,6 +572,7 @@ def _train(
         weights = {"mean": mean, "std": std, **net.state_dict()}
         model = path / "model.safetensors"
         network.write(model, experiment.key, images, weights, filter=filter, augment=augmentation)
+        _put_back(path)
     team.told(None)  # nobody looks for the model before it is there
 
 
@@ -577,16 +591,18 @@ def _train_again(
     from specfreq.train.checkpoints import Checkpoints
 
     log.warning("specfreq: run %s %s; it is trained again", path.name, why)
-    experiment = team.told(watch.joined(experiment, path))
-    test = experiment.image_set("test")
-    for name in experiment.watch:
-        measures.check(name, test)
     again = path / AGAIN / path.name
     checkpoints = Checkpoints(again / "checkpoint.safetensors", every)
 
     def train() -> None:
         if not team.told((path / READY).exists()):
-            _train(experiment, again, team, checkpoints, progress)
+            whole = team.told(watch.joined(experiment, path))
+            test = whole.image_set("test")
+            for name in whole.watch:
+                measures.check(name, test)
+            if team.rank == 0 and (path / "precision.json").exists():  # as before, whatever is fastest here
+                storage.write_json(again / "precision.json", storage.read_object(path / "precision.json"))
+            _train(whole, again, team, checkpoints, progress)
             if team.rank == 0:
                 with storage.writing(path):
                     again.rename(path / READY)
@@ -600,12 +616,18 @@ def _train_again(
     ensure(path, team, checkpoints, train, needed)
 
 
-def _settle(path: Path) -> None:
-    """Go on with what `_replace` was killed at, if it was."""
-    if (path / READY).exists():
+def settle(path: Path) -> None:
+    """Go on with what a process was killed at after the training of a run, if one was."""
+    if any(place.exists() for place in (path / READY, path / ASIDE)) and finished(path):
         with storage.alone(path, f"works on run {path.name}"):
-            if (path / READY).exists():
-                _replace(path)
+            _go_on(path)
+
+
+def _go_on(path: Path) -> None:
+    if (path / READY).exists():
+        _replace(path)
+    if (path / ASIDE).exists() and trained(path):
+        _put_back(path)
 
 
 def _replace(path: Path) -> None:
@@ -615,14 +637,11 @@ def _replace(path: Path) -> None:
     ready = path / READY
     with storage.writing(path):
         if (ready / "history.csv").exists():  # the first to go, and with it the question
-            before = (
-                _digest_of_weights(path)
-                if trained(path)
-                else storage.read_sealed(path / OUTLINE, path.name).get("weights")
-            )
-            texts = [(of / "history.csv").read_bytes() for of in (path, ready)]
-            if texts[0] != texts[1] or before not in (None, _digest_of_weights(ready)):
-                log.warning("specfreq: run %s came out otherwise; it is measured again", path.name)
+            if trained(path):
+                before = _digest_of_weights(path)
+            else:
+                before = storage.read_sealed(path / OUTLINE, path.name).get("weights")
+            if not _same(ready, path / "history.csv", before, path.name):
                 shutil.rmtree(path / "results", ignore_errors=True)
         for name in ("history.csv", "provenance.json", "precision.json", watch.FILE, "model.safetensors"):
             if (ready / name).exists():
@@ -632,18 +651,53 @@ def _replace(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _set_aside(path: Path) -> None:
+    """Put by what a run whose weights were deleted, or whose `restore` was interrupted, says it was measured
+    to be, until it is trained.
+    """
+    with storage.writing(path):
+        if (path / "results").exists() and not (path / ASIDE).exists():
+            (path / ASIDE).mkdir()
+            for name in ("history.csv", "results"):
+                if (path / name).exists():
+                    (path / name).rename(path / ASIDE / name)
+        shutil.rmtree(path / "results", ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
+    """And take it as measured, if the same network came out."""
+    aside = path / ASIDE
+    with storage.writing(path):
+        if (aside / "results").exists():
+            known = storage.read_object(aside / OUTLINE) if (aside / OUTLINE).exists() else {}
+            if _same(path, aside / "history.csv", known.get("weights"), path.name):
+                (aside / "results").rename(path / "results")
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _same(trained: Path, history: Path, weights: str | None, key: str) -> bool:
+    """Whether a training came out in the bits of an earlier one: of its history, and of its weights where
+    their digest is known. Said if not.
+    """
+    alike = history.exists() and (trained / "history.csv").read_bytes() == history.read_bytes()
+    if alike and weights in (None, _digest_of_weights(trained)):
+        return True
+    log.warning("specfreq: run %s came out otherwise; it is measured again", key)
+    return False
+
+
 def _digest_of_weights(path: Path) -> str:
     return hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
 
 
-def _precision(experiment: Experiment, path: Path, team: "Team", checkpoints: "Checkpoints") -> str:
+def _precision(experiment: Experiment, path: Path, team: "Team") -> str:
     """The precision of a training; one that goes on after a kill keeps what was chosen when it began."""
     from specfreq.core.devices import fastest
 
     if experiment.precision != "auto":
         return experiment.precision
     kept = path / "precision.json"
-    if team.rank == 0 and not (kept.exists() and checkpoints.begun):
+    if team.rank == 0 and not kept.exists():
         storage.write_json(kept, {"precision": fastest(team.device)})
     return team.told(storage.read_object(kept)["precision"] if team.rank == 0 else None)
 

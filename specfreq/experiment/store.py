@@ -25,10 +25,9 @@ VERSIONS = range(1, 100)  # those of trainers that a run can have been trained b
 Described = TypeVar("Described", bound=Refusing)
 KEY = re.compile("[0-9a-f]{16}")
 OUTLINE = "network.json"  # in place of the weights, of a run that was restored without them
-AGAIN, READY = (
-    "again",
-    "ready",
-)  # where a finished run is trained once more, inside its folder; and waits then
+AGAIN = "again"  # where a finished run is trained once more, inside its folder
+READY = "ready"  # and where it waits then to take the place of what was
+ASIDE = "before"  # what an unfinished run was measured to be
 
 
 def trained(path: Path) -> bool:

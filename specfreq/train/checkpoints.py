@@ -45,11 +45,6 @@ class Checkpoints:
         self._last = self._began = time.monotonic()
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a checkpoint, intact or not."""
-        return self.path.exists() or self.previous.exists()
-
-    @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
 

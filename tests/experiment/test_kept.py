@@ -1,5 +1,6 @@
 """Runs that travel without their weights: found as they were, trained again where the weights are needed."""
 
+import contextlib
 import shutil
 import zipfile
 
@@ -10,7 +11,8 @@ import torch
 import specfreq
 from specfreq.core import places, storage
 from specfreq.core.errors import UserError
-from specfreq.experiment import Experiment, find_run, kept, list_runs, run
+from specfreq.experiment import Experiment, find_run, kept, list_runs, run, runs
+from specfreq.measures import compute
 from specfreq.train import loop
 
 SMALL = {"data": "digits", "train_size": 200, "test_size": 100, "epochs": 2, "batch": 50}
@@ -160,8 +162,9 @@ def test_an_old_series_that_cannot_be_taken_again_is_refused_before_anything_is_
     assert find_run(made.key).trained and find_run(made.key).series.epochs == [1, 2]
 
 
-def test_an_interrupted_restore_is_not_taken_for_the_training_that_follows(
-    trained, archive, tmp_path, monkeypatch
+@pytest.mark.parametrize("of", ["this network", "another"])
+def test_an_interrupted_restore_is_taken_for_the_training_that_follows_if_the_network_is_the_same(
+    trained, archive, tmp_path, monkeypatch, caplog, of
 ):
     moved(tmp_path, monkeypatch)
     write = storage.write
@@ -169,18 +172,91 @@ def test_an_interrupted_restore_is_not_taken_for_the_training_that_follows(
     def killed(path, content):
         if path.name == "network.json" and path.parent.parent == places.runs_dir():
             raise Killed
-        if path.name == "accuracy.json":
-            content = storage.sealed(
-                {"accuracy": 1.5, "provenance": {"measures": 99}}, f"{trained.key}/accuracy"
-            )
         return write(path, content)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(storage, "write", killed)
         kept.restore(archive)
-    assert (places.runs_dir() / trained.key / "results" / "accuracy.json").exists()
-    plain = run(Experiment(**SMALL), [])  # of another network than the archive's, for all it knows
-    assert plain.results == {} and plain.series is None
+    there = places.runs_dir() / trained.key
+    if of == "another":
+        (there / "history.csv").write_text("epoch,loss,accuracy,lr\n1,2.0,50.0,0.1\n")
+    plain = run(Experiment(**SMALL), [])
+    assert plain.results == (trained.results if of == "this network" else {}) and plain.series is None
+    assert ("came out otherwise" in caplog.text) == (of == "another")
+    assert not (there / "before").exists()
+
+
+def test_deleted_weights_are_trained_again_and_what_was_measured_stays(trained, monkeypatch):
+    """As the refusal of damaged weights advises; also if it is killed once more at the very end."""
+    results = trained.results
+    (trained.path / "model.safetensors").unlink()
+
+    def killed(path):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("specfreq.experiment.runs._put_back", killed)
+        run(Experiment(**SMALL, **WATCHED), [])
+    forbid_training(monkeypatch)
+    assert run(Experiment(**SMALL, **WATCHED), []).results == results
+
+
+def test_a_network_is_trained_again_in_the_precision_that_it_had(archive, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("specfreq.core.devices.fastest", lambda device: "float32")
+    auto = Experiment(**SMALL, precision="auto")
+    made = run(auto, ["accuracy"])
+    archive = kept.keep(made, tmp_path / "kept")
+    moved(tmp_path, monkeypatch)
+    monkeypatch.setattr("specfreq.core.devices.fastest", lambda device: "bfloat16")
+    found = kept.restore(archive)
+    found.measure("nll")
+    assert found.provenance["precision"] == "float32" and found.results.keys() == {"accuracy", "nll"}
+    assert "otherwise" not in caplog.text
+
+
+def test_what_is_measured_is_the_network_that_is_there_when_it_is(trained, monkeypatch):
+    """Another process trains the run once more while this one waits for it, and other weights come out."""
+    alone, other = storage.alone, trained.path.parent / "other"
+    shutil.copytree(trained.path, other)
+
+    @contextlib.contextmanager
+    def waited(folder, busy):
+        with alone(folder, busy):
+            tensors, meta = storage.read_tensors(trained.path / "model.safetensors")
+            changed = {name: t * 1.5 if t.is_floating_point() else t for name, t in tensors.items()}
+            storage.write_tensors(trained.path / "model.safetensors", changed, meta)
+            yield
+
+    monkeypatch.setattr(storage, "alone", waited)
+    told = trained.measure("nll")
+    assert told["nll"] == compute("nll", trained.classifier(), trained.image_set("test"))["nll"]
+
+
+def test_two_that_ask_for_other_series_at_once_both_get_theirs(trained, monkeypatch):
+    ensure, asked = runs.ensure, []
+
+    def other_first(path, *rest):
+        if not asked:
+            asked.append(path)
+            run(Experiment(**SMALL, watch=("nll",)), [])  # it begins before this one has the lock
+        return ensure(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_train_again", _delayed(runs._train_again, other_first))
+        done = run(Experiment(**SMALL, watch=("calibration",)), [])
+    assert sorted(done.series.results) == ["accuracy", "calibration", "nll"]
+
+
+def _delayed(train_again, other_first):
+    def delayed(*args, **fields):
+        kept_ensure = runs.ensure
+        runs.ensure = other_first
+        try:
+            return train_again(*args, **fields)
+        finally:
+            runs.ensure = kept_ensure
+
+    return delayed
 
 
 def test_a_restored_run_has_nothing_of_an_unfinished_training(trained, tmp_path, monkeypatch):
