@@ -195,9 +195,9 @@ def _lines(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str
 
 @click.command("publish", cls=base.Command)
 @click.argument("record", metavar="RECORD|KEY")
-@click.option("--profile", default="laptop", help="the profile the study was run with [default: laptop]")
+@click.option("--profile", help="the profile the study was run with [default: laptop]")
 @click.option("--as", "name", metavar="NAME", help="publish the run of that key, under this name")
-def publish(record: str, profile: str, name: str | None) -> None:
+def publish(record: str, profile: str | None, name: str | None) -> None:
     """Write the record of a study, or of one run, into the book's results, where tables and verdicts find it.
 
     RECORD is the study whose record to publish; or, with --as, the KEY of a run. A record holds the settings,
@@ -207,7 +207,9 @@ def publish(record: str, profile: str, name: str | None) -> None:
     from specfreq.experiment import runs
 
     if name is None:
-        print(f"book/results/{records.publish(record, profile)}")
+        print(f"book/results/{records.publish(record, profile or 'laptop')}")
+    elif profile is not None:
+        raise UserError("--profile is of the record of a study, and --as of a run; leave one out")
     else:
         records.save(name, records.of_run(name, runs.find_run(record)))
         print(f"book/results/{records.publish(name, records.RUN)}")

@@ -42,6 +42,9 @@ def run_study(
 
     NOTEBOOK is a study, see `specfreq list studies`, or the path of a notebook.
     """
+    given = [name for name in ("profile", "p", "output", "timeout") if _is_given(context, name)]
+    if notebook is None and given and not help:
+        raise UserError("the study is missing: specfreq run NOTEBOOK ...; `specfreq list studies` shows all")
     if help or notebook is None:
         print(context.get_help().rstrip())
         if notebook is not None:
@@ -54,6 +57,10 @@ def run_study(
     from specfreq.compendium import execution
 
     print(execution.execute(notebook, output, profile, overrides, timeout=timeout, say=base.say))
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _parameters_of(notebook: str) -> str:
@@ -169,7 +176,7 @@ def new_study(name: str) -> None:
     """Write the skeleton of a study, which runs at once, and print what to do next.
 
     NAME is made of lower-case words with hyphens between. Its notebook, and an entry in profiles.yaml,
-    claims.yaml and _toc.yml are written, or nothing.
+    claims.yaml, _toc.yml and book/introduction.md are written, or nothing.
     """
     from specfreq.compendium import skeleton
 

@@ -31,6 +31,7 @@ from specfreq.experiment import kept
 
 # what the pages are made of, besides the studies
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks/profiles.yaml")
+KEY = 16  # letters of the key of an executed notebook
 RECORDS = ("book/results/", "book/claims")  # what the studies' tables read
 
 
@@ -108,7 +109,7 @@ def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 def cached(profile: str, root: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
     """Where each study's executed notebook is kept: a name made of all that its content depends on.
 
-    A notebook that cannot be read is told of and left out, unless the table of contents names it.
+    A notebook that is no study is told of and left out, unless the table of contents names it.
     """
     outputs = {}
     key = keys(root)
@@ -116,7 +117,7 @@ def cached(profile: str, root: Path, say: Callable[[str], None] = print) -> dict
     for name, path in execution.studies(root).items():
         try:
             values = execution.resolve(name, profile, root=root)
-        except execution.Unreadable as error:
+        except UserError as error:
             if f"notebooks/{name}" in pages:
                 raise
             say(_line(name, f"skipped, as it is not in _toc.yml and {error}"))
@@ -131,6 +132,11 @@ def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
     Besides those two: packages and code as they are now, the published records, the data that parameters
     name, the other notebooks that its cells name, as those do that run one, and ``more``.
     """
+    _data_digest.cache_clear()  # pictures can have changed since the last time
+    return _keys(root, *more)
+
+
+def _keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
     records = {name: _hash(path) for name, path in _sources(root).items() if name.startswith(RECORDS)}
     around = [environment(), records, *more]
     others = {name: path.resolve() for name, path in execution.studies(root).items()}
@@ -139,7 +145,7 @@ def keys(root: Path, *more: Any) -> Callable[[Path, Mapping[str, Any]], str]:
         raw = path.read_text(encoding="utf-8", errors="replace")  # JSON: quotes of the code are escaped
         named = [name for name in others if f'\\"{name}\\"' in raw or f"'{name}'" in raw]
         run = {name: _hash(others[name]) for name in named}
-        return digest(around, _hash(path), run, values, _data_digests(values))[:16]
+        return digest(around, _hash(path), run, values, _data_digests(values, root))[:KEY]
 
     return key
 
@@ -211,8 +217,14 @@ def _run_study(name: str, output: Path, profile: str, root: Path, threads: int, 
         folder=root,
         timeout=timeout,
     )
-    for old in sorted(output.parent.glob(f"{name}-*.ipynb"), key=lambda p: p.stat().st_mtime)[:-5]:
-        old.unlink()
+    values = execution.resolve(name, profile, root=root)
+    if _keys(root)(execution.studies(root)[name], values) != output.stem[-KEY:]:
+        output.unlink(missing_ok=True)
+        raise StudyFailed(f"{name} was run while its notebook, code, data or records changed; build again")
+    # of this study alone: names of others can begin like its own
+    known = output.parent.glob(f"{name}-{'[0-9a-f]' * KEY}.ipynb")
+    for old in sorted(known, key=lambda p: p.stat().st_mtime)[:-5]:
+        old.unlink(missing_ok=True)
     return time.perf_counter() - started
 
 
@@ -293,6 +305,8 @@ def _check_contents(root: Path) -> None:
         sources = [root / f"{page}{suffix}" for suffix in (".md", ".ipynb")]
         if page not in pages.MADE and not any(path.exists() for path in sources):
             raise UserError(f"_toc.yml names {page}, and there is no {page}.md or {page}.ipynb")
+        if page.startswith("notebooks/") and not sources[1].exists():
+            raise UserError(f"_toc.yml names {page}, which is no notebook; put pages of text into book/")
 
 
 def environment() -> dict[str, Any]:
@@ -305,12 +319,36 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _data_digests(values: Mapping[str, Any]) -> dict[str, str]:
-    """The content of every data set that a parameter names, by itself or within a description."""
+def _data_digests(values: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """The content of every data set that a parameter names, by itself or within a description; paths are
+    looked up as the studies look them up, from the folder of the compendium.
+    """
     given = itertools.chain.from_iterable(v if isinstance(v, list | tuple) else [v] for v in values.values())
-    words = [part for text in given if isinstance(text, str) for part in (text, *re.split(r"[\s=+,]", text))]
-    named = [word for word in dict.fromkeys(words) if word.partition(":")[0] in data.names()]
-    return {f"{name} {split}": _data_digest(name, split) for name in named for split in ("train", "test")}
+    words = [word for text in given if isinstance(text, str) for word in _words(text)]
+    known = [name.replace("_", "-") for name in data.names()]
+    named = [w for w in dict.fromkeys(words) if w.partition(":")[0].replace("_", "-") in known]
+    whole = {name: _from(root, name) for name in named}
+    splits = itertools.product(whole.items(), ("train", "test"))
+    return {f"{name} {split}": _data_digest(place, split) for (name, place), split in splits}
+
+
+def _words(text: str) -> Iterator[str]:
+    """What may be the name of a set in a text: all of it, quoted parts, and words with and without what
+    follows a comma.
+    """
+    yield text
+    for quoted in re.findall(r'"((?:\\.|[^"\\])*)"', text):
+        yield from _words(quoted)
+    for separators in (r"[\s=+,\"]", r"[\s+\"]"):
+        for word in re.split(separators, text):
+            yield word
+            yield word.partition("=")[2]
+
+
+def _from(root: Path, name: str) -> str:
+    kind, _, path = name.partition(":")
+    there = kind in data.PATHS and path and (root / path.partition("?")[0]).exists()
+    return f"{kind}:{root / path}" if there else name
 
 
 @functools.cache

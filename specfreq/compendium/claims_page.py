@@ -1,5 +1,6 @@
 """The page of claims: the ledger as one table, whole without scripts, filtered and sorted with them."""
 
+import contextlib
 import html
 import json
 import re
@@ -9,6 +10,7 @@ from collections.abc import Container, Sequence
 from specfreq.compendium.forest import forest, scales
 from specfreq.compendium.marks import badge, judged
 from specfreq.core import places, storage
+from specfreq.core.errors import UserError
 from specfreq.evidence import claims, ledger
 from specfreq.evidence.ledger import ICONS, OUTCOMES, SHORT, WHOSE, Entry
 
@@ -193,10 +195,11 @@ def _outcome(entry: Entry) -> str:
 
 
 def study_titles() -> dict[str, str]:
-    """The title of every study, which its notebook begins with."""
+    """The title of every study, which its notebook begins with; of what is no notebook there is none."""
     found = {}
-    for path in sorted((places.root() / "notebooks").glob("*.ipynb")):
-        found[path.stem] = _title(storage.read_text(path), path.stem)
+    for path in places.visible((places.root() / "notebooks").glob("*.ipynb")):
+        with contextlib.suppress(UserError, ValueError, KeyError, TypeError):
+            found[path.stem] = _title(storage.read_text(path), path.stem)
     return found
 
 

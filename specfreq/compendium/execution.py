@@ -248,6 +248,8 @@ def execute(
         with storage.writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
     output = _checked_output(Path(output), root)
+    if output.resolve() == path.resolve():
+        raise UserError(f"cannot write {output}: it is the notebook to be run; choose another place")
     source = _prepared(path, values, parameters(study, root))
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is said by StudyFailed
     bar = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress

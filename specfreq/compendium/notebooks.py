@@ -123,8 +123,14 @@ def resolve(
     values = {p.name: p.default for p in declared.values()}
     if "profile" in declared:
         values["profile"] = profile
+    if profile != QUICK and name not in sets[profile]:
+        having = ", ".join(other for other, of in sets.items() if name in of) or "none"
+        raise UserError(
+            f"profile {profile} has nothing for {name}; in profiles.yaml it is named by: {having}. "
+            f"Write `{name}: {{}}` there, or use -p"
+        )
     for key, value in sets[profile].get(name, {}).items():
-        values[key] = declared[key].check(value, name)
+        values[key] = _declared(declared, key, name, f"profiles.yaml, {profile}").check(value, name)
     for key, value in (overrides or {}).items():
         values[key] = _declared(declared, key, name).read(value, name)
     if "profile" in declared:  # it names the record, in the end

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from specfreq.compendium import claims_page, front, thumbnails
 from specfreq.core import places, storage
+from specfreq.core.errors import UserError
 from specfreq.evidence import ledger
 
 CLAIMS, LANDING = "book/claims", "book/introduction"
@@ -49,6 +50,8 @@ def made(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
 def _texts(pages: Sequence[str], sources: Mapping[str, Path]) -> Made:
     entries = ledger.ledger()
     titles = claims_page.study_titles()
+    if damaged := [name for name in _studies(pages) if name not in titles]:
+        raise UserError(f"notebooks/{damaged[0]}.ipynb is damaged or not there, and _toc.yml names it")
     studies = {name: titles[name] for name in _studies(pages)}
     template = storage.read_text(sources[f"{LANDING}.md"])
     landing = front.filled(template, entries, studies, f"{LANDING}.md")

@@ -49,7 +49,7 @@ class Parameter:
             return text
         if text.startswith("["):
             return parsed_yaml(text, "the list")
-        return [p.strip() for p in text.split(",") if p.strip()]
+        return values(text)
 
     def check(self, value: Any, where: str) -> Any:
         """A value that has a type already, from YAML or Python: no text is read as a number."""

@@ -13,7 +13,7 @@ from specfreq.experiment.profiles import TRAIN
 
 LONGEST = 60  # letters of a name: with a number it is the name of a cell, which has 64 at most
 OPEN = "To be written"  # what every sentence begins with that the author owes; a test refuses it in the book
-PROFILES = ("laptop", "paper")  # those that every study has an entry in
+PROFILES = ("laptop", "gpu", "paper")  # those that every study has an entry in
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -385,7 +385,7 @@ def _next(name: str, written: list[str]) -> list[str]:
         f"next, everywhere where it says {OPEN!r}:",
         f"  specfreq run {name}    it runs already; then change its cells to what the study is about",
         f"  notebooks/{name}.ipynb    its question; what to look for before each figure, what is seen after",
-        "  notebooks/profiles.yaml    its parameters on real data, for laptop and paper",
+        "  notebooks/profiles.yaml    its parameters on real data, for laptop, gpu and paper",
         "  book/claims.yaml    each claim with its source and the rule that judges it",
         "  book/references.bib    the work that it is about",
         "  book/introduction.md    what its card on the landing page says of it",

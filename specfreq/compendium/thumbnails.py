@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from specfreq import augment
-from specfreq.core.errors import unknown
+from specfreq.core.errors import UserError, unknown
 from specfreq.evidence import records
 from specfreq.evidence.comparison import by_name, equal, select
 from specfreq.evidence.rows import CORRECTED, PUBLISHED, Row, apart
@@ -27,7 +27,7 @@ def row(study: str, data: str, arm: str, quantity: str, series: str = CORRECTED)
     Raises:
         UserError: the record has none for that arm and quantity.
     """
-    found = by_name(select(records.content(study, "arms"), data=data), series)
+    found = by_name(select(records.required(study, "arms"), data=data), series)
     if (arm, quantity) not in found:
         known = [" ".join(pair) for pair in found]
         raise unknown("arm and quantity", f"{arm} {quantity}", known, where=f"the record of {study}")
@@ -108,8 +108,9 @@ def _swap() -> "Figure":
 def _beside_plain(study: str, data: str, quantity: str, names: Mapping[str, str]) -> list[_Dot]:
     """Arms by their names, below plain training of as many network passes as the first of them."""
     arms = {label: row(study, data, arm, quantity) for arm, label in names.items()}
-    plain = equal(next(iter(arms.values())), records.content(study, "arms"), "none")
-    assert plain is not None
+    plain = equal(next(iter(arms.values())), records.required(study, "arms"), "none")
+    if plain is None:
+        raise UserError(f"the record of {study} has no plain training on {data} with {quantity}")
     return [("plain", plain, False), *((label, found, True) for label, found in arms.items())]
 
 
@@ -121,7 +122,7 @@ def _recombination() -> "Figure":
 def _heatmaps() -> "Figure":
     from specfreq.figures import small
 
-    maps = records.content("fourier-heatmaps", "maps")
+    maps = records.required("fourier-heatmaps", "maps")
     shown = _beside_plain("fourier-heatmaps", "cifar10", "all", {"apr-sp": "APR-SP"})
     return small.small_maps({name: maps[found["arm"]]["error"] for name, found, _ in shown})
 
@@ -129,7 +130,7 @@ def _heatmaps() -> "Figure":
 def _priority() -> "Figure":
     from specfreq.figures import small
 
-    plain = records.content("learning-priority", "spectra")["cifar10"]["Plain"]
+    plain = records.required("learning-priority", "spectra")["cifar10"]["Plain"]
     density = {
         f"epoch {epoch}": each[1:] for epoch, each in zip(plain["epochs"], plain["density"], strict=True)
     }
@@ -169,7 +170,7 @@ def _scaling() -> "Figure":
 def _located() -> "Figure":
     """How much of the maps lies in the box: of a bell that knows no picture, and of networks."""
     study, data = "chest-xray", "NIH chest X-rays"
-    blind = {line["maps"]: line["energy in box"] for line in records.content(study, "chances")}
+    blind = {line["maps"]: line["energy in box"] for line in records.required(study, "chances")}
     mean, half = blind["bell about the middle"]
     bell = {"mean": mean, "low": mean - half, "high": mean + half}
     networks = _beside_plain(study, data, "energy in box", {"apr-sp": "APR-SP", "fsda": "FSDA"})
@@ -185,26 +186,27 @@ def _denoising() -> "Figure":
 def _scales() -> "Figure":
     from specfreq.figures import small
 
-    spectra = records.content("spectral-tv", "spectra")
-    return small.small_lines(spectra, records.content("spectral-tv", "times"))
+    spectra = records.required("spectral-tv", "spectra")
+    return small.small_lines(spectra, records.required("spectral-tv", "times"))
 
 
 def _spectra() -> "Figure":
     from specfreq.figures import small
 
-    profiles = records.content("image-spectra-cifar10", "profiles")
+    profiles = records.required("image-spectra-cifar10", "profiles")
     found = {name: values[1:] for name, values in profiles.items()}
     return small.small_lines(found, range(1, len(next(iter(profiles.values())))), log=True)
 
 
 def _texture() -> "Figure":
     study = "spectral-tv-augmentation"
-    told = records.content(study, "parameters")
+    told = records.required(study, "parameters")
     twice = augment.normal_form(told["repeats"])  # plain images as often
     rows: list[_Dot] = []
     for title in told["titles"]:
         gain = apart(row(study, title, "tv", "accuracy"), row(study, title, twice, "accuracy"))
-        assert gain is not None
+        if gain is None:
+            raise UserError(f"the record of {study} has no seed of both arms on {title}")
         rows.append((title, gain, True))
     return _dots(rows, line=0)
 
@@ -215,14 +217,14 @@ def _generated() -> "Figure":
 
     from specfreq.figures import small
 
-    kept = records.content("spectral-tv-gan", "pictures")["images"]["bands"]
+    kept = records.required("spectral-tv-gan", "pictures")["images"]["bands"]
     strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(kept["png"]))).convert("L"))
     count, _, height, width = kept["shape"]
     return small.small_pictures(strip.reshape(count, height, width)[:10], columns=5)
 
 
 def _costs() -> "Figure":
-    timed = records.content("training-cost", "rows", "bench")[:5]
+    timed = records.required("training-cost", "rows", "bench")[:5]
     found = [{"mean": r["median"], "low": r["lower"], "high": r["upper"]} for r in timed]
     return _dots(
         [

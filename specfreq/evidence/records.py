@@ -76,6 +76,7 @@ def _record(
     sets: Iterable[ImageSet],
     content: Mapping[str, Any],
 ) -> dict[str, Any]:
+    runs = list({run.key: run for run in runs}.values())  # one can be of two parts
     origins = [r.provenance for r in runs] or [_here()]
     images = {i.name: {i.digest} for i in sets}
     for run in runs:
@@ -156,9 +157,28 @@ def published(name: str, profile: str = "laptop") -> dict[str, Any] | None:
     if not path.exists():
         return None
     kept = storage.read_object(path)
+    _check_shape(kept, path)
     found = {key: [rows.read(r) for r in part] if rows.are_rows(part) else part for key, part in kept.items()}
     _tell_passes(found)
-    return {**found, "provenance": _provenance(kept.get("provenance", {}))}
+    return {"parameters": {}, **found, "provenance": _provenance(kept.get("provenance", {}))}
+
+
+def _check_shape(record: Mapping[str, Any], path: Path) -> None:
+    """Refuse a record without what every page reads of one.
+
+    Raises:
+        Damaged: names what is missing.
+    """
+    origin, needed = record.get("provenance"), ("device", "torch", "date")
+    lost = [f"provenance has no {key!r}" for key in needed if origin and key not in origin]
+    for name, part in record.items():
+        # other lists can name arms too
+        if isinstance(part, list) and any(isinstance(r, dict) and {"arm", "seeds"} <= r.keys() for r in part):
+            for place, row in enumerate(part):
+                absent = sorted(rows.NEEDED - row.keys()) if isinstance(row, dict) else sorted(rows.NEEDED)
+                lost += [f"row {place} of {name} has no {key!r}" for key in absent]
+    if lost:
+        raise storage.Damaged(f"{path} is damaged ({lost[0]}); publish the record again")
 
 
 def passes_of_an_image(row: Mapping[str, Any], epochs: int) -> int:
@@ -205,6 +225,18 @@ def origin(name: str, profile: str = "laptop") -> str:
 def content(name: str, key: str, profile: str = "laptop") -> Any:
     """A part of a published record; an empty one if it has not been published."""
     return (published(name, profile) or {}).get(key, {})
+
+
+def required(name: str, key: str, profile: str = "laptop") -> Any:
+    """A part of a published record.
+
+    Raises:
+        UserError: there is no such record, or no such part of it.
+    """
+    found = content(name, key, profile)
+    if not found:
+        raise UserError(f"book/results/{file_of(name, profile)} is not there, or has no {key}")
+    return found
 
 
 def published_rows(name: str, key: str, profile: str = "laptop") -> dict[str, Any]:

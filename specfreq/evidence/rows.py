@@ -11,6 +11,7 @@ from specfreq.evidence.names import label
 if TYPE_CHECKING:
     import numpy as np
 
+NEEDED = {"data", "arm", "series", "seeds", "values", "mean", "low", "high"}  # of a row, whatever its age
 CORRECTED, PUBLISHED = "corrected", "as published"  # the series that verdicts are about
 
 
@@ -188,8 +189,7 @@ def paired(one: Row, other: Row) -> dict[int, float]:
 
 def are_rows(content: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     """Whether a part of a record is a list of rows, of whatever age."""
-    known = {"data", "arm", "series", "seeds", "values", "mean"}
-    return isinstance(content, list) and all(isinstance(r, Mapping) and known <= r.keys() for r in content)
+    return isinstance(content, list) and all(isinstance(r, Mapping) and r.keys() >= NEEDED for r in content)
 
 
 def read(kept: Mapping[str, Any]) -> Row:

@@ -237,7 +237,10 @@ class Step:
         """
         epoch, frozen = self.recipe.epochs, copy.deepcopy(self.model).eval()
         mine = self.share(self.batches(epoch)[:SETTLING])
-        for index, views in zip(mine, self.feed.views(epoch, mine), strict=True):
+        made = iter(self.feed.views(epoch, mine))
+        for index in mine:
+            with torch.autocast(self.device.type, enabled=False):  # as in training
+                views = next(made)
             yield torch.cat(tuple(self.attacked(epoch, index, views, frozen)))
 
 

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import psutil
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from specfreq.compendium import book
 from specfreq.compendium.book import BookFailed
@@ -137,8 +139,48 @@ def test_a_study_is_run_again_when_one_that_it_runs_has_changed(root, add_study)
 
 @pytest.mark.parametrize("value", ["other=cifar100+digits,size=10", "reduced:of=digits", ["none", "digits"]])
 def test_data_sets_within_descriptions_are_known(value):
-    found = book._data_digests({"others": value, "epochs": 3, "kind": "apr-sp:p=0.5"})
+    found = book._data_digests({"others": value, "epochs": 3, "kind": "apr-sp:p=0.5"}, Path())
     assert found["digits test"] == book.data.load("digits", "test").digest
+
+
+@pytest.mark.parametrize(
+    "written", ["folder:some pets", '"folder:some pets"', 'other="folder:some pets"+digits']
+)
+def test_pictures_that_change_are_seen_wherever_the_command_is_called(root, written):
+    pets = root / "some pets"
+    for name in ("cat", "dog"):
+        (pets / name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (8, 8)).save(pets / name / f"{index}.png")
+    path = next(iter(book.execution.studies(root).values()))
+    before = book.keys(root)(path, {"data": written})
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(pets / "cat" / "0.png")
+    assert book.keys(root)(path, {"data": written}) != before
+
+
+def test_old_outputs_are_removed_of_the_study_itself_alone(root, add_study, monkeypatch):
+    monkeypatch.setattr(book.execution, "execute", lambda name, output, *_, **__: output.write_text("{}"))
+    (root / "_build").mkdir()
+    add_study(root, "first-more", "print(1)")
+    for number in range(7):
+        add_study(root, "first", f"print({number})")
+        outputs = book._run_studies("quick", root, None, lambda line: None)
+        assert all(path.exists() for path in outputs.values())
+    assert len(list((root / "_build" / "executed").glob("first-????????????????.ipynb"))) == 5
+
+
+def test_a_study_that_is_edited_while_the_book_is_built_is_not_kept_as_what_it_was(
+    root, add_study, monkeypatch
+):
+    def edited(name, output, *_, **__):
+        add_study(root, "first", "print(2)")
+        output.write_text("{}")
+
+    (root / "_build").mkdir()
+    monkeypatch.setattr(book.execution, "execute", edited)
+    with pytest.raises(BookFailed, match="first was run while its notebook, code, data or records changed"):
+        book._run_studies("quick", root, None, lambda line: None)
+    assert not list((root / "_build" / "executed").iterdir())
 
 
 def test_a_failing_study_is_named_and_the_others_are_kept(root, add_study):

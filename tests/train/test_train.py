@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from specfreq import models, train
+import specfreq
+from specfreq import Experiment, models, train
 from specfreq.augment import APRPair, Augmentation
 from specfreq.core import progress as bars
 from specfreq.core.errors import UserError
@@ -431,6 +432,14 @@ def test_zero_epochs_change_nothing(images):
     before = state(model)
     assert train.fit(model, *images, RECIPE.model_copy(update={"epochs": 0})) == []
     assert_same_bits(before, state(model))
+
+
+def test_averaged_weights_of_low_precision_settle_on_views_made_as_in_training(monkeypatch, tmp_path):
+    """AugMix mixes in float32: within autocast it would fail at the very end."""
+    monkeypatch.setenv("SPECFREQ_RUNS", str(tmp_path))
+    small = {"data": "digits", "train_size": 40, "test_size": 20, "batch": 20, "epochs": 1}
+    run = specfreq.run(Experiment(**small, augment="augmix", ema=0.9, precision="bfloat16"))
+    assert run.results["accuracy"]["images"] == 20
 
 
 @pytest.mark.parametrize(

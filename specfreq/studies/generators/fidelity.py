@@ -236,7 +236,9 @@ class Judge:
             ``real``: the spectra of the training images. ``halves``: fid and kid of one half of the training
             images against the other.
         """
-        path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key()}.json"
+        unseen = parts.real(self.recipe, "test", self.count)
+        seen = hashlib.sha256(unseen.contiguous().numpy().data).hexdigest()
+        path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key(seen)}.json"
         if not path.exists():
             orders = [
                 torch.randperm(len(self.real), generator=keyed("mixed", i)) for i in range(len(self.bands))
@@ -245,8 +247,7 @@ class Judge:
                 torch.stack([band[order] for band, order in zip(self.bands, orders, strict=True)])
                 .sum(0)
                 .clamp(0, 1)
-            )
-            unseen = parts.real(self.recipe, "test", self.count)
+            )[: self.count]  # distances of unequal numbers of images are not to be compared
             one, other = self._of_real[0][torch.randperm(len(self.real), generator=keyed("halves"))].chunk(2)
             found = {
                 "unseen": self.compare(unseen),
