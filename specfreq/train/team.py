@@ -7,8 +7,8 @@ Several are started by ``torchrun --nproc-per-node N -m specfreq train ...``; Li
 - Batch normalisation: on GPUs its statistics are those of the whole batch (torch's SyncBatchNorm). On CPUs,
   where torch has no such layer, each process normalises by its own share, and all keep the running statistics
   of the first.
-- What an augmentation does batch by batch as published (``per=batch``, ``donor=batch``) it does with the share
-  of each process: several processes train another network then than one.
+- What an augmentation does batch by batch as published (``per=batch``, ``donor=batch``) it does with the
+  share of each process: several processes train another network then than one.
 - The first process alone writes files and shows progress. All machines see the same folder of runs.
 """
 
