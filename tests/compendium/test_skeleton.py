@@ -55,7 +55,7 @@ def test_a_skeleton_is_a_notebook_and_an_entry_in_each_file_that_knows_of_studie
     assert contents == before["_toc.yml"]
     assert claims["works"].pop("colour-and-shape")["studies"] == ["colour-and-shape"]
     assert claims["studies"].pop("colour-and-shape")["claims"] and claims == before["book/claims.yaml"]
-    for profile in ("laptop", "paper"):
+    for profile in skeleton.PROFILES:
         assert profiles[profile].pop("colour-and-shape") == {}
     assert profiles == before["notebooks/profiles.yaml"]
 

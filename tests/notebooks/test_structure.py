@@ -440,7 +440,7 @@ def compendium(tmp_path, add_study):
         "_toc.yml": "format: jb-book\nroot: book/a\nparts:\n- chapters:\n  - file: notebooks/study\n",
         "book/claims.yaml": "studies:\n  study: {claims: []}\n",
         "book/introduction.md": "{{study study}}\n\nWhat it asks.\n\n{{verdicts study}}\n",
-        "notebooks/profiles.yaml": "laptop:\n  study: {}\npaper:\n  study: {}\n",
+        "notebooks/profiles.yaml": "laptop:\n  study: {}\ngpu:\n  study: {}\npaper:\n  study: {}\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
