@@ -140,7 +140,8 @@ def test_a_single_pixel_is_refused():
         models.check("airbench", (3, 1, 1))
 
 
-def test_large_sets_are_learned_from_in_pieces(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is told in other units elsewhere")
+def test_large_sets_are_learned_from_in_pieces():
     """Means and patches of all images at once would take 8 and 64 times the memory of their bytes."""
     program = """
 import resource, torch
