@@ -121,9 +121,9 @@ def measure(
     """
     from specfreq.core import storage
 
-    if output is not None and output.is_dir():
-        raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
     if output is not None:
+        if output.is_dir():
+            raise UserError(f"cannot write {output}: it is a folder; write -o FILE.json")
         storage.check(output.parent)
     if model is not None:
         if data is None:

@@ -146,7 +146,7 @@ def cross_within(found: list[Row], known: Mapping[int, "np.ndarray"]) -> None:
     alike: dict[Any, list[int]] = {}  # those that share arm, seeds, and how many images
     for place, values in known.items():
         row = found[place]
-        alike.setdefault((row["arm"], *row["seeds"], values.shape), []).append(place)
+        alike.setdefault((named(row), *row["seeds"], values.shape), []).append(place)
     for places in (group for group in alike.values() if len(group) > 1):
         rows = crossed_with([found[p] for p in places], [known[p] for p in places], by="quantity")
         for place, row in zip(places, rows, strict=True):

@@ -671,6 +671,8 @@ def _put_back(path: Path) -> None:
         if (aside / "results").exists():
             known = storage.read_object(aside / OUTLINE) if (aside / OUTLINE).exists() else {}
             if _same(path, aside / "history.csv", known.get("weights"), path.name):
+                # who asked meanwhile, and waits, may have made a folder there
+                shutil.rmtree(path / "results", ignore_errors=True)
                 (aside / "results").rename(path / "results")
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -86,9 +86,11 @@ class Recipe(BaseModel):
     @classmethod
     def _milestones(cls, value: Any) -> Any:
         """Text is read as on the command line, 0.3,0.6; the order does not matter."""
-        if isinstance(value, int | float):
-            return (value,)
-        return sorted(map(float, value.split(","))) if isinstance(value, str) else value
+        if isinstance(value, str):
+            value = [*map(float, value.split(","))]
+        elif isinstance(value, int | float):
+            value = [value]
+        return sorted(value) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _one_average(self) -> Self:

@@ -117,6 +117,7 @@ def test_a_field_that_is_as_by_default_leaves_the_key_alone():
         ({"data": "digits"}, {"data": " digits:"}),
         ({"data": "planted:snr=2,band=high"}, {"data": "planted: band=high"}),
         ({"schedule": "step", "milestones": (0.3, 0.6)}, {"schedule": "step", "milestones": "0.6,0.3"}),
+        ({"schedule": "step", "milestones": (0.6, 0.3)}, {"schedule": "step", "milestones": [0.3, 0.6]}),
         ({"momentum": 0}, {"momentum": 0, "nesterov": False}),
         ({"optimizer": "adam"}, {"optimizer": "adam", "momentum": 0.5}),
         ({"schedule": "cosine"}, {"schedule": "cosine", "peak": 0.5, "decay": 0.5}),

@@ -198,6 +198,7 @@ def test_deleted_weights_are_trained_again_and_what_was_measured_stays(trained, 
         patch.setattr("specfreq.experiment.runs._put_back", killed)
         run(Experiment(**SMALL, **WATCHED), [])
     forbid_training(monkeypatch)
+    (trained.path / "results" / "0123456789abcdef").mkdir(parents=True)  # by one that asks about other images
     assert run(Experiment(**SMALL, **WATCHED), []).results == results
 
 

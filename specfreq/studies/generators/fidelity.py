@@ -236,9 +236,8 @@ class Judge:
             ``real``: the spectra of the training images. ``halves``: fid and kid of one half of the training
             images against the other.
         """
-        unseen = parts.real(self.recipe, "test", self.count)
-        seen = hashlib.sha256(unseen.contiguous().numpy().data).hexdigest()
-        path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key(seen)}.json"
+        tested = parts.digest(self.recipe, "test")
+        path = places.runs_dir() / "gan" / "real" / f"fidelity-{self.key(tested)}.json"
         if not path.exists():
             orders = [
                 torch.randperm(len(self.real), generator=keyed("mixed", i)) for i in range(len(self.bands))
@@ -248,6 +247,7 @@ class Judge:
                 .sum(0)
                 .clamp(0, 1)
             )[: self.count]  # distances of unequal numbers of images are not to be compared
+            unseen = parts.real(self.recipe, "test", self.count)
             one, other = self._of_real[0][torch.randperm(len(self.real), generator=keyed("halves"))].chunk(2)
             found = {
                 "unseen": self.compare(unseen),

@@ -127,6 +127,6 @@ def prepared(recipe: Recipe) -> Parts:
     return Parts(recipe.names, values, centre, scale.clamp(min=1e-6))
 
 
-def digest(recipe: Recipe) -> str:
-    """SHA-256 of the training images of a recipe."""
-    return _images(recipe, "train").digest
+def digest(recipe: Recipe, split: str = "train") -> str:
+    """SHA-256 of the images of a recipe."""
+    return _images(recipe, split).digest
