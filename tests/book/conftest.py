@@ -47,6 +47,8 @@ FACTS = """async () => {
       const box = e.querySelector("mjx-container")?.getBoundingClientRect();
       return { source: e.textContent.slice(0, 60), drawn: !!box && box.width > 0 && box.height > 0 };
     }),
+    wideFormulas: all("div.math mjx-container").filter((e) => e.scrollWidth > e.clientWidth + 1)
+      .map((e) => e.closest("div.math").id || e.textContent.slice(0, 60)),
     formulaErrors: all("mjx-merror").map((e) => e.textContent),
     prose: prose.textContent,
     stderr: all(".output.stderr, .output.traceback").map((e) => e.textContent),

@@ -82,6 +82,11 @@ def test_every_table_is_numbered_has_row_headers_and_fits_a_screen_of_1280_pixel
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_every_formula_fits_a_screen_of_1280_pixels_beside_its_number(visit, page):
+    assert visit(page).wideFormulas == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_inside_the_book_lead_somewhere(visit, site, page):
     for link in set(visit(page).links):
         if link.startswith(site):
