@@ -1,5 +1,5 @@
 """The augmentations against the original program: APR-S picture by picture, APR-P on a batch, and the bare
-transforms.
+transforms; and against the steps of a training that they feed.
 """
 
 import random
@@ -14,11 +14,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Generator, Tensor
 from torch.fft import irfft2, rfft2
+from torch.nn import functional as F
 
 from benchmarks.fourier import batched
-from benchmarks.timing import spread
-from specfreq import augment, data, fourier
+from benchmarks.timing import processor, spread
+from specfreq import augment, data, fourier, models
 from specfreq.augment import operations
+from specfreq.train.feed import Feed
 
 BATCH, ROUNDS, AT_LEAST = 128, 30, 20
 ORIGINAL, PAIRED = "the original", "the original's APR-P"
@@ -32,6 +34,7 @@ SPECS = (
     "augmix",
 )
 SPECS += ("amplitude-mix", "hybrid-augment", "vipaug", "afa")
+TRAINED, SHARE = ("apr-p", "apr-s", "apr-sp", "augmix", "tv"), 10  # of a step, %, that these may take
 
 
 def operation(picture: Image.Image) -> Image.Image:
@@ -85,6 +88,11 @@ def seconds(call: Callable) -> float:
 
 
 def run() -> None:
+    transforms()
+    beside_steps()
+
+
+def transforms() -> None:
     generator = torch.Generator().manual_seed(0)
     images = data.load("photos", "train", size=BATCH).images
     pictures, floats = [Image.fromarray(x) for x in images.permute(0, 2, 3, 1).numpy()], images / 255
@@ -135,3 +143,33 @@ def parts(images: Tensor, generator: Generator) -> dict[str, Callable]:
         "  their recombination": partial(fourier.recombine, half, half.flip(0)),
         "  a bare rfft2 and irfft2 of that half": lambda: irfft2(rfft2(half)),
     }
+
+
+def beside_steps() -> None:
+    """What the views of a batch cost more than plain images, of the step on as many: forward and backward."""
+    images = data.load("photos", "train").images.repeat(2, 1, 1, 1)[: 4 * BATCH]
+    net = models.build("airbench:width=16", 10).to(memory_format=torch.channels_last)
+    model = models.Classifier(net, torch.full((3,), 0.5), torch.full((3,), 0.25)).train()
+
+    def fed(spec: str) -> Callable[[], object]:
+        drawn = {"seed": 0, "shift": 2, "border": "reflect", "flip": True, "alternate": True}
+        feed = Feed(images, augment.build(spec).fit(images), **drawn)
+        parts = feed.order(0).split(BATCH)
+        return lambda: list(feed.views(0, parts))
+
+    def step(views: int) -> Callable[[], object]:
+        x = torch.rand(views * BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        y = torch.arange(len(x)) % 10
+        return lambda: F.cross_entropy(model(x), y).backward()
+
+    shown = {spec: augment.build(spec).shown for spec in TRAINED}
+    calls = {spec: fed(spec) for spec in ("none", *TRAINED)} | {n: step(n) for n in {*shown.values()}}
+    rounds = [{what: seconds(call) for what, call in calls.items()} for _ in range(ROUNDS // 2)]
+    print(f"\nViews of {BATCH} images beside a step of airbench:width=16 on them, float32, {processor()}:")
+    for spec, views in shown.items():
+        more = [(r[spec] - r["none"]) / (len(images) // BATCH) / r[views] for r in rounds]
+        share = spread([100 * each for each in more])
+        print(
+            f"  {spec:12}{views} views{share.median:8.1f} % ({share.lower:.1f} .. {share.upper:.1f}), "
+            f"goal < {SHARE} %"
+        )

@@ -5,7 +5,11 @@ Every channel is treated alike and by itself, so grey pictures are as good as co
 width.
 """
 
+import functools
+import logging
 import math
+from collections.abc import Callable
+from importlib import import_module
 
 import torch
 from torch import Generator, Tensor
@@ -14,6 +18,8 @@ from torch.nn import functional as F
 from specfreq.augment import base
 from specfreq.augment.base import dispatch
 from specfreq.core.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # the order of the original's list; an operation is its place in it, and -1 is none
 NAMES = (
@@ -91,6 +97,26 @@ def apply(images: Tensor, operation: Tensor, level: Tensor, *ready: Tensor) -> T
             ready = steps(images, operation[:, None], level[:, None])[0][2:]
         tables, across, down = ready
         return affine(_valued(images, operation, tables), across, down)
+    fast = _compiled()
+    return fast(images, operation, level) if fast else _applied(images, operation, level)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor] | None:
+    """The compiled operations; None, with a warning, where they do not work."""
+    try:
+        # a second to import, some seconds to compile when new
+        compiled = import_module("specfreq.augment.compiled")
+        none = torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([-1]), torch.zeros(1).double()
+        compiled.apply(*none)
+    except Exception as error:  # numba is not installed, or broken
+        log.warning("specfreq: the operations of AugMix are slow, as numba does not work here: %s", error)
+        return None
+    return compiled.apply
+
+
+def _applied(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
+    """`apply` by torch alone, on a processor: each operation sees its pictures."""
     turned = (operation == ROTATE) | (operation == SHEAR_X) | (operation == SHEAR_Y)
     moved = operation >= TRANSLATE_X
     works = {

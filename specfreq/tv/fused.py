@@ -2,13 +2,11 @@
 threads, same bits.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from specfreq.tv import kernels
+from specfreq.tv import kernels, native
 
 
 class Fused:
@@ -78,9 +76,4 @@ class Fused:
     def _share(self, entries, *arguments) -> None:
         """Let the kernel of our precision do the active images, each thread its part of them."""
         kernel = entries[self.f.dtype.name]
-        threads = max(1, min(torch.get_num_threads(), len(self.active)))
-        if threads == 1:
-            kernel(self.active, *arguments)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda part: kernel(part, *arguments), np.array_split(self.active, threads)))
+        native.share(kernel, self.active, *arguments)

@@ -9,49 +9,41 @@ compiler turns into vector instructions.
 
 from math import sqrt
 from types import FunctionType
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from specfreq.tv import native
 
 STRIP = 1024  # pixels in a strip, about: few enough for the first cache, enough to make a loop worthwhile
-# no fast-math
-_compiled: Any = njit(  # pyright: ignore[reportCallIssue]
-    error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
 
 
 def entry(function):
-    """A function that Python calls, for each precision; its machine code is kept on disk where there is a
-    place for it.
+    """A function that Python calls, for each precision.
 
-    One name for each precision: processes that compile at the same time then write the same to each file.
+    One name for each: processes that compile at the same time then write the same to each file.
     """
     kernels = {}
     for kind in ("float32", "float64"):
         name = f"{function.__name__}_{kind}"
         copy = FunctionType(function.__code__, function.__globals__, name)
         copy.__module__, copy.__qualname__ = function.__module__, name
-        try:
-            kernels[kind] = njit(error_model="numpy", nogil=True, cache=True)(copy)
-        except RuntimeError:  # neither the package's folder nor the user's can be written
-            kernels[kind] = njit(error_model="numpy", nogil=True)(copy)
+        kernels[kind] = native.compiled(copy)
     return kernels
 
 
-@_compiled
+@native.inner
 def _fill(out, value):
     for k in range(out.size):
         out[k] = value
 
 
-@_compiled
+@native.inner
 def _shift(out, values, by):
     for k in range(out.size):
         out[k] = values[k] + by
 
 
-@_compiled
+@native.inner
 def _transposed_gradient(out, y1, y2, low, width):
     """Rows of K^T y, from pixel `low` on, of a padded dual variable."""
     n = out.size
@@ -60,7 +52,7 @@ def _transposed_gradient(out, y1, y2, low, width):
         out[k] = (above[k] - here[k]) + (left[k] - right[k])
 
 
-@_compiled
+@native.inner
 def _primal(x, ahead, g, d, a, b, c, theta, rho):
     for k in range(d.size):
         new = a * x[k] + b * g[k] - c * d[k]
@@ -69,38 +61,38 @@ def _primal(x, ahead, g, d, a, b, c, theta, rho):
         x[k] += rho * change
 
 
-@_compiled
+@native.inner
 def _proximal_point(out, x, g, d, a, b, c):
     for k in range(d.size):
         out[k] = a * x[k] + b * g[k] - c * d[k]
 
 
-@_compiled
+@native.inner
 def _ascend(q, y, there, here, sigma):
     for k in range(q.size):
         q[k] = y[k] + sigma * (there[k] - here[k])
 
 
-@_compiled
+@native.inner
 def _add_squares(s, q1, q2):
     for k in range(s.size):
         s[k] += q1[k] * q1[k] + q2[k] * q2[k]
 
 
-@_compiled
+@native.inner
 def _shrinkage(s):
     one = s.dtype.type(1)
     for k in range(s.size):
         s[k] = one / sqrt(s[k] if s[k] > one else one)
 
 
-@_compiled
+@native.inner
 def _relax(y, q, s, rho):
     for k in range(q.size):
         y[k] += rho * (q[k] * s[k] - y[k])
 
 
-@_compiled
+@native.inner
 def _extrapolate(y, p, q, s, beta, inside):
     for k in range(q.size):
         new = q[k] * s[k] * inside
@@ -108,13 +100,13 @@ def _extrapolate(y, p, q, s, beta, inside):
         p[k] = new
 
 
-@_compiled
+@native.inner
 def _scaled(p, q, s, factor):
     for k in range(q.size):
         p[k] = q[k] * s[k] * factor
 
 
-@_compiled
+@native.inner
 def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
     """One iteration; with `keep` it leaves the proximal points in `new` and `p`, p in the unit balls in spite
     of rounding.
@@ -171,7 +163,7 @@ def _iterate(g, x, ahead, y, p, new, q, s, d, numbers, momentum, keep, width):
                     _relax(ya, qa, s, rho)
 
 
-@_compiled
+@native.inner
 def _minimiser(v, f, p1, p2, weight, width):
     """f - weight K^T p in double precision: the image that fits the dual variable p best."""
     above, here, left, right = p1, p1[width:], p2[width - 1 :], p2[width:]
@@ -179,20 +171,20 @@ def _minimiser(v, f, p1, p2, weight, width):
         v[k] = f[k] - weight * ((np.float64(above[k]) - here[k]) + (np.float64(left[k]) - right[k]))
 
 
-@_compiled
+@native.inner
 def _differences(out, there, here):
     for k in range(out.size):
         out[k] = there[k] - here[k]
 
 
-@_compiled
+@native.inner
 def _add_products(squares, products, below, right, p1, p2):
     for k in range(squares.size):
         squares[k] += below[k] * below[k] + right[k] * right[k]
         products[k] += below[k] * p1[k] + right[k] * p2[k]
 
 
-@_compiled
+@native.inner
 def _add_lengths(primal, slack, squares, products):
     for k in range(squares.size):
         length = sqrt(squares[k])
@@ -200,14 +192,14 @@ def _add_lengths(primal, slack, squares, products):
         slack[k] += length - products[k]
 
 
-@_compiled
+@native.inner
 def _add_distances(primal, misfit, u, f, v, scale):
     for k in range(u.size):
         primal[k] += scale * (u[k] - f[k]) ** 2
         misfit[k] += scale * (u[k] - v[k]) ** 2
 
 
-@_compiled
+@native.inner
 def _total(values):
     total = 0.0
     for value in values:
@@ -215,7 +207,7 @@ def _total(values):
     return total
 
 
-@_compiled
+@native.inner
 def _energies(image, f, v, p, u, weight, sums, width):
     """TV(u) + |u - f|² / 2 weight; then the parts of the gap, Σ |K u| - K u · p and |u - v|² / 2 weight."""
     channels, pixels = f.shape

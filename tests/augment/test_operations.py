@@ -1,6 +1,8 @@
 """The nine operations, each against Pillow's, picture by picture."""
 
+import logging
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +32,15 @@ def pictures():
         grey,
         torch.full((3, 1, 40, 40), 77, dtype=torch.uint8),
     ]
+
+
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def way(request, monkeypatch):
+    """What follows holds of the compiled operations and of those by torch alone."""
+    assert operations._compiled()
+    if request.param == "torch":
+        monkeypatch.setattr(operations, "_compiled", lambda: None)
+    return request.param
 
 
 def picture(image):
@@ -77,6 +88,54 @@ def test_operations_equal_pillows(pictures, name, severity):
         expected = torch.stack([by_pillow(x, name, float(v)) for x, v in zip(images, level, strict=True)])
         difference = (out.int() - expected.int()).abs()
         assert difference.max() <= (name not in EXACT) and (difference > 0).double().mean() <= 1e-4
+
+
+SHAPES = [(3, 32, 32), (3, 33, 20), (1, 9, 16), (4, 1, 1), (2, 1, 7), (3, 6, 2), (1, 224, 200)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("severity", [1, 3, 9.99])
+def test_compiled_or_not_the_bytes_are_the_same(shape, severity, way):
+    """The kernel of AugMix's operations, on any processor and any number of threads."""
+    torch.manual_seed(0)
+    count = 360 if shape[1] < 100 else 45
+    low, wide = torch.randint(200, (count, 1, 1, 1)), torch.randint(1, 56, (count, 1, 1, 1))
+    images = (low + torch.rand(count, *shape) * wide).to(torch.uint8)
+    images[::13] = images[::13, :1, :1, :1]  # of one level
+    operation, level = operations.draw((count,), severity, generator(1))
+    operation[::11] = -1
+    assert operation.unique().numel() == 10
+    expected = operations._applied(images, operation, level)
+    assert torch.equal(operations.apply(images, operation, level), expected)
+    across = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(operations.apply(across, operation, level), expected)
+
+
+def test_threads_change_nothing(pictures, way):
+    drawn, before = operations.draw((100,), 3, generator()), torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append(operations.apply(pictures[0], *drawn))
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+def test_without_numba_torch_does_it_with_one_warning(pictures, monkeypatch, caplog, way):
+    drawn = operations.draw((100,), 3, generator())
+    expected = operations.apply(pictures[0], *drawn)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "specfreq.augment.compiled", None)
+    operations._compiled.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                assert torch.equal(operations.apply(pictures[0], *drawn), expected)
+    finally:
+        operations._compiled.cache_clear()
+    assert len(caplog.records) == 1 and "numba" in caplog.text
 
 
 def test_each_picture_has_an_operation_of_its_own(pictures):
