@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = 2  # settings, each with one thread
 
-# setting -> what the processor must be able to do, and the variables: of MKL, of PyTorch, of oneDNN and of
-# OpenBLAS; this processor as it is has been through `make test`
+# setting -> what the processor must be able to do, and the variables: of MKL, of PyTorch, of oneDNN, of OpenBLAS
+# and of numba; this processor as it is has been through `make test`
 SETTINGS = {
     "oldest": (
         (),
@@ -29,6 +29,7 @@ SETTINGS = {
             "ATEN_CPU_CAPABILITY": "default",
             "ONEDNN_MAX_CPU_ISA": "SSE41",
             "OPENBLAS_CORETYPE": "NEHALEM",
+            "NUMBA_CPU_NAME": "generic",
         },
     ),
     "AVX2": (
