@@ -64,7 +64,7 @@ PATHS = ("folder", "array")  # whose names go on with a path, not with parameter
 # what pages call them
 TITLES = {
     "photos": "embedded photographs",
-    "textures": "embedded textures",
+    "textures": "brick, grass and gravel",
     "digits": "handwritten digits",
     "planted": "planted evidence",
     "fashion-mnist": "Fashion-MNIST",
