@@ -1,5 +1,5 @@
-"""The nine operations compiled for a processor, picture by picture: the bytes of `operations.apply`, twenty
-times as fast.
+"""The nine operations compiled for a processor, picture by picture: some ten times as fast as by torch, and
+the same bytes but where a value is within rounding, 1e-13, of a whole number.
 """
 
 import math
@@ -24,17 +24,22 @@ from specfreq.tv import native
 
 # numba keeps its code until this file changes: change it when one of these constants does
 ABOVE = float(operations.ABOVE)
+PART = 2**16  # values, about, that are worth a thread
 
 
 def apply(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
     """Apply to each picture its operation: see `operations.apply`."""
-    pictures, out = images.contiguous(), torch.empty(images.shape, dtype=torch.uint8)
-    arrays = out, pictures, operation.contiguous(), level.contiguous()
-    native.share(_apply, np.arange(len(images)), *(array.numpy() for array in arrays))
+    if images.dtype != torch.uint8 or not len(images) == len(operation) == len(level):
+        raise ValueError("bytes (B, C, H, W), operations (B,) and levels (B,) are needed")
+    pictures, out = images.contiguous(), torch.empty(images.shape, dtype=torch.uint8, device="cpu")
+    if pictures.numel():
+        arrays = out, pictures, operation.long().contiguous(), level.detach().double().contiguous()
+        given = (array.resolve_neg().numpy() for array in arrays)
+        native.share(_apply, np.arange(len(images)), *given, least=1 + PART // pictures[0].numel())
     return out
 
 
-@native.compiled
+@native.Compiled
 def _apply(rows, out, pictures, operation, level):
     table, counts = np.empty(256, np.uint8), np.empty(256, np.int64)
     for k in rows:
@@ -126,7 +131,7 @@ def _translated(out, picture, right, below):
 
 @native.inner
 def _moved(out, picture, operation, level):
-    """Rotation and shear; the same sums in the same order as in `operations`."""
+    """Rotation and shear: bilinear between four pixels."""
     channels, height, width = picture.shape
     angle = _whole(level, 30.0) * (math.pi / 180) if operation == ROTATE else 0.0
     shear, cos, sin = level * 0.3 / 10, math.cos(angle), math.sin(angle)
@@ -156,6 +161,6 @@ def _neighbours(place, size):
     the first.
     """
     at = (place + 1) * (size / 2) - 0.5
-    at = 0.0 if at < 0 else size - 1.0 if at > size - 1 else at
+    at = (at if at < size - 1 else size - 1.0) if at > 0 else 0.0  # and 0 if it is no number
     first = int(at)
     return first, first + 1 if first < size - 1 else first, at - first

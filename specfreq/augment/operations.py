@@ -8,12 +8,14 @@ width.
 import functools
 import logging
 import math
+import sys
 from collections.abc import Callable
 from importlib import import_module
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+from torch.utils.data import get_worker_info
 
 from specfreq.augment import base
 from specfreq.augment.base import dispatch
@@ -97,18 +99,27 @@ def apply(images: Tensor, operation: Tensor, level: Tensor, *ready: Tensor) -> T
             ready = steps(images, operation[:, None], level[:, None])[0][2:]
         tables, across, down = ready
         return affine(_valued(images, operation, tables), across, down)
-    fast = _compiled()
+    # a program that is being compiled by torch goes on with torch
+    fast = None if torch.compiler.is_compiling() else _compiled()
     return fast(images, operation, level) if fast else _applied(images, operation, level)
 
 
-@functools.cache
 def _compiled() -> Callable[..., Tensor] | None:
+    """The compiled operations, if they work; in a worker of a DataLoader if they are there already, as it
+    lives for an epoch only.
+    """
+    return _imported() if get_worker_info() is None or "numba" in sys.modules else None
+
+
+@functools.cache
+def _imported() -> Callable[..., Tensor] | None:
     """The compiled operations; None, with a warning, where they do not work."""
     try:
         # a second to import, some seconds to compile when new
         compiled = import_module("specfreq.augment.compiled")
-        none = torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([-1]), torch.zeros(1).double()
-        compiled.apply(*none)
+        kinds = torch.uint8, torch.int64, torch.float64
+        one, operation, level = (torch.zeros(1, dtype=kind, device="cpu") for kind in kinds)
+        compiled.apply(one.view(1, 1, 1, 1), operation, level)
     except Exception as error:  # numba is not installed, or broken
         log.warning("specfreq: the operations of AugMix are slow, as numba does not work here: %s", error)
         return None

@@ -163,7 +163,7 @@ def profiled(gradients: Tensor, rings: Rings | None = None) -> tuple[Tensor, Ten
 def published_profiles(gradients: Tensor, rings: Rings | None = None) -> Tensor:
     """The original's profiles of such gradients (B, C, H, W), each from 0 to 1: (B, R)."""
     weights = (rings or _rings(*gradients.shape[-2:])).published.to(gradients.device)
-    summed = functools.reduce(torch.add, gradients.unbind(1))  # quicker than a sum over a stride
+    summed = functools.reduce(torch.add, gradients.unbind(1))  # with channels last twice as quick as sum(1)
     square = torch.view_as_real(torch.fft.rfft2(summed)).square_()
     return _stretched((square[..., 0] + square[..., 1]).sqrt_().flatten(1) @ weights)
 

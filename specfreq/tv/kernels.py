@@ -27,7 +27,7 @@ def entry(function):
         name = f"{function.__name__}_{kind}"
         copy = FunctionType(function.__code__, function.__globals__, name)
         copy.__module__, copy.__qualname__ = function.__module__, name
-        kernels[kind] = native.compiled(copy)
+        kernels[kind] = native.Compiled(copy)
     return kernels
 
 

@@ -95,7 +95,7 @@ SHAPES = [(3, 32, 32), (3, 33, 20), (1, 9, 16), (4, 1, 1), (2, 1, 7), (3, 6, 2),
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("severity", [1, 3, 9.99])
-def test_compiled_or_not_the_bytes_are_the_same(shape, severity, way):
+def test_compiled_or_not_the_bytes_are_the_same(shape, severity):
     """The kernel of AugMix's operations, on any processor and any number of threads."""
     torch.manual_seed(0)
     count = 360 if shape[1] < 100 else 45
@@ -111,7 +111,7 @@ def test_compiled_or_not_the_bytes_are_the_same(shape, severity, way):
     assert torch.equal(operations.apply(across, operation, level), expected)
 
 
-def test_threads_change_nothing(pictures, way):
+def test_threads_change_nothing(pictures):
     drawn, before = operations.draw((100,), 3, generator()), torch.get_num_threads()
     found = []
     for threads in (1, 3):
@@ -123,19 +123,62 @@ def test_threads_change_nothing(pictures, way):
     assert torch.equal(*found)
 
 
-def test_without_numba_torch_does_it_with_one_warning(pictures, monkeypatch, caplog, way):
+@pytest.fixture
+def anew():
+    """Whether there are compiled operations is asked anew, before and after."""
+    operations._imported.cache_clear()
+    yield
+    operations._imported.cache_clear()
+
+
+def test_without_numba_torch_does_it_with_one_warning(pictures, monkeypatch, caplog, anew):
     drawn = operations.draw((100,), 3, generator())
-    expected = operations.apply(pictures[0], *drawn)
+    expected = operations._applied(pictures[0], *drawn)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "specfreq.augment.compiled", None)
-    operations._compiled.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            for _ in range(2):
-                assert torch.equal(operations.apply(pictures[0], *drawn), expected)
-    finally:
-        operations._compiled.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert torch.equal(operations.apply(pictures[0], *drawn), expected)
     assert len(caplog.records) == 1 and "numba" in caplog.text
+
+
+def test_a_worker_compiles_nothing_for_one_epoch(pictures, monkeypatch, anew):
+    monkeypatch.undo()
+    monkeypatch.setattr(operations, "get_worker_info", lambda: object())
+    assert operations._compiled()
+    monkeypatch.delitem(sys.modules, "numba")
+    assert operations._compiled() is None
+
+
+def test_other_default_devices_do_not_matter(pictures, anew):
+    drawn = operations.draw((100,), 3, generator())
+    expected = operations.apply(pictures[0], *drawn)
+    with torch.device("meta"):
+        assert torch.equal(operations.apply(pictures[0], *drawn), expected)
+
+
+def test_a_program_that_torch_compiles_has_the_same_graphs_as_without(pictures, monkeypatch):
+    """The compiler would run into numba's own, and end with code for neither."""
+    images, drawn = pictures[1], operations.draw((30,), 3, generator())
+    expected = operations.apply(images, *drawn)
+    program = torch.compile(lambda x: operations.apply(x, *drawn) + 1, backend="eager")
+    monkeypatch.setattr(operations, "_compiled", lambda: pytest.fail("asked for"))
+    assert torch.equal(program(images), expected + 1)
+
+
+@pytest.mark.parametrize(
+    "images, operation, level",
+    [
+        (torch.zeros(2, 3, 4, 4, dtype=torch.int64), torch.zeros(2).long(), torch.ones(2)),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(1).long(), torch.ones(2)),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), torch.ones(1)),
+    ],
+)
+def test_machine_code_is_not_given_what_it_would_read_beyond(images, operation, level):
+    from specfreq.augment import compiled
+
+    with pytest.raises(ValueError, match="are needed"):
+        compiled.apply(images, operation, level)
 
 
 def test_each_picture_has_an_operation_of_its_own(pictures):
