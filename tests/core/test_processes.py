@@ -173,8 +173,9 @@ def test_a_long_path_of_temporary_files_gives_way_to_one_that_sockets_can_have(t
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_folder_that_another_process_removes_before_it_is_held_is_made_again(monkeypatch, held):
+def test_a_folder_that_another_process_removes_before_it_is_held_is_made_again(short, monkeypatch, held):
     """Two commands that start at the same moment: one looks for what killed processes left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(short))  # no other command loses its folder
     taken = []
 
     class Raced(FileLock):
