@@ -40,7 +40,6 @@ def way(request, monkeypatch):
     assert operations._compiled()
     if request.param == "torch":
         monkeypatch.setattr(operations, "_compiled", lambda: None)
-    return request.param
 
 
 def picture(image):
