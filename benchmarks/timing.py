@@ -2,7 +2,6 @@
 out.
 """
 
-import ctypes
 import platform
 import time
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from specfreq.core.memory import keep_freed
 
 
 class Ratio(NamedTuple):
@@ -26,11 +27,7 @@ def machine() -> str:
     back.
     """
     torch.set_num_threads(1)
-    # keep freed pages: else page faults take longer than the work, now and then
-    if platform.libc_ver()[0] == "glibc":
-        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
-        libc.mallopt(trim_threshold, 2**30)
-        libc.mallopt(mmap_threshold, 2**25)  # the largest it takes
+    keep_freed()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
     return f"{processor()}; {versions}"
 

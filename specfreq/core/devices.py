@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from specfreq.core.errors import UserError, unknown
+from specfreq.core.memory import keep_freed
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -21,7 +22,10 @@ def device_of(model: nn.Module) -> torch.device:
 
 @contextlib.contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels and full float32, forwards and backwards; the caller's settings come back."""
+    """Deterministic kernels and full float32, forwards and backwards; the caller's settings come back.
+
+    On a processor freed memory stays with the process from then on, see `keep_freed`.
+    """
     strict, lenient = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -30,6 +34,8 @@ def exact(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":  # processors have no other kernels; what has none warns
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.type == "cpu":
+        keep_freed()
     torch.set_float32_matmul_precision("highest")
     try:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
