@@ -41,7 +41,7 @@ def keep_freed() -> None:
 
     A network's activations are large, so that glibc would ask the system for each of them, page by page,
     again in every step: a tenth of a step of training on a processor, a third of one of evaluation. Results
-    are the same, and peaks a tenth higher. Another library than glibc, or one that the environment sets up
+    are the same, and peaks about the same. Another library than glibc, or one that the environment sets up
     (``MALLOC_*_``, ``GLIBC_TUNABLES``), is left as it is.
     """
     settings = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"
