@@ -14,8 +14,9 @@ class _Lines(tqdm):
     """A bar that writes a line every minute, and none before."""
 
     def __init__(self, **options: Any):
-        slow = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "delay": EVERY, "bar_format": LINE}
-        super().__init__(**options | slow)
+        # without miniters tqdm waits for as many steps as the minute before had, and the next may be slow ones
+        slow = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "miniters": 1, "delay": EVERY}
+        super().__init__(**options | slow | {"bar_format": LINE})
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         super().set_postfix_str(s, refresh=False)
