@@ -14,7 +14,7 @@ class _Lines(tqdm):
     """A bar that writes a line every minute, and none before."""
 
     def __init__(self, **options: Any):
-        # without miniters tqdm waits for as many steps as the minute before had, and the next may be slow ones
+        # without miniters tqdm waits for as many steps as the minute before had, however slow they are
         slow = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "miniters": 1, "delay": EVERY}
         super().__init__(**options | slow | {"bar_format": LINE})
 
