@@ -128,11 +128,18 @@ def numbers() -> dict[str, str]:
     band = claims.load("band-limited-training").published["cifar10"][HIGH_PASS]
     ours = row("band-limited-training", "cifar10", HIGH_PASS, "accuracy")
     plain = row("band-limited-training", "cifar10", "none", "accuracy")
+    own, random = (
+        row("spectral-density", "cifar10", f"SCR, {kernels} kernels", "high-pass 10")
+        for kernels in ("own", "random")
+    )
     clean = _against_plain("amplitude-phase-recombination", "cifar10", "apr-sp", "accuracy")
     return {
         "printed": f"{band.printed:.2f}",
         "high-pass": _unbroken(tables.measured(ours)),
         "unfiltered": _unbroken(tables.measured(plain)),
+        "scr": tables.claimed("spectral-density")["SCR high-pass 10 claimed"],
+        "own-kernels": _unbroken(tables.measured(own)),
+        "random-kernels": _unbroken(tables.measured(random)),
         "clean": _unbroken(rules.told(clean, CLEAN)),
     }
 
