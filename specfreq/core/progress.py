@@ -15,8 +15,8 @@ class _Lines(tqdm):
 
     def __init__(self, **options: Any):
         # without miniters tqdm waits for as many steps as the minute before had, however slow they are
-        slow = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "miniters": 1, "delay": EVERY}
-        super().__init__(**options | slow | {"bar_format": LINE})
+        slow: dict[str, Any] = {"mininterval": EVERY, "maxinterval": 10 * EVERY, "miniters": 1}
+        super().__init__(**options | slow | {"delay": EVERY, "bar_format": LINE})
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         super().set_postfix_str(s, refresh=False)
