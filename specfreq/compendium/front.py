@@ -36,7 +36,6 @@ def filled(template: str, entries: Sequence[Entry], studies: Mapping[str, str], 
     by_claim = {entry.name: entry for entry in entries}
     many: dict[str, tuple[Mapping[str, Any], Callable[[str], str]]] = {
         "badge": (by_claim, lambda name: _badge(by_claim[name])),
-        "largest": (by_claim, lambda name: _decimal(by_claim[name])),
         "equal-cost": (by_claim, lambda name: _equal_cost(by_claim[name])),
         "effect": (by_claim, lambda name: _unbroken(by_claim[name].amount)),
         "study": (studies, lambda name: _card(name, studies[name])),
@@ -78,13 +77,6 @@ def _unbroken(text: str) -> str:
 def _equal_cost(entry: Entry) -> str:
     """What a difference is worth: a record of an older version does not know what its arms cost."""
     return "" if any("passes" in flag for flag in entry.flags) else ", at equal cost"
-
-
-def _decimal(entry: Entry) -> str:
-    """The size of an effect to two digits, without an exponent."""
-    size = 0.0 if entry.effect is None else abs(entry.effect.mean)
-    places = tables.decimals(size)
-    return f"{size:.{places}f}"
 
 
 def _card(name: str, title: str) -> str:
