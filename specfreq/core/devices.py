@@ -34,7 +34,7 @@ def exact(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":  # processors have no other kernels; what has none warns
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    if device.type == "cpu":
+    elif device.type == "cpu":
         keep_freed()
     torch.set_float32_matmul_precision("highest")
     try:
